@@ -1,0 +1,65 @@
+# The front door: `make run` to see it work, `make test` to test it. Both do all set-up.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+
+# An environment that was copied or moved with its folder points to the old place: make it again.
+# The same when an interpreter is named: the set-up knows whether it is the one in use.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
+ifneq ($(PYTHON),)
+.PHONY: $(READY)
+endif
+
+$(READY): pyproject.toml constraints.txt .ci/setup
+	@PYTHON="$(PYTHON)" sh .ci/setup
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@echo "  Set-up is part of every target; PYTHON=/path/to/python picks the interpreter."
+
+.PHONY: setup
+setup: $(READY) ## Build .venv, if it is missing or out of date
+
+.PHONY: run
+run: $(READY) ## Start a broker and a worker and run a demo, until Ctrl-C (ONCE=1: end after the totals)
+	@$(BIN)/taskq demo $(if $(ONCE),--once)
+
+.PHONY: test
+test: $(READY) ## Run every test that needs neither root nor Docker (at most 6 minutes on 2 cores)
+	@$(BIN)/python -m pytest tests -q -n auto --maxprocesses 4 --dist worksteal \
+		-m "not root and not docker" $(ARGS)
+
+.PHONY: check
+check: $(READY) ## Format, lint, types and unit tests: what must be green before a commit
+	@$(BIN)/ruff format --check --quiet . || \
+		{ echo "Not formatted. To fix: make format" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python -m pytest tests/unit -q
+
+.PHONY: format
+format: $(READY) ## Format the sources and fix what the linter can fix
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+
+.PHONY: bench
+bench: $(READY) ## Measure life cycles per second and latency (table; JSON in the last line)
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: docs
+docs: $(READY) ## Regenerate the generated pages in docs/
+	@$(BIN)/python -m taskq.protocol.page > docs/.page && mv docs/.page docs/protocol.md || \
+		{ rm -f docs/.page; exit 1; }
+	@$(BIN)/python -m cluster.config > docs/.page && mv docs/.page docs/taskq.example.yaml || \
+		{ rm -f docs/.page; exit 1; }
+
+.PHONY: clean
+clean: ## Remove what was built: .venv, caches, packages (never data)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
