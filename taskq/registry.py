@@ -1,0 +1,84 @@
+"""The one registry of messages: codec, dispatch, roles, metric names and pages derive from it.
+
+Adding a message takes three places: its class in `commands.py`, its handler, its script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+from taskq.fields import Kind, compile_check, explain, kinds_of
+
+Shape = TypeVar("Shape", bound=type)
+
+
+class Sort(Enum):
+    """Who handles a message."""
+
+    SESSION = "session"  # about the connection; answered by the node that holds it
+    COMMAND = "command"  # changes state: goes through the log, `machine.apply` answers
+    READ = "read"  # answered from the leader's applied state
+    INTERNAL = "internal"  # a log entry that the leader's monitors make; never on the wire
+    PUSH = "push"  # sent by the node without a request
+
+
+class Role(Enum):
+    """What a credential must carry to send a message."""
+
+    ANYONE = "anyone"
+    PRODUCER = "producer"
+    WORKER = "worker"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A row of the registry.
+
+    `code` is the message type on the wire and in the log, never reused. `reply` is the shape of
+    the answer (None for INTERNAL and PUSH), whose type on the wire is `code | 0x80`.
+    """
+
+    code: int
+    shape: type
+    sort: Sort
+    role: Role
+    reply: type | None
+    check: Callable[[Any], bool]
+
+    @property
+    def name(self) -> str:
+        return self.shape.__name__
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        return kinds_of(self.shape)
+
+    def parse(self, fields: list[Any]) -> Any:
+        """The command made of a list of fields. Raises ValueError naming the first wrong field."""
+        if not self.check(fields):
+            raise ValueError(explain(self.shape, fields) or f"{self.name}: not a legal message")
+        return self.shape(*fields)
+
+
+MESSAGES: dict[int, Message] = {}
+MESSAGE_OF: dict[type, Message] = {}
+
+
+def message(
+    code: int, sort: Sort, *, role: Role = Role.ANYONE, reply: type | None = None
+) -> Callable[[Shape], Shape]:
+    """Class decorator: enters a `NamedTuple` into the registry under `code` (1..127)."""
+
+    def enter(shape: Shape) -> Shape:
+        assert 0 < code < 0x7F, code
+        assert code not in MESSAGES, f"code {code} is taken by {MESSAGES[code].name}"
+        row = Message(code, shape, sort, role, reply, compile_check(shape))
+        MESSAGES[code] = row
+        MESSAGE_OF[shape] = row
+        return shape
+
+    return enter
