@@ -1,0 +1,169 @@
+"""The state on disk: an ordered map of keys and values that is exactly the state at one index.
+
+    d + key                the value, opaque
+    b + number (8 bytes)   format (1), floor, index, term of the entry before it, its term (8 each)
+
+Every write is one synced, numbered batch that carries the index and terms it brings the map to.
+The applier writes from one thread; reads may come from another. A checkpoint of the log must never
+drop an entry above `index`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cluster.storage.batches import FORMAT, Batches, batch_key, check_batches, newest_batch
+from cluster.storage.database import Database
+from cluster.storage.errors import DataDamaged
+from cluster.storage.files import is_missing_or_empty
+from cluster.storage.opening import Condition, create_whole, open_checked
+
+BLOOM_FILTER_BITS = 10  # most lookups are for absent ids; 1 % of them then touch a block
+DATA = b"d"
+_HEAD = struct.Struct(">BQQQQ")
+
+
+def after_prefix(prefix: bytes) -> bytes | None:
+    """The smallest key greater than every key with `prefix`, None if there is none."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
+
+
+def _read_head(database: Database) -> tuple[int, int, int, tuple[int, int]]:
+    """(batch number, floor, index, terms). Raises DataDamaged, NewerFormat, StorageFailed."""
+    number, record = newest_batch(database)
+    if len(record) != _HEAD.size:
+        raise DataDamaged(database.directory, f"batch {number} has a malformed record")
+    _, floor, index, before, term = _HEAD.unpack(record)
+    return number, floor, index, (before, term)
+
+
+def _verify(database: Database, condition: Condition) -> None:
+    """The batch records have no hole. What the batches hold is not walked: it may be large."""
+    number, floor, _, _ = _read_head(database)
+    try:
+        check_batches(database, floor, number)
+    except DataDamaged as damage:
+        path, offset = condition.end()
+        raise DataDamaged(path, damage.problem, offset=offset) from damage
+
+
+class StateStore:
+    """An open state. Attributes: `index`, the last applied entry's index that it includes;
+    `terms`, the terms of entry index - 1 and of entry index; `torn`, a torn end was cut off."""
+
+    def __init__(self, database: Database, *, torn: bool) -> None:
+        self._db = database
+        number, floor, self.index, self.terms = _read_head(database)
+        self._batches = Batches(number, floor)
+        self.torn = torn
+
+    @classmethod
+    def create(cls, directory: Path, index: int = 0, terms: tuple[int, int] = (0, 0)) -> None:
+        """Make an empty state at `index`. Raises DataDamaged if one is there, StorageFailed."""
+        record = _HEAD.pack(FORMAT, 1, index, *terms)
+        create_whole(
+            directory,
+            lambda database: database.write([(batch_key(1), record)]),
+            bloom_filter_bits=BLOOM_FILTER_BITS,
+        )
+
+    @classmethod
+    def open(cls, directory: Path, *, create: bool = True) -> StateStore:
+        """Open the state after its batches were checked on a copy.
+
+        With `create`, a missing or empty folder becomes an empty state at index 0. A torn last
+        batch is cut off; the log has what it held. Raises DataDamaged, NewerFormat, StorageFailed;
+        the folder is then as it was.
+        """
+        if is_missing_or_empty(directory) and create:
+            cls.create(directory)
+        database, condition = open_checked(directory, _verify, bloom_filter_bits=BLOOM_FILTER_BITS)
+        return cls(database, torn=bool(condition.cuts))
+
+    @property
+    def failed(self) -> bool:
+        """Whether a write failed; the store must be closed and opened again."""
+        return self._db.failed
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of `key`, None if absent. Raises DataDamaged, StorageFailed."""
+        return self._db.get(DATA + key)
+
+    def scan(self, prefix: bytes, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        """At most `limit` pairs whose keys start with `prefix` and are greater than `after`.
+
+        Ascending by key. Raises DataDamaged, StorageFailed.
+        """
+        start = prefix if after is None else max(prefix, after + b"\0")
+        found: list[tuple[bytes, bytes]] = []
+        if limit <= 0:
+            return found
+        for pair in self.iterate(prefix, start):
+            found.append(pair)
+            if len(found) == limit:
+                break
+        return found
+
+    def iterate(
+        self, prefix: bytes = b"", start: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs with `prefix` from `start` (included) on, as of the first step.
+
+        Raises DataDamaged, StorageFailed while iterating.
+        """
+        first = DATA + max(prefix, start or b"")
+        for key, value in self._db.iterate(first, after_prefix(DATA + prefix)):
+            yield key[1:], value
+
+    def write(
+        self, changes: Mapping[bytes, bytes | None], index: int, terms: tuple[int, int]
+    ) -> None:
+        """Apply `changes` (None deletes) and move to `index`, in one synced batch.
+
+        Raises ValueError if the index falls, StorageFailed when the disk refused; then no further
+        write is taken.
+        """
+        if index < self.index:
+            raise ValueError(f"state index {index} after {self.index}")
+        drops = self._batches.next_drops()
+        floor = self._batches.floor + len(drops)
+        puts: list[tuple[bytes, bytes]] = []
+        deletes = drops[:]
+        size = 0
+        for key, value in changes.items():
+            size += len(key)
+            if value is None:
+                deletes.append(DATA + key)
+            else:
+                size += len(value)
+                puts.append((DATA + key, value))
+        number = self._batches.number + 1
+        puts.append((batch_key(number), _HEAD.pack(FORMAT, floor, index, *terms)))
+        self._db.write(puts, deletes)
+        self._batches.written(len(drops), size)
+        self.index, self.terms = index, terms
+
+    def compact(self, start: bytes = b"", stop: bytes | None = None) -> None:
+        """Give the space of deleted keys in start <= key < stop back; blocks.
+
+        Raises StorageFailed. Meant for ranges that were emptied, not for all of it.
+        """
+        end = after_prefix(DATA) if stop is None else DATA + stop
+        self._db.compact_range(DATA + start, end)
+
+    def size(self, prefix: bytes = b"") -> int:
+        """Bytes under `prefix` in table files, without what is still in memory."""
+        stop = after_prefix(DATA + prefix)
+        assert stop is not None  # DATA is not 0xff
+        return self._db.approximate_size(DATA + prefix, stop)
+
+    def scrub(self) -> Iterator[Path]:
+        """Check every table file, one per step. Raises DataDamaged."""
+        return self._db.scrub()
+
+    def close(self) -> None:
+        """Release the folder. A second call does nothing."""
+        self._db.close()
