@@ -56,7 +56,7 @@ bench: $(READY) ## Measure life cycles per second and latency (table; JSON in th
 docs: $(READY) ## Regenerate the generated pages in docs/
 	@$(BIN)/python -m taskq.protocol.page > docs/.page && mv docs/.page docs/protocol.md || \
 		{ rm -f docs/.page; exit 1; }
-	@$(BIN)/python -m cluster.config > docs/.page && mv docs/.page docs/taskq.example.yaml || \
+	@$(BIN)/python -m cluster.config.page > docs/.page && mv docs/.page docs/taskq.example.yaml || \
 		{ rm -f docs/.page; exit 1; }
 
 .PHONY: clean

@@ -1,0 +1,141 @@
+"""Puts the sources together, validates the whole, and reports every mistake at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from cluster.config.checks import cross_check
+from cluster.config.fields import allowed
+from cluster.config.mistakes import ConfigError, Mistake
+from cluster.config.model import Config, groups, keys, shown
+from cluster.config.sources import (
+    ENV_PREFIX,
+    Given,
+    Layer,
+    read_environment,
+    read_file,
+    read_overrides,
+)
+
+
+def load_config(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]) -> Config:
+    """The configuration of a node.
+
+    `path` is a YAML file of groups, or None; `env` the environment, of which TASKQ_GROUP__KEY
+    counts; `overrides` maps `group.key` to a value, None meaning not given. The later wins over
+    the earlier: default, file, environment, overrides.
+
+    Raises ConfigError with every mistake of all sources.
+    """
+    return load_layers(Layer() if path is None else read_file(path), env, overrides)
+
+
+def load_layers(file: Layer, env: Mapping[str, str], overrides: Mapping[str, Any]) -> Config:
+    """As `load_config`, of a file that was read already."""
+    layers = [file, read_environment(env), read_overrides(overrides)]
+    mistakes = [mistake for layer in layers for mistake in layer.mistakes]
+    given: dict[str, Given] = {}
+    known = keys()
+    for layer in layers:
+        for name, entry in layer.values.items():
+            if name in known:
+                given[name] = entry
+            else:
+                mistakes.append(_unknown(name, entry))
+    config, invalid = _validate(given)
+    mistakes += invalid
+    wrong = {mistake.path.partition("[")[0] for mistake in mistakes}
+    mistakes += [
+        _with_origin(mistake, given)
+        for mistake in cross_check(config)
+        if wrong.isdisjoint(mistake.paths)
+    ]
+    if mistakes:
+        raise ConfigError(mistakes)
+    sources = {name: entry.source for name, entry in given.items()}
+    config.remember(sources, _near_misses(env))
+    return config
+
+
+def _validate(given: Mapping[str, Given]) -> tuple[Config, list[Mistake]]:
+    """A configuration of what is valid by itself (defaults for the rest), and what is not."""
+    try:
+        return Config.model_validate(_nested(given)), []
+    except ValidationError as error:
+        mistakes = _mistakes(error, given)
+    wrong = {mistake.path.partition("[")[0] for mistake in mistakes}
+    rest = {name: entry for name, entry in given.items() if name not in wrong}
+    return Config.model_validate(_nested(rest)), mistakes
+
+
+def _nested(given: Mapping[str, Given]) -> dict[str, dict[str, Any]]:
+    nested: dict[str, dict[str, Any]] = {}
+    for name, entry in given.items():
+        group, _, key = name.partition(".")
+        nested.setdefault(group, {})[key] = entry.value
+    return nested
+
+
+def _mistakes(error: ValidationError, given: Mapping[str, Given]) -> list[Mistake]:
+    """One mistake per key, or per member of a list; the variants of a union are one."""
+    found: dict[str, Mistake] = {}
+    known = keys()
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        location = detail["loc"]
+        path = f"{location[0]}.{location[1]}"
+        place, value = path, given[path].value
+        if len(location) > 2 and isinstance(location[2], int):
+            place = f"{path}[{location[2]}]"
+            value = value[location[2]] if isinstance(value, list) else value
+        reason = f"allowed is {allowed(known[path])}"
+        if value is None or value == "":
+            reason = f"is empty; leave it out to get the default; {reason}"
+        mistake = Mistake(place, reason, shown(path, value), given[path].source)
+        found.setdefault(place, mistake)
+    return list(found.values())
+
+
+def _with_origin(mistake: Mistake, given: Mapping[str, Given]) -> Mistake:
+    """A cross check's mistake with value and place of its first key, where it was set."""
+    entry = given.get(mistake.path)
+    if entry is None:
+        return mistake
+    value = shown(mistake.path, entry.value)
+    return Mistake(mistake.path, mistake.reason, value, entry.source, mistake.paths)
+
+
+def _unknown(path: str, entry: Given) -> Mistake:
+    group, dot, key = path.partition(".")
+    if not dot and group in groups():
+        reason = "is a group: its keys belong on lines of their own below it"
+        return Mistake(path, reason, shown(path, entry.value), entry.source)
+    likely = _likely(path, key)
+    hint = f"; did you mean {' or '.join(likely)}?" if likely else ""
+    # The value is not shown: a mistyped name may hold a secret.
+    what = "unknown group" if group not in groups() else "unknown key"
+    return Mistake(path, f"{what}{hint}", source=entry.source)
+
+
+def _likely(path: str, key: str) -> list[str]:
+    """What may have been meant: the same key in another group, else what is written alike."""
+    if "." not in path:
+        return difflib.get_close_matches(path, list(groups()), n=1, cutoff=0.6)
+    elsewhere = [name for name in keys() if name.partition(".")[2] == key]
+    return elsewhere or difflib.get_close_matches(path, list(keys()), n=1, cutoff=0.7)
+
+
+def _near_misses(env: Mapping[str, str]) -> list[str]:
+    """Variables that look like ours but for an underscore, and so have no effect."""
+    by_name = {f"{ENV_PREFIX}{name.replace('.', '_')}".upper(): name for name in keys()}
+    return [
+        f"The environment variable {name} has no effect; did you mean"
+        f" {ENV_PREFIX}{by_name[name.upper()].replace('.', '__').upper()}?"
+        for name, value in sorted(env.items())
+        # Kubernetes sets TASKQ_BROKER_PORT=tcp://... for a service called taskq-broker.
+        if name.upper() in by_name and not value.startswith(("tcp://", "udp://"))
+    ]
