@@ -67,8 +67,7 @@ class Hello(NamedTuple):
 
 @message(0x02, Sort.SESSION, reply=PingReply)
 class Ping(NamedTuple):
-    """Keeps the connection; a client sends one when it has sent nothing for a third of the
-    idle time-out."""
+    """Keeps the connection: sent when nothing else was for a third of the idle time-out."""
 
 
 # --- tasks ---------------------------------------------------------------------------------------
@@ -101,13 +100,11 @@ class SubmitTask(NamedTuple):
     keep_result: Flag = True
 
 
-@message(0x11, Sort.COMMAND, role=Role.PRODUCER, reply=BatchReply)
+@message(0x11, Sort.COMMAND, role=Role.PRODUCER, reply=BatchReply, member=Submitted)
 class SubmitTasks(NamedTuple):
     """Many submits in one frame, answered one by one in order."""
 
-    tasks: Annotated[
-        list[SubmitTask], ListOf(Record(SubmitTask), limits.BATCH_COUNT_MAX, 1)
-    ]
+    tasks: Annotated[list[SubmitTask], ListOf(Record(SubmitTask), limits.BATCH_COUNT_MAX, 1)]
 
 
 @message(0x12, Sort.COMMAND, role=Role.WORKER, reply=Claimed)
@@ -144,13 +141,11 @@ class TaskResult(NamedTuple):
     retry: Flag = True
 
 
-@message(0x14, Sort.COMMAND, role=Role.WORKER, reply=BatchReply)
+@message(0x14, Sort.COMMAND, role=Role.WORKER, reply=BatchReply, member=OutcomeReply)
 class TaskResults(NamedTuple):
     """Many outcomes in one frame, answered one by one in order."""
 
-    outcomes: Annotated[
-        list[TaskResult], ListOf(Record(TaskResult), limits.BATCH_COUNT_MAX, 1)
-    ]
+    outcomes: Annotated[list[TaskResult], ListOf(Record(TaskResult), limits.BATCH_COUNT_MAX, 1)]
 
 
 @message(0x15, Sort.COMMAND, role=Role.WORKER, reply=OutcomeReply)
@@ -316,14 +311,14 @@ class ListDead(NamedTuple):
     stale: Flag = False
 
 
-@message(0x41, Sort.COMMAND, role=Role.ADMIN, reply=BatchReply)
+@message(0x41, Sort.COMMAND, role=Role.ADMIN, reply=BatchReply, member=Done)
 class RedriveDead(NamedTuple):
     """Makes dead tasks ready again: same id, counters at zero, history kept."""
 
     task_ids: TaskIds
 
 
-@message(0x42, Sort.COMMAND, role=Role.ADMIN, reply=BatchReply)
+@message(0x42, Sort.COMMAND, role=Role.ADMIN, reply=BatchReply, member=Done)
 class DeleteDead(NamedTuple):
     """Deletes dead tasks."""
 

@@ -21,11 +21,14 @@ A refusal travels as a value (`Refusal`); only the client turns it into an excep
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import NamedTuple
+from enum import StrEnum
+from typing import Annotated, NamedTuple
+
+from taskq.fields import Bool, Int, Text
+from taskq.limits import DURATION_MS_MAX, ERROR_SIZE_MAX
 
 
-class ErrorCode(str, Enum):
+class ErrorCode(StrEnum):
     """Why a request was refused. The values are the words on the wire; never reuse one."""
 
     INVALID_REQUEST = "INVALID_REQUEST"
@@ -51,6 +54,41 @@ class ErrorCode(str, Enum):
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
 
 
+# What each code says, for the protocol page.
+MEANINGS = {
+    ErrorCode.INVALID_REQUEST: "A field is wrong; the message names it and what is allowed.",
+    ErrorCode.UNSUPPORTED_VERSION: (
+        "No protocol version in common, or a payload of a format that the node does not read."
+    ),
+    ErrorCode.UNKNOWN_MESSAGE: "The node knows no request of this type.",
+    ErrorCode.UNAUTHENTICATED: "The node wants a key, and Hello carried none or a wrong one.",
+    ErrorCode.PERMISSION_DENIED: "The key does not carry the role, or not for this queue.",
+    ErrorCode.NOT_FOUND: "No such task, queue or worker, or its record is gone.",
+    ErrorCode.ALREADY_EXISTS: "It exists with other settings.",
+    ErrorCode.WRONG_STATE: "The task is not in a state that allows this.",
+    ErrorCode.STALE_TOKEN: (
+        "The token is no longer valid: the lease ended and the task may have another owner. "
+        "Stop working on it."
+    ),
+    ErrorCode.PAYLOAD_TOO_LARGE: "The payload exceeds `payload_size_max` of the HelloReply.",
+    ErrorCode.RESULT_TOO_LARGE: (
+        "The result exceeds `result_size_max` of the HelloReply, or a reply does not fit a frame."
+    ),
+    ErrorCode.QUEUE_FULL: "The broker holds as many waiting tasks, or bytes of them, as it may.",
+    ErrorCode.DISK_FULL: "The disk is nearly full: what would grow is refused, what drains is not.",
+    ErrorCode.TOO_MANY_QUEUES: "The cluster has as many queues as it may.",
+    ErrorCode.TOO_MANY_WORKERS: "The cluster has as many workers as it may.",
+    ErrorCode.TOO_MANY_CLAIMS: (
+        "The worker has too many claims whose answers it has not confirmed: raise "
+        "`lowest_unanswered`."
+    ),
+    ErrorCode.TOO_MANY_REQUESTS: "Too many requests, or bytes of them, in flight on a connection.",
+    ErrorCode.TOO_MANY_CONNECTIONS: "The node has as many connections as it may; try another one.",
+    ErrorCode.NO_LEADER: "No leader was known before the deadline.",
+    ErrorCode.UNAVAILABLE: "The node cannot serve just now, for instance because it is stopping.",
+    ErrorCode.DEADLINE_EXCEEDED: "The deadline of the request passed before it was carried out.",
+}
+
 # Codes of refusals whose request was certainly not carried out and may be sent again later.
 RETRYABLE = frozenset(
     {
@@ -67,14 +105,14 @@ RETRYABLE = frozenset(
 class Refusal(NamedTuple):
     """A request's "no", as a value: code, a sentence for people, and when to try again.
 
-    `retry_after_ms` is 0 where trying again without a change is pointless. `UNAVAILABLE` with
-    `unknown` true means that the request may have been carried out all the same.
+    `retry_after_ms` is 0 where trying again without a change is pointless, or where the node has
+    no hint. `unknown` true means that the request may have been carried out all the same.
     """
 
-    code: str
-    message: str
-    retry_after_ms: int = 0
-    unknown: bool = False
+    code: Annotated[str, Text(40, 1)]
+    message: Annotated[str, Text(ERROR_SIZE_MAX)]
+    retry_after_ms: Annotated[int, Int(0, DURATION_MS_MAX)] = 0
+    unknown: Annotated[bool, Bool()] = False
 
 
 def refuse(code: ErrorCode, message: str, retry_after_ms: int = 0) -> Refusal:
@@ -87,7 +125,11 @@ class TaskqError(Exception):
 
 
 class RequestRefused(TaskqError):
-    """The cluster refused a request. `code` (`ErrorCode` or unknown text), `retry_after` seconds."""
+    """The cluster refused a request.
+
+    `code` is an `ErrorCode`, or a text that this version does not know; `retry_after` is in
+    seconds.
+    """
 
     def __init__(self, code: str, message: str, retry_after: float = 0.0) -> None:
         super().__init__(f"{message} [{code}]")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, get_type_hints
 
 Names = dict[str, Any]
@@ -61,7 +62,7 @@ class Bool(Kind):
 
 @dataclass(frozen=True)
 class Text(Kind):
-    """Text of `size_min` to `size_max` characters, matching `pattern` as a whole if there is one."""
+    """Text of `size_min` to `size_max` characters; a `pattern` must match the whole of it."""
 
     size_max: int
     size_min: int = 0
@@ -148,8 +149,22 @@ class MapOf(Kind):
 
 
 @dataclass(frozen=True)
+class Answer(Kind):
+    """One answer inside a batch: `[true, fields of a reply]` or `[false, fields of a refusal]`."""
+
+    def expression(self, value: str, names: Names) -> str:
+        return (
+            f"type({value}) is list and len({value}) == 2"
+            f" and type({value}[0]) is bool and type({value}[1]) is list"
+        )
+
+    def allowed(self) -> str:
+        return "array `[true, reply]` or `[false, refusal]`"
+
+
+@dataclass(frozen=True)
 class Record(Kind):
-    """An array holding the fields of a `NamedTuple`, in order; trailing defaults may be left out."""
+    """An array of the fields of a `NamedTuple`, in order; trailing defaults may be left out."""
 
     shape: type
     count_min: int = field(init=False)
@@ -166,17 +181,20 @@ class Record(Kind):
         return f"`{self.shape.__name__}` as an array"
 
 
+@cache
 def kinds_of(shape: type) -> dict[str, Kind]:
     """Field name -> kind of a `NamedTuple` whose annotations are `Annotated[type, kind]`."""
     hints = get_type_hints(shape, include_extras=True)
     kinds = {}
     for name in shape._fields:  # type: ignore[attr-defined]
-        kind = next((k for k in getattr(hints[name], "__metadata__", ()) if isinstance(k, Kind)), None)
+        metadata = getattr(hints[name], "__metadata__", ())
+        kind = next((k for k in metadata if isinstance(k, Kind)), None)
         assert kind is not None, f"{shape.__name__}.{name} has no kind"
         kinds[name] = kind
     return kinds
 
 
+@cache
 def compile_kind(kind: Kind) -> Callable[[Any], bool]:
     """A function that is true for legal values of the kind."""
     names: Names = {}
@@ -184,71 +202,49 @@ def compile_kind(kind: Kind) -> Callable[[Any], bool]:
     return eval(f"lambda v: {source}", names)  # type: ignore[no-any-return]  # noqa: S307
 
 
-_compiled: dict[type, Callable[[Any], bool]] = {}
+def counts_of(shape: type) -> tuple[int, int]:
+    """How many fields an array for `shape` has at least and at most."""
+    most = len(shape._fields)  # type: ignore[attr-defined]
+    return most - len(shape._field_defaults), most  # type: ignore[attr-defined]
 
 
+@cache
 def compile_check(shape: type) -> Callable[[Any], bool]:
-    """A function that is true for a list which holds legal fields of `shape`.
-
-    Trailing fields that have defaults may be missing: `lambda v` unpacks with those defaults.
-    """
-    found = _compiled.get(shape)
-    if found is not None:
-        return found
+    """A function that is true for a list which holds legal fields of `shape`."""
     names: Names = {}
-    kinds = kinds_of(shape)
+    parameters, checks = _parameters_and_checks(shape, names)
+    fields = _bind(names, eval(f"lambda {parameters}: {checks}", names))  # noqa: S307
+    least, most = counts_of(shape)
+    source = f"lambda v: type(v) is list and {least} <= len(v) <= {most} and {fields}(*v)"
+    return eval(source, names)  # type: ignore[no-any-return]  # noqa: S307
+
+
+@cache
+def compile_make(shape: type) -> Callable[..., Any]:
+    """A function of the fields of `shape`: an instance, or None where a field is not legal.
+
+    One call checks and builds, because it runs for every message. The caller counts the fields.
+    """
+    names: Names = {}
+    parameters, checks = _parameters_and_checks(shape, names)
+    new, cls = _bind(names, tuple.__new__), _bind(names, shape)
+    values = "".join(f"f_{name}, " for name in kinds_of(shape))
+    source = f"lambda {parameters}: {new}({cls}, ({values})) if {checks} else None"
+    return eval(source, names)  # type: ignore[no-any-return]  # noqa: S307
+
+
+def _parameters_and_checks(shape: type, names: Names) -> tuple[str, str]:
+    """Source of the parameters (with defaults) of a function of all fields, and of its test."""
     defaults = shape._field_defaults  # type: ignore[attr-defined]
-    parameters = []
-    for name in kinds:
-        default = f"={_bind(names, defaults[name])}" if name in defaults else ""
-        parameters.append(f"f_{name}{default}")
-    # A left-out field holds its default, which need not pass the wire's check (tuples, enums).
-    checks = [
-        (f"(f_{n} is {_bind(names, defaults[n])} or {k.expression(f'f_{n}', names)})" if n in defaults
-         else f"({k.expression(f'f_{n}', names)})")
-        for n, k in kinds.items()
-    ]
-    least = len(kinds) - len(defaults)
-    fields = _bind(names, eval(f"lambda {', '.join(parameters)}: {' and '.join(checks) or 'True'}", names))  # noqa: S307
-    source = f"lambda v: type(v) is list and {least} <= len(v) <= {len(kinds)} and {fields}(*v)"
-    check: Callable[[Any], bool] = eval(source, names)  # noqa: S307
-    _compiled[shape] = check
-    return check
-
-
-def explain(shape: type, values: Any, path: str = "") -> str:
-    """Which field of `values` is wrong and what is allowed; called only after a check said no."""
-    kinds = kinds_of(shape)
-    if type(values) is not list:
-        return f"{path or shape.__name__}: expected an array, got {_shown(values)}"
-    least = len(kinds) - len(shape._field_defaults)  # type: ignore[attr-defined]
-    if not least <= len(values) <= len(kinds):
-        return f"{path or shape.__name__}: expected {least}..{len(kinds)} fields, got {len(values)}"
-    for (name, kind), value in zip(kinds.items(), values, strict=False):
-        where = f"{path}.{name}" if path else name
-        wrong = _explain_kind(kind, value, where)
-        if wrong:
-            return wrong
-    return ""
-
-
-def _explain_kind(kind: Kind, value: Any, where: str) -> str:
-    if compile_kind(kind)(value):
-        return ""
-    if isinstance(kind, Maybe) and isinstance(kind.inner, (Record, ListOf)):
-        kind = kind.inner
-    if isinstance(kind, Record):
-        return explain(kind.shape, value, where)
-    if isinstance(kind, ListOf) and type(value) is list and len(value) <= kind.count_max:
-        for position, inner in enumerate(value):
-            wrong = _explain_kind(kind.inner, inner, f"{where}[{position}]")
-            if wrong:
-                return wrong
-    return f"{where}: got {_shown(value)}, allowed: {kind.allowed()}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, (bytes, list, dict)):
-        return f"{type(value).__name__} of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    parameters, checks = [], []
+    for name, kind in kinds_of(shape).items():
+        legal = kind.expression(f"f_{name}", names)
+        if name in defaults:
+            default = _bind(names, defaults[name])
+            parameters.append(f"f_{name}={default}")
+            # A field that is left out, or holds its default, is decided by one comparison.
+            checks.append(f"(f_{name} is {default} or {legal})")
+        else:
+            parameters.append(f"f_{name}")
+            checks.append(f"({legal})")
+    return ", ".join(parameters), " and ".join(checks) or "True"

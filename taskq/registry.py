@@ -6,11 +6,12 @@ Adding a message takes three places: its class in `commands.py`, its handler, it
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
-from taskq.fields import Kind, compile_check, explain, kinds_of
+from taskq.explain import explain
+from taskq.fields import Kind, compile_check, compile_make, counts_of, kinds_of
 
 Shape = TypeVar("Shape", bound=type)
 
@@ -39,7 +40,8 @@ class Message:
     """A row of the registry.
 
     `code` is the message type on the wire and in the log, never reused. `reply` is the shape of
-    the answer (None for INTERNAL and PUSH), whose type on the wire is `code | 0x80`.
+    the answer (None for INTERNAL and PUSH), whose type on the wire is `code | 0x80`. `member` is
+    the shape of each good answer in a `BatchReply`. `check` is true for a list of legal fields.
     """
 
     code: int
@@ -47,7 +49,16 @@ class Message:
     sort: Sort
     role: Role
     reply: type | None
-    check: Callable[[Any], bool]
+    member: type | None = None
+    check: Callable[[Any], bool] = field(init=False, repr=False, compare=False)
+    _make: Callable[..., Any] = field(init=False, repr=False, compare=False)
+    _counts: range = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        least, most = counts_of(self.shape)
+        object.__setattr__(self, "check", compile_check(self.shape))
+        object.__setattr__(self, "_make", compile_make(self.shape))
+        object.__setattr__(self, "_counts", range(least, most + 1))
 
     @property
     def name(self) -> str:
@@ -57,11 +68,16 @@ class Message:
     def kinds(self) -> dict[str, Kind]:
         return kinds_of(self.shape)
 
-    def parse(self, fields: list[Any]) -> Any:
-        """The command made of a list of fields. Raises ValueError naming the first wrong field."""
-        if not self.check(fields):
-            raise ValueError(explain(self.shape, fields) or f"{self.name}: not a legal message")
-        return self.shape(*fields)
+    def parse(self, fields: Any) -> Any:
+        """The command made of a list of fields; records inside stay lists, as they came.
+
+        Raises ValueError naming the first wrong field.
+        """
+        if type(fields) is list and len(fields) in self._counts:
+            command = self._make(*fields)
+            if command is not None:
+                return command
+        raise ValueError(explain(self.shape, fields))
 
 
 MESSAGES: dict[int, Message] = {}
@@ -69,14 +85,19 @@ MESSAGE_OF: dict[type, Message] = {}
 
 
 def message(
-    code: int, sort: Sort, *, role: Role = Role.ANYONE, reply: type | None = None
+    code: int,
+    sort: Sort,
+    *,
+    role: Role = Role.ANYONE,
+    reply: type | None = None,
+    member: type | None = None,
 ) -> Callable[[Shape], Shape]:
-    """Class decorator: enters a `NamedTuple` into the registry under `code` (1..127)."""
+    """Class decorator: enters a `NamedTuple` into the registry under `code` (1..126)."""
 
     def enter(shape: Shape) -> Shape:
         assert 0 < code < 0x7F, code
         assert code not in MESSAGES, f"code {code} is taken by {MESSAGES[code].name}"
-        row = Message(code, shape, sort, role, reply, compile_check(shape))
+        row = Message(code, shape, sort, role, reply, member)
         MESSAGES[code] = row
         MESSAGE_OF[shape] = row
         return shape

@@ -6,15 +6,17 @@ Times: `_wall_ms` is Unix time in milliseconds, `_ms` alone a duration. Ids are 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from taskq.fields import Bool, Bytes, Int, ListOf, MapOf, Maybe, Record, Text
+from taskq.fields import Answer, Bool, Bytes, Int, ListOf, MapOf, Maybe, Record, Text
 from taskq.limits import (
+    BATCH_COUNT_MAX,
     DURATION_MS_MAX,
     ERROR_SIZE_MAX,
     FRAME_SIZE_MAX,
     HEADER_COUNT_MAX,
     HEADER_SIZE_MAX,
+    HEARTBEAT_TOKEN_COUNT_MAX,
     QUEUE_NAME_PATTERN,
     WALL_MS_MAX,
 )
@@ -61,7 +63,8 @@ class Done(NamedTuple):
 
 
 class HelloReply(NamedTuple):
-    """The session is open. Members are `[node id, "host:port"]` for clients; `leader` may be empty."""
+    """The session is open. Members are `[node id, "host:port"]`, the addresses being those for
+    clients; `leader` is a node id, or empty while nobody leads."""
 
     protocol_version: Annotated[int, Int(1, 255)]
     cluster_id: Annotated[str, Text(64)]
@@ -94,7 +97,7 @@ class Submitted(NamedTuple):
 class BatchReply(NamedTuple):
     """One answer for each member of the batch, in order: `[true, reply]` or `[false, refusal]`."""
 
-    answers: Annotated[list[list[object]], ListOf(ListOf(Bool(), 2, 2), 1000)]
+    answers: Annotated[list[list[Any]], ListOf(Answer(), BATCH_COUNT_MAX)]
 
 
 class ClaimedTask(NamedTuple):
@@ -136,8 +139,8 @@ class Extended(NamedTuple):
 class HeartbeatReply(NamedTuple):
     """`invalid`: tokens that are no longer valid. `cancel`: tokens whose cancellation is wanted."""
 
-    invalid: Annotated[list[int], ListOf(Int(0, U63), 100_000)]
-    cancel: Annotated[list[int], ListOf(Int(0, U63), 100_000)]
+    invalid: Annotated[list[int], ListOf(Int(0, U63), HEARTBEAT_TOKEN_COUNT_MAX)]
+    cancel: Annotated[list[int], ListOf(Int(0, U63), HEARTBEAT_TOKEN_COUNT_MAX)]
 
 
 class Registered(NamedTuple):
@@ -254,9 +257,9 @@ class WorkerPage(NamedTuple):
 
 
 class Purged(NamedTuple):
-    """So many waiting tasks were cancelled; `more` says that the limit stopped it: send again."""
+    """So many tasks were `cancelled`; `more` says that the limit stopped it: send again."""
 
-    count: Count
+    cancelled: Count
     more: Flag
 
 

@@ -18,18 +18,28 @@ import msgpack
 
 import taskq.commands  # noqa: F401  # fills the registry
 from taskq.errors import ErrorCode, ProtocolError, Refusal, refuse
-from taskq.fields import ListOf, Record, kinds_of
+from taskq.explain import shown
 from taskq.limits import DURATION_MS_MAX
 from taskq.protocol.frame import pack_frame
+from taskq.protocol.revive import revive
+from taskq.protocol.unpack import unpack
 from taskq.registry import MESSAGE_OF, MESSAGES, Message, Sort
+from taskq.results import BatchReply
 
 FORMAT = 1
 REPLY_BIT = 0x80
 REFUSAL_TYPE = 0xFF
 # Answers to what cannot even be ascribed to a request carry this id.
 NO_REQUEST = 0
+REQUEST_ID_MAX = (1 << 63) - 1
 
-_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+Pack = Callable[[Any], bytes]
+
+# By message type, so that the hot path asks once.
+_REQUESTS = {
+    code: row for code, row in MESSAGES.items() if row.sort not in (Sort.INTERNAL, Sort.PUSH)
+}
+_PUSHES = {code: row for code, row in MESSAGES.items() if row.sort is Sort.PUSH}
 
 
 class Request(NamedTuple):
@@ -62,34 +72,34 @@ class Push(NamedTuple):
     command: Any
 
 
-def unpack(payload: bytes) -> Any:
-    """One msgpack value. Raises ProtocolError for anything else, however malformed."""
-    try:
-        return msgpack.unpackb(payload, raw=False, use_list=True, strict_map_key=True)
-    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
-        reason = str(error) or type(error).__name__
-        raise ProtocolError(f"not a msgpack value: {reason}") from error
+def make_pack() -> Pack:
+    """A packer of its own. One packer serves one thread: all its calls share a buffer."""
+    pack: Pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+    return pack
 
 
-def encode_request(command: Any, request_id: int, deadline_ms: int = 0) -> bytes:
-    """The frame of a request."""
+def encode_request(pack: Pack, command: Any, request_id: int, deadline_ms: int = 0) -> bytes:
+    """The frame of a request. Raises ProtocolError where it is too large."""
     row = MESSAGE_OF[type(command)]
-    return pack_frame(row.code, _pack((FORMAT, request_id, deadline_ms, command)))
+    return pack_frame(row.code, pack((FORMAT, request_id, deadline_ms, command)))
 
 
 def decode_request(kind: int, payload: bytes) -> Request | Rejected:
-    """A request frame, checked field by field. Raises ProtocolError where there is no request id."""
+    """A request frame, checked field by field.
+
+    Raises ProtocolError where there is no request id to answer to.
+    """
     head = unpack(payload)
     if type(head) is not list or len(head) < 2:
         raise ProtocolError("a request is an array [format, request id, deadline_ms, fields]")
     version, request_id = head[0], head[1]
-    if type(request_id) is not int or not 0 < request_id < 1 << 63:
+    if type(request_id) is not int or not 0 < request_id <= REQUEST_ID_MAX:
         raise ProtocolError("a request id is an integer from 1 to 2^63-1")
     if version != FORMAT or type(version) is not int:
-        text = f"format {version!r}; this node reads {FORMAT}"[:200]
+        text = f"format {shown(version)}; this node reads {FORMAT}"
         return Rejected(request_id, refuse(ErrorCode.UNSUPPORTED_VERSION, text))
-    row = MESSAGES.get(kind)
-    if row is None or row.sort in (Sort.INTERNAL, Sort.PUSH):
+    row = _REQUESTS.get(kind)
+    if row is None:
         return Rejected(request_id, refuse(ErrorCode.UNKNOWN_MESSAGE, f"message type {kind:#04x}"))
     if len(head) != 4 or type(head[2]) is not int or not 0 <= head[2] <= DURATION_MS_MAX:
         text = "expected [format, request id, deadline_ms, fields]"
@@ -102,64 +112,47 @@ def decode_request(kind: int, payload: bytes) -> Request | Rejected:
     return Request(request_id, row, command, head[2], len(payload))
 
 
-def encode_reply(code: int, request_id: int, value: Any) -> bytes:
+def encode_reply(pack: Pack, code: int, request_id: int, value: Any) -> bytes:
     """The frame that answers a request of type `code`: with a reply or with a `Refusal`."""
     kind = REFUSAL_TYPE if type(value) is Refusal else code | REPLY_BIT
-    return pack_frame(kind, _pack((FORMAT, request_id, value)))
+    return pack_frame(kind, pack((FORMAT, request_id, value)))
 
 
-def encode_push(command: Any) -> bytes:
+def encode_push(pack: Pack, command: Any) -> bytes:
     """The frame of a message that nobody asked for."""
-    return pack_frame(MESSAGE_OF[type(command)].code, _pack((FORMAT, command)))
+    return pack_frame(MESSAGE_OF[type(command)].code, pack((FORMAT, command)))
 
 
 def decode_answer(kind: int, payload: bytes) -> Reply | Push:
     """A frame that a client received. Raises ProtocolError."""
-    fields = unpack(payload)
-    if type(fields) is not list or not fields or fields[0] != FORMAT:
+    head = unpack(payload)
+    if type(head) is not list or not head or head[0] != FORMAT or type(head[0]) is not int:
         raise ProtocolError(f"a frame of a format other than {FORMAT}")
     try:
         if kind & REPLY_BIT:
-            _, request_id, body = fields
-            shape = Refusal if kind == REFUSAL_TYPE else MESSAGES[kind & ~REPLY_BIT].reply
-            if type(request_id) is not int or shape is None:
-                raise ProtocolError(f"a reply of type {kind:#04x} without a request")
-            return Reply(request_id, revive(shape, body))
-        row = MESSAGES[kind]
-        _, body = fields
-        return Push(row.parse(body))
-    except (ValueError, TypeError, KeyError) as error:
-        raise ProtocolError(f"a reply of type {kind:#04x} is malformed: {error}") from error
+            return _decode_reply(kind, head)
+        row = _PUSHES.get(kind)
+        if row is None or len(head) != 2:
+            raise ProtocolError(f"a frame of type {kind:#04x} is neither an answer nor a push")
+        return Push(row.parse(head[1]))
+    except ValueError as error:
+        raise ProtocolError(f"a frame of type {kind:#04x} is malformed: {error}") from error
 
 
-_revivers: dict[type, Callable[[list[Any]], Any]] = {}
+def _decode_reply(kind: int, head: list[Any]) -> Reply:
+    if len(head) != 3 or type(head[1]) is not int or not 0 <= head[1] <= REQUEST_ID_MAX:
+        raise ProtocolError("an answer is an array [format, request id, fields]")
+    if kind == REFUSAL_TYPE:
+        return Reply(head[1], revive(Refusal, head[2]))
+    row = _REQUESTS.get(kind & ~REPLY_BIT)
+    if row is None or row.reply is None:
+        raise ProtocolError(f"an answer of type {kind:#04x} to a request that does not exist")
+    value = revive(row.reply, head[2])
+    if row.member is not None:
+        _revive_members(row.member, value)
+    return Reply(head[1], value)
 
 
-def revive(shape: type, body: Any) -> Any:
-    """An instance of `shape` from its array; nested records become instances, too.
-
-    Raises TypeError where the number of fields is wrong.
-    """
-    reviver = _revivers.get(shape)
-    if reviver is None:
-        reviver = _revivers[shape] = _make_reviver(shape)
-    return reviver(body)
-
-
-def _make_reviver(shape: type) -> Callable[[list[Any]], Any]:
-    if shape is Refusal:
-        return lambda body: Refusal(*body)
-    nested = [
-        (position, kind.inner.shape)
-        for position, kind in enumerate(kinds_of(shape).values())
-        if isinstance(kind, ListOf) and isinstance(kind.inner, Record)
-    ]
-    if not nested:
-        return lambda body: shape(*body)
-
-    def revive_nested(body: list[Any]) -> Any:
-        for position, inner in nested:
-            body[position] = [revive(inner, value) for value in body[position]]
-        return shape(*body)
-
-    return revive_nested
+def _revive_members(member: type, batch: BatchReply) -> None:
+    for answer in batch.answers:
+        answer[1] = revive(member if answer[0] else Refusal, answer[1])

@@ -1,0 +1,67 @@
+"""One msgpack value from bytes of a stranger, at a bounded cost in memory and time. Pure.
+
+A byte on the wire can become 72 bytes of memory (an empty array), and a length can announce what
+never comes. So lengths of arrays and maps are limited, and in a large payload, which legally holds
+a few large byte strings or many small records, the values are counted as well.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import msgpack
+
+from taskq.errors import ProtocolError
+from taskq.limits import BATCH_COUNT_MAX, HEARTBEAT_TOKEN_COUNT_MAX, KIB
+
+# The longest array of any message (tokens of a heartbeat), and the largest map (counts of Stats).
+ARRAY_COUNT_MAX = HEARTBEAT_TOKEN_COUNT_MAX
+MAP_COUNT_MAX = 100
+# Up to here a payload is decoded without counting: it can become 18 MiB at worst. Twice the
+# longest array of integers of nine bytes fits.
+PLAIN_SIZE_MAX = 256 * KIB
+# Values in a larger payload: the largest legal one, a page of 1,000 tasks with their attempts and
+# headers, holds fewer than 800,000.
+VALUE_COUNT_MAX = 1_000_000
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise ValueError(f"extension type {code} is not part of the protocol")
+
+
+_unpack = partial(
+    msgpack.unpackb,
+    raw=False,
+    use_list=True,
+    strict_map_key=True,
+    ext_hook=_no_extension,
+    max_ext_len=0,
+    max_map_len=MAP_COUNT_MAX,
+)
+_unpack_plain = partial(_unpack, max_array_len=ARRAY_COUNT_MAX)
+_unpack_large = partial(_unpack, max_array_len=BATCH_COUNT_MAX)
+
+
+def unpack(payload: bytes) -> Any:
+    """One msgpack value. Raises ProtocolError for anything else, however malformed."""
+    try:
+        if len(payload) <= PLAIN_SIZE_MAX:
+            return _unpack_plain(payload)
+        return _unpack_counted(payload)
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
+        reason = str(error) or type(error).__name__
+        raise ProtocolError(f"not a msgpack value of this protocol: {reason}") from error
+
+
+def _unpack_counted(payload: bytes) -> Any:
+    left = VALUE_COUNT_MAX
+
+    def count(container: Any) -> Any:
+        nonlocal left
+        left -= 1 + len(container)
+        if left < 0:
+            raise ValueError(f"more than {VALUE_COUNT_MAX} values")
+        return container
+
+    return _unpack_large(payload, list_hook=count, object_hook=count)
