@@ -1,0 +1,87 @@
+"""Keys of the state's ordered map. All order comes from them; integers are big-endian.
+
+g                                  settings                 n   counters         m   clocks
+q <queue>                          queue: settings and counts
+t <id>                             task head                p <id>  payload      o <id>  result
+a <id> <attempt 4>                 one ended attempt
+r <queue> 00 <rank 8> <seq 8>      ready -> id              smallest key is claimed first
+s <due 8> <seq 8>                  due in cluster time -> id
+w <due 8> <seq 8>                  due in wall time -> id
+u <queue> 00 <id>                  waits for its time       what a purge finds
+x <deadline 8> <id>                end of the TTL
+l <id>                             lease
+k <worker>                         worker
+c <worker> <claim number 8>        tokens of a claim that may be repeated
+f <ended wall 8> <id>              finished (retention)     d <ended wall 8> <id>  dead
+z <id>                             id of a removed task     y <due 8> <id>  when to forget it
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+SETTINGS = b"g"
+COUNTERS = b"n"
+CLOCKS = b"m"
+QUEUE = b"q"
+TASK = b"t"
+PAYLOAD = b"p"
+RESULT = b"o"
+ATTEMPT = b"a"
+READY = b"r"
+DUE_ELAPSED = b"s"
+DUE_WALL = b"w"
+WAITING = b"u"
+TTL = b"x"
+LEASE = b"l"
+WORKER = b"k"
+CLAIM = b"c"
+FINISHED = b"f"
+DEAD = b"d"
+FORGOTTEN = b"z"
+FORGET_DUE = b"y"
+
+FORMAT = 1  # first element of every record
+
+_u32 = Struct(">I").pack
+_u64 = Struct(">Q")
+_place = Struct(">QQ")
+
+u64 = _u64.pack
+
+
+def from_u64(data: bytes) -> int:
+    """The integer of 8 big-endian bytes."""
+    value: int = _u64.unpack(data)[0]
+    return value
+
+
+def ready_prefix(queue: str) -> bytes:
+    """Start of the keys of a queue's ready tasks."""
+    return READY + queue.encode() + b"\0"
+
+
+def place(rank: int, sequence: int) -> bytes:
+    """The part of a ready key that orders the queue: 16 bytes."""
+    return _place.pack(rank, sequence)
+
+
+def from_place(data: bytes) -> tuple[int, int]:
+    """(rank, sequence) of the 16 bytes made by `place`."""
+    rank, sequence = _place.unpack(data)
+    return rank, sequence
+
+
+def waiting_prefix(queue: str) -> bytes:
+    """Start of the keys of a queue's scheduled and retrying tasks."""
+    return WAITING + queue.encode() + b"\0"
+
+
+def attempt_key(task_id: bytes, number: int) -> bytes:
+    """Key of the record of one ended attempt."""
+    return ATTEMPT + task_id + _u32(number)
+
+
+def claim_key(worker_id: bytes, number: int) -> bytes:
+    """Key of what a claim returned."""
+    return CLAIM + worker_id + u64(number)

@@ -1,0 +1,157 @@
+"""The state machine: `apply` is the only way to change the state, `ask` the way to read it.
+
+Pure: same view and entry, same results, same next view, byte for byte. It has no clock; entries
+carry the leader's. It never raises for what a client can send: a refusal is a value. An exception
+out of `apply` is a bug, and the node stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from taskq import commands
+from taskq.machine.advance import advance, deregister_worker, next_due
+from taskq.machine.cancel import cancel_task, purge_queue
+from taskq.machine.claim import Granted, claim_task, with_payloads
+from taskq.machine.dead_letter import delete_dead, redrive_dead
+from taskq.machine.entry import decode_entry
+from taskq.machine.lease import extend_lease
+from taskq.machine.outcome import ack, nack, task_result, task_results
+from taskq.machine.queries import (
+    get_stats,
+    list_dead,
+    list_queues,
+    list_tasks,
+    list_workers,
+    query_status,
+)
+from taskq.machine.queue import create_queue, pause_queue, resume_queue
+from taskq.machine.removal import next_retention, retain
+from taskq.machine.settings import Settings, configure
+from taskq.machine.state import CancelWanted, LeaseLost, State
+from taskq.machine.submit import submit_task, submit_tasks
+from taskq.machine.task import COMPLETED, load_task
+from taskq.machine.view import View
+from taskq.machine.worker import heartbeat, register_worker
+
+Handler = Callable[[State, Any], Any]
+
+HANDLERS: dict[type, Handler] = {
+    commands.SubmitTask: submit_task,
+    commands.SubmitTasks: submit_tasks,
+    commands.ClaimTask: claim_task,
+    commands.TaskResult: task_result,
+    commands.TaskResults: task_results,
+    commands.Ack: ack,
+    commands.Nack: nack,
+    commands.ExtendLease: extend_lease,
+    commands.Heartbeat: heartbeat,
+    commands.RegisterWorker: register_worker,
+    commands.DeregisterWorker: deregister_worker,
+    commands.CancelTask: cancel_task,
+    commands.CreateQueue: create_queue,
+    commands.PauseQueue: pause_queue,
+    commands.ResumeQueue: resume_queue,
+    commands.PurgeQueue: purge_queue,
+    commands.RedriveDead: redrive_dead,
+    commands.DeleteDead: delete_dead,
+    commands.Advance: advance,
+    commands.Configure: configure,
+    commands.Retain: retain,
+}
+
+QUESTIONS: dict[type, Handler] = {
+    commands.QueryStatus: query_status,
+    commands.GetStats: get_stats,
+    commands.ListTasks: list_tasks,
+    commands.ListWorkers: list_workers,
+    commands.ListQueues: list_queues,
+    commands.ListDead: list_dead,
+}
+
+
+class Applied(NamedTuple):
+    """What an entry did. `results`: a reply (`Granted` for claims) or a `Refusal` per command.
+
+    `readied`: queues in which tasks became ready; `ended`: ids of tasks that reached a final state;
+    `cancels`: running tasks that should stop; `lost`: leases that ended without an outcome.
+    """
+
+    results: list[Any]
+    readied: set[str]
+    ended: list[bytes]
+    cancels: list[CancelWanted]
+    lost: list[LeaseLost]
+
+
+class Machine:
+    """The queue's state machine over a view."""
+
+    def __init__(self, view: View) -> None:
+        """Loads the caches from the heads; costs nothing that grows with the backlog."""
+        self._state = State(view)
+
+    def apply(self, entry: bytes) -> Applied:
+        """Carries out the commands of a log entry, in order."""
+        elapsed, wall, decoded = decode_entry(entry)
+        state = self._state
+        state.begin(elapsed, wall)
+        results = [HANDLERS[type(command)](state, command) for command in decoded]
+        state.save()
+        return Applied(results, state.readied, state.ended, state.cancels, state.lost)
+
+    def reply(self, result: Any) -> Any:
+        """The reply that goes on the wire for a result; before the next entry is applied."""
+        if type(result) is Granted:
+            return with_payloads(self._state.view, result)
+        return result
+
+    def ask(self, question: Any) -> Any:
+        """Answers a READ message from the applied state."""
+        return QUESTIONS[type(question)](self._state, question)
+
+    def has_ready(self, queues: Iterable[str]) -> bool:
+        """Whether a claim of these queues would find a task (or one whose TTL just ended)."""
+        for name in queues:
+            queue = self._state.queues.find(name)
+            if queue is not None and not queue.paused and queue.ready:
+                return True
+        return False
+
+    def ready_count(self, queue: str) -> int:
+        """Tasks of a queue that a claim could take now."""
+        found = self._state.queues.find(queue)
+        return 0 if found is None or found.paused else found.ready
+
+    def is_final(self, task_id: bytes) -> bool | None:
+        """Whether a task has ended; None where it is not known."""
+        task = load_task(self._state, task_id)
+        return None if task is None else task.state >= COMPLETED
+
+    def next_due(self) -> tuple[int, int]:
+        """When an `Advance` is due next: (cluster time, wall time)."""
+        return next_due(self._state)
+
+    def next_retention(self) -> tuple[int, bool]:
+        """When a `Retain` is due next by age (wall time), and whether it is due now by bytes."""
+        return next_retention(self._state)
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Cluster time of the last entry."""
+        return self._state.elapsed
+
+    @property
+    def wall_ms(self) -> int:
+        """The log's wall time."""
+        return self._state.wall
+
+    @property
+    def settings(self) -> Settings:
+        """The replicated limits."""
+        return self._state.settings
+
+    def check(self) -> None:
+        """Asserts the account of tasks (P2)."""
+        self._state.counters.check()

@@ -1,0 +1,129 @@
+"""Outcomes that a worker reports: complete, fail, release.
+
+Named by (task id, token). The same again is answered the same; an older token is STALE_TOKEN.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskq.commands import TaskResult
+from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.machine import keys
+from taskq.machine.ending import cancel_now, finish, return_to_place
+from taskq.machine.lease import Lease, owned
+from taskq.machine.retry import fail_run
+from taskq.machine.schedule import wait_until
+from taskq.machine.task import (
+    BY_ELAPSED,
+    COMPLETED,
+    DID_COMPLETE,
+    DID_FAIL,
+    DID_RELEASE,
+    LEASED,
+    SCHEDULED,
+    Task,
+    load_task,
+    save_task,
+)
+from taskq.machine.ttl import start_ttl
+from taskq.results import BatchReply, OutcomeReply
+
+if TYPE_CHECKING:
+    from taskq.commands import Ack, Nack, TaskResults
+    from taskq.machine.state import State
+
+
+def task_result(state: State, command: TaskResult) -> OutcomeReply | Refusal:
+    """Completed or failed. Refused: NOT_FOUND, STALE_TOKEN, RESULT_TOO_LARGE."""
+    if command.ok:
+        return _complete(state, command.task_id, command.token, command.result)
+    found = _owned_or_repeated(state, command.task_id, command.token, DID_FAIL)
+    if isinstance(found, (OutcomeReply, Refusal)):
+        return found
+    task, lease = found
+    end_lease(state, task, lease, DID_FAIL)
+    fail_run(state, task, "failed", command.error, retry=command.retry)
+    save_task(state, task)
+    return OutcomeReply(task.outcome_state)
+
+
+def task_results(state: State, command: TaskResults) -> BatchReply:
+    """Many outcomes; one bad one does not spoil the others."""
+    answers: list[list[object]] = []
+    for fields in command.outcomes:
+        answer = task_result(state, TaskResult(*fields))
+        answers.append([type(answer) is OutcomeReply, answer])
+    return BatchReply(answers)
+
+
+def ack(state: State, command: Ack) -> OutcomeReply | Refusal:
+    """Completed without a result."""
+    return _complete(state, command.task_id, command.token, None)
+
+
+def nack(state: State, command: Nack) -> OutcomeReply | Refusal:
+    """Given back: to its place, after `delay_ms` if there is one. Counts as nothing."""
+    found = _owned_or_repeated(state, command.task_id, command.token, DID_RELEASE)
+    if isinstance(found, (OutcomeReply, Refusal)):
+        return found
+    task, lease = found
+    release_run(state, task, lease, command.delay_ms)
+    return OutcomeReply(task.outcome_state)
+
+
+def release_run(state: State, task: Task, lease: Lease, delay_ms: int) -> None:
+    """Ends a run as if it had not been: for Nack and for deregistration. Saves the task."""
+    end_lease(state, task, lease, DID_RELEASE)
+    state.counters.released += 1
+    task.attempt -= 1
+    if task.cancel_requested:
+        cancel_now(state, task, "cancelled while running")
+    elif delay_ms:
+        wait_until(state, task, SCHEDULED, BY_ELAPSED, state.elapsed + delay_ms)
+        start_ttl(state, task)
+    else:
+        return_to_place(state, task)
+    task.outcome_state = task.state
+    save_task(state, task)
+
+
+def end_lease(state: State, task: Task, lease: Lease, how: int) -> None:
+    """Ends the run: its token is no longer valid. `how` is remembered for repeats."""
+    assert task.state == LEASED, task.state
+    assert task.token == lease.token, "two leases of one task"
+    state.leases.remove(lease)
+    task.outcome = how
+
+
+def _complete(
+    state: State, task_id: bytes, token: int, result: bytes | None
+) -> OutcomeReply | Refusal:
+    found = _owned_or_repeated(state, task_id, token, DID_COMPLETE)
+    if isinstance(found, (OutcomeReply, Refusal)):
+        return found
+    task, lease = found
+    if result is not None and len(result) > state.settings.result_size_max:
+        text = f"result: {len(result)} bytes; at most {state.settings.result_size_max}"
+        return refuse(ErrorCode.RESULT_TOO_LARGE, f"{text} (result_size_max)")
+    end_lease(state, task, lease, DID_COMPLETE)
+    if result is not None and task.keep_result:
+        task.result_size = len(result)
+        state.view.put(keys.RESULT + task.id, result)
+    state.counters.completed += 1
+    state.counters.observe(state.elapsed - task.started_ms)
+    finish(state, task, COMPLETED, "")
+    save_task(state, task)
+    return OutcomeReply(COMPLETED)
+
+
+def _owned_or_repeated(
+    state: State, task_id: bytes, token: int, how: int
+) -> tuple[Task, Lease] | OutcomeReply | Refusal:
+    found = owned(state, task_id, token)
+    if not isinstance(found, Refusal):
+        return found
+    task = load_task(state, task_id)
+    if task is not None and task.token == token and task.outcome == how:
+        return OutcomeReply(task.outcome_state)
+    return found

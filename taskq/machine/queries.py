@@ -1,0 +1,154 @@
+"""Questions: what is known of tasks, queues, workers and counts. They change nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.limits import LIST_SCAN_MAX
+from taskq.machine import keys
+from taskq.machine.record import unpack
+from taskq.machine.task import (
+    BY_WALL,
+    COMPLETED,
+    DID_COMPLETE,
+    LEASED,
+    NO_DUE,
+    Task,
+    load_task,
+)
+from taskq.results import (
+    Attempt,
+    QueuePage,
+    QueueView,
+    Stats,
+    TaskPage,
+    TaskState,
+    TaskView,
+    WorkerPage,
+    WorkerView,
+)
+
+if TYPE_CHECKING:
+    from taskq.commands import (
+        GetStats,
+        ListDead,
+        ListQueues,
+        ListTasks,
+        ListWorkers,
+        QueryStatus,
+    )
+    from taskq.machine.state import State
+
+
+def query_status(state: State, command: QueryStatus) -> TaskView | Refusal:
+    """All that is known of a task. Refused: NOT_FOUND."""
+    task = load_task(state, command.task_id)
+    if task is None:
+        return refuse(ErrorCode.NOT_FOUND, f"there is no task {command.task_id.hex()}")
+    result = None
+    if command.with_result and task.result_size >= 0:
+        result = state.view.get(keys.RESULT + task.id)
+    return _view(state, task, result)
+
+
+def _view(state: State, task: Task, result: bytes | None) -> TaskView:
+    due = 0
+    if task.due_clock == BY_WALL:
+        due = task.due_ms
+    elif task.due_clock != NO_DUE:
+        due = state.wall + max(task.due_ms - state.elapsed, 0)
+    reason = task.reason
+    return TaskView(
+        *(task.id, task.state, task.queue, task.name, task.priority, task.headers),
+        *(task.payload_size, task.submitted_wall, due, task.started_wall, task.ended_wall),
+        *(task.attempt, task.retries, task.max_retries, task.expiries, task.worker.hex()),
+        *(task.token, task.cancel_requested and task.state == LEASED, reason),
+        *(task.result_size >= 0, result, _attempts(state, task)),
+    )
+
+
+def _attempts(state: State, task: Task) -> list[Attempt]:
+    attempts = []
+    if task.attempt > 1 or task.state not in (COMPLETED, LEASED):
+        for key, record in state.view.scan(keys.ATTEMPT + task.id, None, 100):
+            worker, started, ended, outcome, error = unpack(record)
+            number = int.from_bytes(key[17:], "big")
+            attempts.append(Attempt(number, worker.hex(), started, ended, outcome, error))
+    if task.state == COMPLETED and task.outcome == DID_COMPLETE:
+        times = (task.started_wall, task.ended_wall)
+        attempts.append(Attempt(task.attempt, task.worker.hex(), *times, "completed", ""))
+    elif task.state == LEASED:
+        run = (task.attempt, task.worker.hex(), task.started_wall, 0, "running", "")
+        attempts.append(Attempt(*run))
+    return attempts
+
+
+def list_tasks(state: State, command: ListTasks) -> TaskPage:
+    """Tasks in the order of their ids."""
+    after = None if command.after is None else keys.TASK + command.after
+    found = state.view.scan(keys.TASK, after, LIST_SCAN_MAX)
+    tasks: list[TaskView] = []
+    for key, record in found:
+        task = Task.decode(key[1:], record)
+        if command.queue not in (None, task.queue) or command.state not in (None, task.state):
+            continue
+        tasks.append(_view(state, task, None))
+        if len(tasks) == command.limit:
+            return TaskPage(tasks, key[1:])
+    return TaskPage(tasks, found[-1][0][1:] if len(found) == LIST_SCAN_MAX else None)
+
+
+def list_dead(state: State, command: ListDead) -> TaskPage:
+    """Dead tasks, those that died first first."""
+    after = None if command.after is None else keys.DEAD + command.after
+    found = state.view.scan(keys.DEAD, after, LIST_SCAN_MAX)
+    tasks: list[TaskView] = []
+    for key, _ in found:
+        task = load_task(state, key[9:])
+        assert task is not None, "a retention index without a task"
+        if command.queue not in (None, task.queue):
+            continue
+        tasks.append(_view(state, task, None))
+        if len(tasks) == command.limit:
+            return TaskPage(tasks, key[1:])
+    return TaskPage(tasks, found[-1][0][1:] if len(found) == LIST_SCAN_MAX else None)
+
+
+def list_queues(state: State, command: ListQueues) -> QueuePage:
+    """Queues in the order of their names."""
+    start = b"" if command.after is None else command.after
+    names = [name for name in state.queues.names() if name.encode() > start]
+    views = []
+    for name in names[: command.limit]:
+        queue = state.queues.get(name)
+        lease_ms = queue.lease_ms or state.settings.lease_ms
+        views.append(QueueView(name, queue.paused, queue.ageing_ms, lease_ms, *queue.counts))
+    more = len(names) > command.limit
+    return QueuePage(views, views[-1].name.encode() if more else None)
+
+
+def list_workers(state: State, command: ListWorkers) -> WorkerPage:
+    """Workers in the order of their ids."""
+    start = b"" if command.after is None else command.after
+    ids = [worker_id for worker_id in state.workers.ids() if worker_id > start]
+    views = []
+    for worker_id in ids[: command.limit]:
+        worker = state.workers.find(worker_id)
+        assert worker is not None
+        seen_ms = state.elapsed - worker.seen_ms
+        leased = len(state.leases.held_by(worker_id))
+        load = (leased, worker.cpu_permille, worker.memory_size, worker.registered_wall)
+        views.append(WorkerView(worker_id, worker.name, worker.concurrency, seen_ms, *load))
+    more = len(ids) > command.limit
+    return WorkerPage(views, views[-1].worker_id if more else None)
+
+
+def get_stats(state: State, _: GetStats) -> Stats:
+    """Counts; what concerns the node (id, leader, term, index) is filled in by the node."""
+    counters = state.counters
+    states = {s.name.lower(): counters.states[s.value] for s in TaskState}
+    sizes = (counters.waiting_size, counters.finished_size, counters.dead_size)
+    known = (len(state.queues), len(state.workers), state.elapsed, state.wall)
+    durations = (list(counters.durations), counters.duration_sum_ms)
+    return Stats(states, counters.totals(), *durations, *sizes, *known, "", "", 0, 0)

@@ -1,0 +1,168 @@
+"""Queues: settings, counts, and the place from which ready tasks are read.
+
+At most 10,000, all in memory; the record of a queue that changed is written once per entry.
+`low` is a place below which no task is ready: after a restart in mid-drain the deleted keys in
+front of it are not walked. It depends only on what was applied: a claim takes the smallest place,
+so nothing is left below it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.limits import QUEUE_COUNT_MAX
+from taskq.machine import keys
+from taskq.machine.ready import ReadyWindow
+from taskq.machine.record import pack, unpack
+from taskq.machine.task import DEAD, LEASED, READY, RETRYING, SCHEDULED, tier
+from taskq.machine.view import View
+from taskq.results import Done
+
+if TYPE_CHECKING:
+    from taskq.commands import CreateQueue, PauseQueue, ResumeQueue
+    from taskq.machine.state import State
+
+# Positions in `Queue.counts`; 0..2 are ready tasks by tier.
+_COUNTED = {SCHEDULED: 3, RETRYING: 4, LEASED: 5, DEAD: 6}
+
+
+class Queue:
+    """One queue. `counts`: ready high, normal, low, scheduled, retrying, leased, dead."""
+
+    __slots__ = ("_changed", "ageing_ms", "counts", "lease_ms", "low", "name", "paused", "window")
+
+    def __init__(
+        self, view: View, name: str, record: bytes | None, changed: dict[str, Queue]
+    ) -> None:
+        self.name = name
+        self.ageing_ms = 0
+        self.lease_ms = 0  # 0: the broker's
+        self.paused = False
+        self.counts = [0] * 7
+        self.low = (0, 0)
+        edge = None
+        if record is not None:
+            self.ageing_ms, self.lease_ms, self.paused, self.counts, low = unpack(record)
+            self.low = (low[0], low[1])
+            edge = (low[0], max(low[1] - 1, 0))  # sequences start at 1: `low` itself is read
+        self.window = ReadyWindow(view, name, edge)
+        self._changed = changed
+        if record is None:
+            self.touch()
+
+    def touch(self) -> None:
+        """The record has to be written at the end of this entry."""
+        self._changed[self.name] = self
+
+    def encode(self) -> bytes:
+        """The queue's record."""
+        return pack(self.ageing_ms, self.lease_ms, self.paused, self.counts, self.low)
+
+    @property
+    def ready(self) -> int:
+        """Ready tasks of all tiers."""
+        counts = self.counts
+        return counts[0] + counts[1] + counts[2]
+
+    def count(self, state: int, priority: int, change: int) -> None:
+        """Counts a task in or out of a state."""
+        position = tier(priority) if state == READY else _COUNTED.get(state)
+        if position is not None:
+            self.counts[position] += change
+            self._changed[self.name] = self
+
+    def put_ready(self, rank: int, sequence: int, task_id: bytes) -> None:
+        """A task became ready at this place."""
+        self.window.push(rank, sequence, task_id)
+        if (rank, sequence) < self.low:
+            self.low = (rank, sequence)
+
+    def took(self, rank: int, sequence: int) -> None:
+        """The task at this place, the smallest of all, was claimed."""
+        self.low = (rank, sequence)
+
+
+class Queues:
+    """All queues by name."""
+
+    __slots__ = ("_changed", "_queues", "_view")
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._changed: dict[str, Queue] = {}
+        self._queues: dict[str, Queue] = {}
+        for key, record in view.scan(keys.QUEUE, None, QUEUE_COUNT_MAX):
+            name = key[1:].decode()
+            self._queues[name] = Queue(view, name, record, self._changed)
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def get(self, name: str) -> Queue:
+        """The queue of a task that exists."""
+        return self._queues[name]
+
+    def find(self, name: str) -> Queue | None:
+        """The queue, or None."""
+        return self._queues.get(name)
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._queues)
+
+    def ensure(self, name: str) -> Queue | Refusal:
+        """The queue, made if there is none. Refused: TOO_MANY_QUEUES."""
+        queue = self._queues.get(name)
+        if queue is None:
+            if len(self._queues) >= QUEUE_COUNT_MAX:
+                text = f"there are {QUEUE_COUNT_MAX} queues; no more can be made"
+                return refuse(ErrorCode.TOO_MANY_QUEUES, text)
+            queue = self._queues[name] = Queue(self._view, name, None, self._changed)
+        return queue
+
+    def save(self) -> None:
+        """Writes the records of queues that changed."""
+        for name, queue in self._changed.items():
+            self._view.put(keys.QUEUE + name.encode(), queue.encode())
+        self._changed.clear()
+
+
+def create_queue(state: State, command: CreateQueue) -> Done | Refusal:
+    """Makes a queue with its settings; the same again is fine."""
+    lease_ms = command.lease_ms or 0
+    queue = state.queues.find(command.queue)
+    if queue is None:
+        made = state.queues.ensure(command.queue)
+        if isinstance(made, Refusal):
+            return made
+        made.ageing_ms, made.lease_ms = command.ageing_ms, lease_ms
+        return Done()
+    if (queue.ageing_ms, queue.lease_ms) != (command.ageing_ms, lease_ms):
+        text = (
+            f"queue {command.queue} exists with ageing_ms={queue.ageing_ms} and "
+            f"lease_ms={queue.lease_ms or None}, which are fixed when a queue is made"
+        )
+        return refuse(ErrorCode.ALREADY_EXISTS, text)
+    return Done()
+
+
+def pause_queue(state: State, command: PauseQueue) -> Done | Refusal:
+    """Claims pass the queue over."""
+    return _set_paused(state, command.queue, paused=True)
+
+
+def resume_queue(state: State, command: ResumeQueue) -> Done | Refusal:
+    """Claims see the queue again."""
+    done = _set_paused(state, command.queue, paused=False)
+    state.readied.add(command.queue)
+    return done
+
+
+def _set_paused(state: State, name: str, *, paused: bool) -> Done | Refusal:
+    queue = state.queues.find(name)
+    if queue is None:
+        return refuse(ErrorCode.NOT_FOUND, f"there is no queue {name}")
+    queue.paused = paused
+    queue.touch()
+    return Done()

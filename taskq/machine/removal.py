@@ -1,0 +1,83 @@
+"""Records leave: retention by age and by bytes, deletion, and the window in which an id is known.
+
+A removed task's id is remembered until `dedup_window_ms` of cluster time after its end, so that a
+repeated submit does not make a second task, whatever limits and operators say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskq.limits import ATTEMPT_HISTORY_MAX
+from taskq.machine import keys
+from taskq.machine.task import COMPLETED, DEAD, ENDED_STATES, RECORD_SIZE, Task, load_task
+from taskq.results import Done
+
+if TYPE_CHECKING:
+    from taskq.commands import Retain
+    from taskq.machine.state import State
+
+
+def remove_task(state: State, task: Task) -> None:
+    """Deletes an ended or dead task; it must have left its retention index."""
+    view, counters = state.view, state.counters
+    for family in (keys.TASK, keys.PAYLOAD, keys.RESULT):
+        view.delete(family + task.id)
+    if task.attempt > 1 or task.state != COMPLETED:
+        for number in range(max(1, task.attempt - ATTEMPT_HISTORY_MAX + 1), task.attempt + 1):
+            view.delete(keys.attempt_key(task.id, number))
+    counters.states[task.state] -= 1
+    if task.state == DEAD:
+        counters.dead_size -= task.payload_size + RECORD_SIZE
+        state.queues.get(task.queue).count(DEAD, task.priority, -1)
+    else:
+        assert task.state in ENDED_STATES
+        counters.finished_size -= max(task.result_size, 0) + RECORD_SIZE
+    counters.removed += 1
+    known_until = task.ended_ms + state.settings.dedup_window_ms
+    if known_until > state.elapsed:
+        view.create(keys.FORGOTTEN + task.id, b"")
+        state.indices[keys.FORGET_DUE].add(known_until, task.id)
+
+
+def retain(state: State, command: Retain) -> Done:
+    """Drops what is past its retention, at most `limit` records of each kind, oldest first."""
+    limit, settings = command.limit, state.settings
+    _drop(state, keys.FINISHED, settings.retention_ms, settings.retention_size_max, limit)
+    _drop(state, keys.DEAD, settings.dead_retention_ms, settings.dead_size_max, limit)
+    for due in state.indices[keys.FORGET_DUE].take(state.elapsed, limit):
+        state.view.delete(keys.FORGOTTEN + due.rest)
+    return Done()
+
+
+def _drop(state: State, family: bytes, age_ms: int, size_max: int, limit: int) -> None:
+    index = state.indices[family]
+    while limit > 0:
+        over = _size(state, family) > size_max
+        until = state.wall if over else state.wall - age_ms
+        # One by one where bytes decide: no more is dropped than has to be.
+        due = index.take(until, 1 if over else limit) if until >= 0 else []
+        for deadline in due:
+            task = load_task(state, deadline.rest)
+            assert task is not None, "a retention index without a task"
+            remove_task(state, task)
+        limit -= len(due)
+        if not due:
+            return
+
+
+def next_retention(state: State) -> tuple[int, bool]:
+    """When retention is due next by age (wall time), and whether it is due now by bytes."""
+    settings = state.settings
+    finished = state.indices[keys.FINISHED].next() + settings.retention_ms
+    dead = state.indices[keys.DEAD].next() + settings.dead_retention_ms
+    over = (
+        _size(state, keys.FINISHED) > settings.retention_size_max
+        or _size(state, keys.DEAD) > settings.dead_size_max
+    )
+    return min(finished, dead), over
+
+
+def _size(state: State, family: bytes) -> int:
+    counters = state.counters
+    return counters.dead_size if family == keys.DEAD else counters.finished_size

@@ -1,0 +1,112 @@
+"""Submitting: one id makes one task, however often it is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskq.commands import SubmitTask
+from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.machine import keys
+from taskq.machine.ready import make_ready
+from taskq.machine.schedule import wait_until
+from taskq.machine.task import (
+    BY_ELAPSED,
+    BY_WALL,
+    NEW,
+    NO_DUE,
+    NO_TTL,
+    RECORD_SIZE,
+    RUNNING,
+    SCHEDULED,
+    Task,
+)
+from taskq.machine.ttl import start_ttl
+from taskq.results import BatchReply, Submitted
+
+if TYPE_CHECKING:
+    from taskq.commands import SubmitTasks
+    from taskq.machine.state import State
+
+RETRY_AFTER_MS = 1_000
+
+
+def submit_task(state: State, command: SubmitTask) -> Submitted | Refusal:
+    """Puts a task into its queue, or finds it there.
+
+    Known ids are answered before any limit is looked at. Refused: INVALID_REQUEST,
+    PAYLOAD_TOO_LARGE, QUEUE_FULL, TOO_MANY_QUEUES.
+    """
+    task_id, view = command.id, state.view
+    if task_id is None:
+        return refuse(ErrorCode.INVALID_REQUEST, "id: the node that proposes a task names it")
+    if view.get(keys.TASK + task_id) is not None or view.get(keys.FORGOTTEN + task_id) is not None:
+        return Submitted(task_id)
+    refusal = _refusal(state, command)
+    if refusal is not None:
+        return refusal
+    queue = state.queues.ensure(command.queue)
+    if isinstance(queue, Refusal):
+        return queue
+    task = _new_task(state, task_id, command)
+    state.counters.submitted += 1
+    if command.run_at_wall_ms is not None and command.run_at_wall_ms > state.wall:
+        wait_until(state, task, SCHEDULED, BY_WALL, command.run_at_wall_ms)
+    elif command.delay_ms:
+        wait_until(state, task, SCHEDULED, BY_ELAPSED, state.elapsed + command.delay_ms)
+    else:
+        make_ready(state, task)
+        start_ttl(state, task)
+    view.create(keys.TASK + task_id, task.encode())
+    if command.payload:
+        view.create(keys.PAYLOAD + task_id, command.payload)
+    return Submitted(task_id)
+
+
+def submit_tasks(state: State, command: SubmitTasks) -> BatchReply:
+    """Many submits; one bad task does not spoil the others."""
+    answers: list[list[object]] = []
+    for fields in command.tasks:
+        answer = submit_task(state, SubmitTask(*fields))
+        answers.append([type(answer) is Submitted, answer])
+    return BatchReply(answers)
+
+
+def _refusal(state: State, command: SubmitTask) -> Refusal | None:
+    settings, states = state.settings, state.counters.states
+    size = len(command.payload)
+    if size > settings.payload_size_max:
+        text = f"payload: {size} bytes; at most {settings.payload_size_max} (payload_size_max)"
+        return refuse(ErrorCode.PAYLOAD_TOO_LARGE, text)
+    if command.delay_ms and command.run_at_wall_ms is not None:
+        text = "delay_ms and run_at_wall_ms: give one of them at most"
+        return refuse(ErrorCode.INVALID_REQUEST, text)
+    if states[1] + states[2] + states[4] >= settings.queue_depth_threshold:
+        text = f"{settings.queue_depth_threshold} tasks are waiting (queue_depth_threshold)"
+        return refuse(ErrorCode.QUEUE_FULL, text, RETRY_AFTER_MS)
+    if state.counters.waiting_size + size + RECORD_SIZE > settings.queue_bytes_threshold:
+        text = f"{state.counters.waiting_size} bytes are waiting (queue_bytes_threshold)"
+        return refuse(ErrorCode.QUEUE_FULL, text, RETRY_AFTER_MS)
+    return None
+
+
+def _new_task(state: State, task_id: bytes, command: SubmitTask) -> Task:
+    task = Task.__new__(Task)
+    task.id = task_id
+    task.state = NEW
+    task.queue, task.name, task.priority = command.queue, command.name, command.priority
+    task.headers, task.payload_size = command.headers, len(command.payload)
+    task.result_size, task.keep_result = -1, command.keep_result
+    task.submitted_wall = state.wall
+    task.due_clock, task.due_ms, task.due_sequence = NO_DUE, 0, 0
+    task.rank = task.sequence = 0
+    task.ttl_left = NO_TTL if command.ttl_ms is None else command.ttl_ms
+    task.ttl_deadline = 0
+    task.timeout_ms = command.timeout_ms or 0
+    task.max_retries, task.retries = command.max_retries, 0
+    task.backoff_ms, task.backoff_max_ms = command.backoff_ms, command.backoff_max_ms
+    task.expiries = task.attempt = task.token = 0
+    task.worker, task.outcome, task.outcome_state = b"", RUNNING, 0
+    task.cancel_requested = False
+    task.started_wall = task.started_ms = task.ended_wall = task.ended_ms = 0
+    task.reason = ""
+    return task

@@ -1,0 +1,184 @@
+"""The task's head record and the table of its states.
+
+    submit ----> SCHEDULED --due--> READY --claim--> LEASED --complete--> COMPLETED
+                                    ^  ^               |
+                                    |  |               +--fail, retries left--> RETRYING --+
+                                    |  +-----------------------------------due-------------+
+                                    +--release, lease expiry, worker death
+                                                       +--fail for good, expiries--> DEAD
+    DEAD --redrive--> READY.   Waiting states --cancel--> CANCELLED, --TTL--> EXPIRED.
+    LEASED with a wanted cancellation --any end but completion--> CANCELLED.
+
+`move` is the only way to change a task's state; it keeps the counts true.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgpack
+
+from taskq.limits import TIER_HIGH_MIN, TIER_NORMAL_MIN
+from taskq.machine import keys
+from taskq.results import TaskState
+
+if TYPE_CHECKING:
+    from taskq.machine.state import State
+
+SCHEDULED, READY, LEASED, RETRYING = 1, 2, 3, 4
+COMPLETED, DEAD, CANCELLED, EXPIRED = 5, 6, 7, 8
+assert [s.value for s in TaskState] == list(range(SCHEDULED, EXPIRED + 1))
+NEW = 0
+
+MOVES: dict[int, frozenset[int]] = {
+    NEW: frozenset({SCHEDULED, READY}),
+    SCHEDULED: frozenset({READY, CANCELLED, EXPIRED}),
+    READY: frozenset({LEASED, CANCELLED, EXPIRED}),
+    LEASED: frozenset({READY, SCHEDULED, RETRYING, COMPLETED, DEAD, CANCELLED}),
+    RETRYING: frozenset({READY, CANCELLED, EXPIRED}),
+    DEAD: frozenset({READY}),
+    COMPLETED: frozenset(),
+    CANCELLED: frozenset(),
+    EXPIRED: frozenset(),
+}
+WAITING_STATES = frozenset({SCHEDULED, READY, RETRYING})
+ENDED_STATES = frozenset({COMPLETED, CANCELLED, EXPIRED})
+
+# What a record costs beside its payload or result: head, keys, indices. For limits in bytes.
+RECORD_SIZE = 300
+
+# How the run under `token` ended; what makes a repeated outcome recognisable.
+RUNNING, DID_COMPLETE, DID_FAIL, DID_RELEASE, WAS_TAKEN = 0, 1, 2, 3, 4
+
+# Which clock `due_ms` belongs to.
+NO_DUE, BY_ELAPSED, BY_WALL = 0, 1, 2
+
+NO_TTL = -1
+
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+_unpack = msgpack.unpackb
+
+
+class Task:
+    """A task's head, decoded. `_ms` in cluster time unless the name says wall."""
+
+    __slots__ = (
+        *("id", "state", "queue", "name", "priority", "headers", "payload_size", "result_size"),
+        *("keep_result", "submitted_wall", "due_clock", "due_ms", "due_sequence"),
+        *("rank", "sequence"),
+        *("ttl_left", "ttl_deadline", "timeout_ms", "max_retries", "retries"),
+        *("backoff_ms", "backoff_max_ms", "expiries", "attempt", "token", "worker"),
+        *("outcome", "outcome_state", "cancel_requested", "started_wall", "started_ms"),
+        *("ended_wall", "ended_ms", "reason"),
+    )
+
+    id: bytes
+    state: int
+    queue: str
+    name: str
+    priority: int
+    headers: dict[str, str]
+    payload_size: int
+    result_size: int  # -1: there is none
+    keep_result: bool
+    submitted_wall: int
+    due_clock: int
+    due_ms: int
+    due_sequence: int  # first in, first out among tasks due at the same moment
+    rank: int  # place in the queue; see `ready.py`
+    sequence: int  # 0: gets a new one when it becomes ready
+    ttl_left: int  # NO_TTL, or what was left when its clock last stopped
+    ttl_deadline: int  # 0: the TTL's clock stands
+    timeout_ms: int  # 0: none
+    max_retries: int
+    retries: int
+    backoff_ms: int
+    backoff_max_ms: int
+    expiries: int
+    attempt: int
+    token: int
+    worker: bytes
+    outcome: int
+    outcome_state: int
+    cancel_requested: bool
+    started_wall: int
+    started_ms: int
+    ended_wall: int
+    ended_ms: int
+    reason: str
+
+    def encode(self) -> bytes:
+        """The head record; must list the fields in the order of `decode`."""
+        record: bytes = _pack(
+            (
+                *(keys.FORMAT, self.state, self.queue, self.name, self.priority, self.headers),
+                *(self.payload_size, self.result_size, self.keep_result, self.submitted_wall),
+                *(self.due_clock, self.due_ms, self.due_sequence, self.rank, self.sequence),
+                *(self.ttl_left, self.ttl_deadline, self.timeout_ms, self.max_retries),
+                *(self.retries, self.backoff_ms, self.backoff_max_ms, self.expiries),
+                *(self.attempt, self.token, self.worker, self.outcome, self.outcome_state),
+                *(self.cancel_requested, self.started_wall, self.started_ms),
+                *(self.ended_wall, self.ended_ms, self.reason),
+            )
+        )
+        return record
+
+    @classmethod
+    def decode(cls, task_id: bytes, record: bytes) -> Task:
+        """The task of a head record."""
+        task = cls.__new__(cls)
+        task.id = task_id
+        # fmt: off
+        (
+            version, task.state, task.queue, task.name, task.priority, task.headers,
+            task.payload_size, task.result_size, task.keep_result, task.submitted_wall,
+            task.due_clock, task.due_ms, task.due_sequence, task.rank, task.sequence,
+            task.ttl_left, task.ttl_deadline, task.timeout_ms, task.max_retries,
+            task.retries, task.backoff_ms, task.backoff_max_ms, task.expiries,
+            task.attempt, task.token, task.worker, task.outcome, task.outcome_state,
+            task.cancel_requested, task.started_wall, task.started_ms,
+            task.ended_wall, task.ended_ms, task.reason,
+        ) = _unpack(record)
+        # fmt: on
+        assert version == keys.FORMAT, f"task record of format {version}"
+        return task
+
+
+def tier(priority: int) -> int:
+    """0 high, 1 normal, 2 low."""
+    return 0 if priority >= TIER_HIGH_MIN else 1 if priority >= TIER_NORMAL_MIN else 2
+
+
+def load_task(state: State, task_id: bytes) -> Task | None:
+    """The task, or None."""
+    record = state.view.get(keys.TASK + task_id)
+    return None if record is None else Task.decode(task_id, record)
+
+
+def save_task(state: State, task: Task) -> None:
+    """Writes the head of a task that exists already."""
+    state.view.put(keys.TASK + task.id, task.encode())
+
+
+def move(state: State, task: Task, to: int) -> None:
+    """Changes the state of a task and the counts that depend on it. The caller saves the task."""
+    origin = task.state
+    assert to in MOVES[origin], f"no move {origin} -> {to} for task {task.id.hex()}"
+    counters, queue = state.counters, state.queues.get(task.queue)
+    size = task.payload_size + RECORD_SIZE
+    if origin != NEW:
+        counters.states[origin] -= 1
+        queue.count(origin, task.priority, -1)
+        if origin in WAITING_STATES:
+            counters.waiting_size -= size
+        elif origin == DEAD:
+            counters.dead_size -= size
+    counters.states[to] += 1
+    queue.count(to, task.priority, 1)
+    if to in WAITING_STATES:
+        counters.waiting_size += size
+    elif to == DEAD:
+        counters.dead_size += size
+    elif to in ENDED_STATES:
+        counters.finished_size += max(task.result_size, 0) + RECORD_SIZE
+    task.state = to

@@ -1,0 +1,204 @@
+"""Workers: who they are, when they were last in contact, what their claims returned.
+
+    (unknown) --register, claim, heartbeat--> known --deregister--> gone
+                                                    --two intervals without contact--> dead
+
+Any claim, heartbeat or extension is a contact. Dead or deregistered workers are forgotten; what
+they held goes back.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.limits import (
+    DEAD_WORKER_INTERVALS,
+    HEARTBEAT_INTERVAL_MS_DEFAULT,
+    WORKER_COUNT_MAX,
+)
+from taskq.machine import keys
+from taskq.machine.due import NEVER
+from taskq.machine.record import pack, unpack
+from taskq.machine.view import View
+from taskq.results import HeartbeatReply, Registered
+
+if TYPE_CHECKING:
+    from taskq.commands import Heartbeat, RegisterWorker
+    from taskq.machine.state import State
+
+
+class Worker:
+    """One worker. `claim_floor`: claims below it are forgotten; `claims`: number -> tokens."""
+
+    __slots__ = (
+        *("id", "name", "concurrency", "interval_ms", "seen_ms", "claim_floor"),
+        *("cpu_permille", "memory_size", "registered_wall", "claims"),
+    )
+
+    def __init__(self, worker_id: bytes, elapsed: int, wall: int) -> None:
+        self.id = worker_id
+        self.name = ""
+        self.concurrency = 1
+        self.interval_ms = HEARTBEAT_INTERVAL_MS_DEFAULT
+        self.seen_ms = elapsed
+        self.claim_floor = 1
+        self.cpu_permille = 0
+        self.memory_size = 0
+        self.registered_wall = wall
+        self.claims: dict[int, list[int]] = {}
+
+    @property
+    def deadline(self) -> int:
+        """When the worker counts as dead, in cluster time."""
+        return self.seen_ms + DEAD_WORKER_INTERVALS * self.interval_ms
+
+    def encode(self) -> bytes:
+        """The worker's record."""
+        return pack(
+            *(self.name, self.concurrency, self.interval_ms, self.seen_ms, self.claim_floor),
+            *(self.cpu_permille, self.memory_size, self.registered_wall),
+        )
+
+    def decode(self, record: bytes) -> Worker:
+        """Fills in the fields of a record."""
+        fields = unpack(record)
+        self.name, self.concurrency, self.interval_ms, self.seen_ms = fields[:4]
+        self.claim_floor, self.cpu_permille, self.memory_size, self.registered_wall = fields[4:]
+        return self
+
+
+class Workers:
+    """All workers, in memory; a heap by deadline whose entries may be too early."""
+
+    __slots__ = ("_heap", "_view", "_workers")
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._workers: dict[bytes, Worker] = {}
+        for key, record in view.scan(keys.WORKER, None, WORKER_COUNT_MAX):
+            self._workers[key[1:]] = Worker(key[1:], 0, 0).decode(record)
+        after = None
+        while found := view.scan(keys.CLAIM, after, 10_000):
+            after = found[-1][0]
+            for key, record in found:
+                worker = self._workers[key[1:17]]
+                worker.claims[keys.from_u64(key[17:])] = unpack(record)[0]
+        self._heap = [(worker.deadline, worker.id) for worker in self._workers.values()]
+        heapify(self._heap)
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def find(self, worker_id: bytes) -> Worker | None:
+        """The worker, or None."""
+        return self._workers.get(worker_id)
+
+    def ids(self) -> list[bytes]:
+        """All ids, sorted."""
+        return sorted(self._workers)
+
+    def contact(self, state: State, worker_id: bytes) -> Worker | Refusal:
+        """The worker, made known if it is not, seen now. The caller saves it.
+
+        Refused: TOO_MANY_WORKERS."""
+        worker = self._workers.get(worker_id)
+        if worker is None:
+            if len(self._workers) >= WORKER_COUNT_MAX:
+                text = f"{WORKER_COUNT_MAX} workers are known; no more can register"
+                return refuse(ErrorCode.TOO_MANY_WORKERS, text, 1_000)
+            worker = self._workers[worker_id] = Worker(worker_id, state.elapsed, state.wall)
+            heappush(self._heap, (worker.deadline, worker_id))
+        worker.seen_ms = state.elapsed
+        return worker
+
+    def touch(self, state: State, worker_id: bytes) -> None:
+        """Notes that a known worker was in contact."""
+        worker = self._workers.get(worker_id)
+        if worker is not None and worker.seen_ms != state.elapsed:
+            worker.seen_ms = state.elapsed
+            self.save(worker)
+
+    def save(self, worker: Worker) -> None:
+        """Writes the worker's record."""
+        self._view.put(keys.WORKER + worker.id, worker.encode())
+
+    def sooner(self, worker: Worker) -> None:
+        """The worker's interval became shorter."""
+        heappush(self._heap, (worker.deadline, worker.id))
+
+    def remember(self, worker: Worker, number: int, tokens: list[int]) -> None:
+        """What a claim returned, for a repeat."""
+        worker.claims[number] = tokens
+        self._view.create(keys.claim_key(worker.id, number), pack(tokens))
+
+    def forget_claims(self, worker: Worker, below: int) -> None:
+        """The worker has the answers to all claims below a number."""
+        if below <= worker.claim_floor:
+            return
+        worker.claim_floor = below
+        for number in [n for n in worker.claims if n < below]:
+            del worker.claims[number]
+            self._view.delete(keys.claim_key(worker.id, number))
+
+    def remove(self, worker: Worker) -> None:
+        """Forgets a worker; its leases are the caller's."""
+        for number in worker.claims:
+            self._view.delete(keys.claim_key(worker.id, number))
+        del self._workers[worker.id]
+        self._view.delete(keys.WORKER + worker.id)
+
+    def next_deadline(self) -> int:
+        """When the next worker will count as dead, or NEVER."""
+        heap = self._heap
+        while heap:
+            when, worker_id = heap[0]
+            worker = self._workers.get(worker_id)
+            if worker is not None and worker.deadline == when:
+                return when
+            heappop(heap)
+            if worker is not None and worker.deadline > when:
+                heappush(heap, (worker.deadline, worker_id))
+        return NEVER
+
+    def first_dead(self, until: int) -> Worker | None:
+        """The worker that died first, if it did so not later than `until`. It stays known."""
+        if self.next_deadline() > until:
+            return None
+        return self._workers[self._heap[0][1]]
+
+
+def register_worker(state: State, command: RegisterWorker) -> Registered | Refusal:
+    """Makes a worker known, or renews what is known of it."""
+    worker = state.workers.contact(state, command.worker_id)
+    if isinstance(worker, Refusal):
+        return worker
+    worker.name = command.name
+    worker.concurrency = command.concurrency
+    worker.interval_ms = command.heartbeat_interval_ms
+    state.workers.sooner(worker)
+    state.workers.save(worker)
+    dead_after_ms = DEAD_WORKER_INTERVALS * worker.interval_ms
+    return Registered(state.settings.lease_ms, worker.interval_ms, dead_after_ms)
+
+
+def heartbeat(state: State, command: Heartbeat) -> HeartbeatReply | Refusal:
+    """Extends exactly the leases that the worker names, each by its own length."""
+    workers, leases = state.workers, state.leases
+    worker = workers.contact(state, command.worker_id)
+    if isinstance(worker, Refusal):
+        return worker
+    workers.forget_claims(worker, command.lowest_unanswered)
+    worker.cpu_permille, worker.memory_size = command.cpu_permille, command.memory_size
+    workers.save(worker)
+    invalid, cancel = [], []
+    for token in dict.fromkeys(command.tokens):
+        lease = leases.by_token.get(token)
+        if lease is None or lease.worker_id != worker.id:
+            invalid.append(token)
+            continue
+        leases.extend(lease, state.elapsed + lease.lease_ms)
+        if lease.cancel_requested:
+            cancel.append(token)
+    return HeartbeatReply(invalid, cancel)
