@@ -21,14 +21,14 @@ class StorageError(Exception):
     """Root of everything that this package raises on purpose."""
 
 
-class StorageFailed(StorageError):  # noqa: N818 - named for what happened
+class StorageFailed(StorageError):
     """The disk refused a write, or a handle was used after such a refusal.
 
     Whatever waited for that write is not durable and must not be released.
     """
 
 
-class DataDamaged(StorageError):  # noqa: N818 - named for what happened
+class DataDamaged(StorageError):
     """Stored data is missing or altered.
 
     Attributes: `path`, the damaged file (a folder where no single file is to blame); `offset`, the
@@ -43,7 +43,7 @@ class DataDamaged(StorageError):  # noqa: N818 - named for what happened
         self.problem = problem
 
 
-class FolderRefused(StorageError):  # noqa: N818 - named for what happened
+class FolderRefused(StorageError):
     """The data folder cannot be used as it is; nothing in it was changed."""
 
 

@@ -31,7 +31,12 @@ def after_prefix(prefix: bytes) -> bytes | None:
     return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
 
 
-def _read_head(database: Database) -> tuple[int, int, int, tuple[int, int]]:
+def encode_state_head(floor: int, index: int, terms: tuple[int, int]) -> bytes:
+    """A batch's record."""
+    return _HEAD.pack(FORMAT, floor, index, *terms)
+
+
+def read_state_head(database: Database) -> tuple[int, int, int, tuple[int, int]]:
     """(batch number, floor, index, terms). Raises DataDamaged, NewerFormat, StorageFailed."""
     number, record = newest_batch(database)
     if len(record) != _HEAD.size:
@@ -40,9 +45,9 @@ def _read_head(database: Database) -> tuple[int, int, int, tuple[int, int]]:
     return number, floor, index, (before, term)
 
 
-def _verify(database: Database, condition: Condition) -> None:
+def verify_state(database: Database, condition: Condition) -> None:
     """The batch records have no hole. What the batches hold is not walked: it may be large."""
-    number, floor, _, _ = _read_head(database)
+    number, floor, _, _ = read_state_head(database)
     try:
         check_batches(database, floor, number)
     except DataDamaged as damage:
@@ -56,14 +61,14 @@ class StateStore:
 
     def __init__(self, database: Database, *, torn: bool) -> None:
         self._db = database
-        number, floor, self.index, self.terms = _read_head(database)
+        number, floor, self.index, self.terms = read_state_head(database)
         self._batches = Batches(number, floor)
         self.torn = torn
 
     @classmethod
     def create(cls, directory: Path, index: int = 0, terms: tuple[int, int] = (0, 0)) -> None:
         """Make an empty state at `index`. Raises DataDamaged if one is there, StorageFailed."""
-        record = _HEAD.pack(FORMAT, 1, index, *terms)
+        record = encode_state_head(1, index, terms)
         create_whole(
             directory,
             lambda database: database.write([(batch_key(1), record)]),
@@ -80,7 +85,9 @@ class StateStore:
         """
         if is_missing_or_empty(directory) and create:
             cls.create(directory)
-        database, condition = open_checked(directory, _verify, bloom_filter_bits=BLOOM_FILTER_BITS)
+        database, condition = open_checked(
+            directory, verify_state, bloom_filter_bits=BLOOM_FILTER_BITS
+        )
         return cls(database, torn=bool(condition.cuts))
 
     @property
@@ -141,7 +148,7 @@ class StateStore:
                 size += len(value)
                 puts.append((DATA + key, value))
         number = self._batches.number + 1
-        puts.append((batch_key(number), _HEAD.pack(FORMAT, floor, index, *terms)))
+        puts.append((batch_key(number), encode_state_head(floor, index, terms)))
         self._db.write(puts, deletes)
         self._batches.written(len(drops), size)
         self.index, self.terms = index, terms

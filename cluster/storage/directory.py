@@ -1,0 +1,174 @@
+"""The data folder of one node: lock, identity, and the places of log, state and witness.
+
+    lock  node.json  log/  state/  witness  set-aside/
+
+Opening it decides whether the folder is ours; `open_stores` decides whether log and state are whole
+and fit together. Whoever builds the node calls both, once per start.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import TracebackType
+
+from cluster.storage.errors import DataDamaged, NoIdentity, OtherNode, StorageFailed
+from cluster.storage.files import SET_ASIDE, is_missing_or_empty, set_aside, sync_directory
+from cluster.storage.identity import (
+    IDENTITY_NAME,
+    Identity,
+    new_identity,
+    read_identity,
+    write_identity,
+)
+from cluster.storage.lock import FolderLock
+from cluster.storage.log_store import LogStore
+from cluster.storage.state_store import StateStore
+from cluster.storage.swap import finish_swap, ready_name
+
+
+class DataDirectory:
+    """An open, locked data folder; a context manager that unlocks it.
+
+    Attributes: `path`, `identity`, and the paths `log`, `state`, `witness`.
+    """
+
+    def __init__(self, path: Path, identity: Identity, lock: FolderLock) -> None:
+        self.path = path
+        self.identity = identity
+        self._lock = lock
+        self.log = path / "log"
+        self.state = path / "state"
+        self.witness = path / "witness"
+
+    @classmethod
+    def open(cls, path: Path, node_id: str) -> DataDirectory:
+        """Lock `path` for this process and check that it belongs to `node_id`.
+
+        A missing or empty folder is made the node's own. Raises FolderInUse, OtherNode, NoIdentity,
+        NewerFormat, DataDamaged (identity file), StorageFailed; nothing but the lock file is then
+        changed.
+        """
+        try:
+            if not path.is_dir():
+                path.mkdir(parents=True)
+                sync_directory(path.parent)
+            lock = FolderLock(path)
+        except OSError as error:
+            raise StorageFailed(f"the data folder {path} cannot be used: {error}") from error
+        try:
+            identity = _claim(path, node_id)
+            directory = cls(path, identity, lock)
+            finish_swap(directory.log)
+            finish_swap(directory.state)
+            return directory
+        except OSError as error:
+            lock.release()
+            raise StorageFailed(f"the data folder {path} cannot be used: {error}") from error
+        except BaseException:
+            lock.release()
+            raise
+
+    def open_stores(self) -> tuple[LogStore, StateStore]:
+        """Open log and state, creating both in a new folder, and check that they fit.
+
+        Raises DataDamaged if one is missing or damaged, or if the state ends before the log
+        starts, so that entries between the two are gone; NewerFormat, StorageFailed.
+        """
+        log = self.open_log()
+        try:
+            return log, self.open_state(log)
+        except BaseException:
+            log.close()
+            raise
+
+    def open_log(self) -> LogStore:
+        """Open the log; create it only if this folder never had one. Raises as `open_stores`."""
+        fresh = not self.identity.log_created
+        if fresh and is_missing_or_empty(self.log) and not is_missing_or_empty(self.state):
+            raise DataDamaged(self.log, "the log is gone, though there is a state")
+        log = LogStore.open(self.log, self.witness, create=fresh)
+        if fresh:
+            self.update_identity(self.identity.with_log())
+        return log
+
+    def open_state(self, log: LogStore) -> StateStore:
+        """Open the state that `log` continues. Raises as `open_stores`."""
+        if is_missing_or_empty(self.state) and log.first_index > 1:
+            raise DataDamaged(
+                self.state, f"the state is gone, and the log starts at {log.first_index}"
+            )
+        state = StateStore.open(self.state)
+        if state.index + 1 < log.first_index:
+            state.close()
+            raise DataDamaged(
+                self.state,
+                f"the state ends at entry {state.index}, but the log starts at {log.first_index}: "
+                "the newest state batches are gone",
+            )
+        return state
+
+    def renew_log(self, flags: dict[str, int]) -> LogStore:
+        """Set log and witness aside and start an empty log that carries `flags` (rule A8).
+
+        Raises StorageFailed, DataDamaged. After a crash in between, the log is still missing.
+        """
+        for path in (self.log, self.witness):
+            if path.exists():
+                self.set_aside(path.name)
+        LogStore.create(self.log, self.witness, flags)
+        return self.open_log()
+
+    def update_identity(self, identity: Identity) -> None:
+        """Replace the identity file, durably. Raises StorageFailed."""
+        try:
+            write_identity(self.path / IDENTITY_NAME, identity)
+        except OSError as error:
+            raise StorageFailed(f"writing the identity of {self.path} failed: {error}") from error
+        self.identity = identity
+
+    def set_aside(self, name: str) -> Path:
+        """Move `name` (such as "log") to set-aside/<utc time>-<name>. Raises StorageFailed."""
+        try:
+            return set_aside(self.path / name)
+        except OSError as error:
+            raise StorageFailed(f"setting {self.path / name} aside failed: {error}") from error
+
+    def free_bytes(self) -> int:
+        """Bytes that this process may still write on the folder's file system."""
+        return shutil.disk_usage(self.path).free
+
+    def close(self) -> None:
+        """Unlock the folder. A second call does nothing."""
+        self._lock.release()
+
+    def __enter__(self) -> DataDirectory:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _claim(path: Path, node_id: str) -> Identity:
+    """The folder's identity; a new one in an empty folder. Raises as `DataDirectory.open`."""
+    place = path / IDENTITY_NAME
+    identity = read_identity(place)
+    if identity is None:
+        for name in ("log", "state", SET_ASIDE, "witness"):
+            held = path / name
+            for found in (held, ready_name(held)):
+                if found.is_file() or not (found.is_file() or is_missing_or_empty(found)):
+                    raise NoIdentity(
+                        f"{path} holds {found.name} but no {IDENTITY_NAME}; restore that file, or "
+                        "use another folder: it is not taken for an empty one"
+                    )
+        identity = new_identity(node_id)
+        write_identity(place, identity)
+    if identity.node_id != node_id:
+        raise OtherNode(f"{path} belongs to node {identity.node_id}, and this node is {node_id}")
+    return identity
