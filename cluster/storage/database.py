@@ -24,11 +24,22 @@ MAX_OPEN_FILES = 74
 BLOCK_CACHE_SIZE = 2 * 1024 * 1024  # bytes; the page cache does the rest
 
 
+def _text(error: BaseException) -> str:
+    """What LevelDB says; it says it in bytes."""
+    first = error.args[0] if error.args else ""
+    return first.decode(errors="replace") if isinstance(first, bytes) else str(error)
+
+
 def _translate(error: Exception, directory: Path, doing: str) -> Exception:
-    """Our exception for LevelDB's: damage and refusal are different things to the caller."""
-    text = str(error)
-    if isinstance(error, plyvel.CorruptionError) or "No such file" in text:
-        return find_damage(directory) or DataDamaged(directory, f"{doing}: {text}")
+    """Our exception for LevelDB's. A damaged table may also show as an input/output error, as a
+    broken block handle points past the end of its file, so every failed read looks for damage.
+    """
+    text = _text(error)
+    damage = find_damage(directory)
+    if damage is not None:
+        return damage
+    if isinstance(error, plyvel.CorruptionError):
+        return DataDamaged(directory, f"{doing}: {text}")
     return StorageFailed(f"{doing} in {directory} failed: {text}")
 
 
@@ -117,9 +128,11 @@ class Database:
                 batch.put(key, value)
             batch.write()
         except BaseException as error:
-            self._failure = str(error) or type(error).__name__
+            self._failure = _text(error) or type(error).__name__
             if isinstance(error, Exception):
-                raise StorageFailed(f"writing to {self.directory} failed: {error}") from error
+                raise StorageFailed(
+                    f"writing to {self.directory} failed: {self._failure}"
+                ) from error
             raise
 
     def get(self, key: bytes) -> bytes | None:
