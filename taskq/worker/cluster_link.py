@@ -1,0 +1,77 @@
+"""The worker's `Link` through the client library, which repeats, numbers claims and reconnects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from taskq.client import AsyncClient
+from taskq.commands import CancelRequested, Nack, TaskResult, TaskResults
+from taskq.errors import Refusal, TaskqError
+from taskq.results import BatchReply, ClaimedTask, HeartbeatReply
+
+
+class ClusterLink:
+    """A `Link` through the client library."""
+
+    def __init__(
+        self,
+        url: str | None,
+        name: str,
+        concurrency: int,
+        heartbeat_interval_secs: float,
+        lease_secs: float | None,
+    ) -> None:
+        self.on_cancel: Callable[[CancelRequested], None] | None = None
+        self._lease = lease_secs
+        self._client = AsyncClient(url, name=name)
+        self._session = self._client.worker(
+            name=name, concurrency=concurrency, heartbeat_interval=heartbeat_interval_secs
+        )
+        self._session.on_cancel = self._cancelled
+
+    def _cancelled(self, push: CancelRequested) -> None:
+        if self.on_cancel is not None:
+            self.on_cancel(push)
+
+    async def register(self) -> None:
+        """See `Link`."""
+        await self._session.register()
+
+    async def claim(
+        self, queues: Sequence[str], max_tasks: int, wait_secs: float
+    ) -> list[ClaimedTask]:
+        """See `Link`."""
+        return await self._session.claim(
+            list(queues), max_tasks=max_tasks, wait=wait_secs, lease=self._lease
+        )
+
+    async def heartbeat(
+        self, tokens: list[int], cpu_permille: int, memory_size: int
+    ) -> HeartbeatReply:
+        """See `Link`."""
+        return await self._session.heartbeat(tokens, cpu_permille, memory_size)
+
+    async def send(self, outcomes: list[TaskResult]) -> list[Refusal | None]:
+        """See `Link`."""
+        reply = await self._client.call(TaskResults(outcomes))
+        assert isinstance(reply, BatchReply)
+        return [
+            None if accepted else Refusal(*body)  # type: ignore[misc]
+            for accepted, body in reply.answers
+        ]
+
+    async def release(self, tasks: Sequence[ClaimedTask]) -> None:
+        """See `Link`."""
+        asked = [self._client.call(Nack(task.task_id, task.token)) for task in tasks]
+        for answer in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, TaskqError):
+                raise answer
+
+    async def deregister(self) -> None:
+        """See `Link`."""
+        await self._session.deregister()
+
+    async def close(self) -> None:
+        """See `Link`."""
+        await self._client.close()

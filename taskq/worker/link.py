@@ -1,0 +1,55 @@
+"""The worker's view of the cluster: five requests, in the words of the wire.
+
+`cluster_link.py` gives it through the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from taskq.commands import CancelRequested, TaskResult
+from taskq.errors import (
+    ConnectionFailed,
+    OutcomeUnknown,
+    ProtocolError,
+    Refusal,
+    Unavailable,
+)
+from taskq.results import ClaimedTask, HeartbeatReply
+
+# Errors after which the same request may well succeed.
+TRANSIENT = (ConnectionFailed, OutcomeUnknown, ProtocolError, Unavailable, TimeoutError, OSError)
+# Seconds of pause after a request that failed although the client had already repeated it.
+PAUSE_SECS = 0.5
+
+
+class Link(Protocol):
+    """A worker's session with the cluster. All raise TaskqError; TRANSIENT ones may pass."""
+
+    on_cancel: Callable[[CancelRequested], None] | None
+
+    async def register(self) -> None:
+        """Makes the worker known."""
+
+    async def claim(
+        self, queues: Sequence[str], max_tasks: int, wait_secs: float
+    ) -> list[ClaimedTask]:
+        """Takes up to `max_tasks` tasks; waits up to `wait_secs` for the first."""
+
+    async def heartbeat(
+        self, tokens: list[int], cpu_permille: int, memory_size: int
+    ) -> HeartbeatReply:
+        """Says what is held."""
+
+    async def send(self, outcomes: list[TaskResult]) -> list[Refusal | None]:
+        """Hands in outcomes; for each, in order, None where it was accepted."""
+
+    async def release(self, tasks: Sequence[ClaimedTask]) -> None:
+        """Gives tasks back; those that are no longer held are no error."""
+
+    async def deregister(self) -> None:
+        """Forgets the worker; what it holds is free again."""
+
+    async def close(self) -> None:
+        """Closes the connection."""

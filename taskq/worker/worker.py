@@ -1,0 +1,321 @@
+"""A plain worker: claims tasks, runs a Python function for each, hands in what became of them.
+
+    claim loop ---> a run per task (executor) ---> outcomes ---> send loop
+                            ^                                        |
+                heartbeat loop: invalid, cancel               cluster's answers
+
+Everything here lives in one asyncio loop that never runs the function itself (but for coroutine
+functions), so a task that holds the interpreter lock keeps its lease. `held.py` decides what is
+due, `link.py` talks to the cluster, an executor runs the function.
+
+Options, in seconds: `heartbeat_interval` (15), `graceful_shutdown_timeout` (60; how long a drain
+waits for running tasks before it gives them back), `max_inactivity` (60; without any answer from
+the cluster for so long the worker stops its tasks and raises WorkerLost), `cancel_grace` (5;
+before a process that is to stop is terminated), `lease` (None: the queue's own).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from enum import Enum
+from typing import Any
+
+from taskq.commands import CancelRequested, TaskResult
+from taskq.errors import ErrorCode, RequestRefused, TaskqError, Unavailable
+from taskq.limits import HEARTBEAT_TOKEN_COUNT_MAX, WORKER_NAME_SIZE_MAX
+from taskq.results import ClaimedTask
+from taskq.worker.context import TaskContext
+from taskq.worker.executor import make_executor
+from taskq.worker.function import Ended, WorkerError, describe
+from taskq.worker.heartbeats import Heartbeats, WorkerLost
+from taskq.worker.held import OUTCOMES_AHEAD_MAX, Held
+from taskq.worker.link import PAUSE_SECS, TRANSIENT, Link
+from taskq.worker.outcomes import Outcomes
+
+_log = logging.getLogger("taskq.worker")
+
+# A claim waits at the broker for this long, then asks again.
+CLAIM_WAIT_SECS = 20.0
+# How long the last requests of a worker that ends may take; of one that ends in a hurry.
+FAREWELL_SECS = 5.0
+FAREWELL_HURRY_SECS = 1.5
+# Beyond this, running tasks and unanswered outcomes would not fit one heartbeat.
+CONCURRENCY_MAX = HEARTBEAT_TOKEN_COUNT_MAX - OUTCOMES_AHEAD_MAX - 1
+
+
+class Ending(Enum):
+    """Why a worker ends."""
+
+    DRAIN = "drain"
+    LOST = "lost"
+    REFUSED = "refused"
+
+
+class Worker:
+    """Runs `function` (a callable or "module:function") for each task of `queues`.
+
+    `executor`: "process" (the default for plain functions), "thread" or "coroutine" (the default
+    for coroutine functions). Raises WorkerError for options that cannot work.
+    """
+
+    def __init__(
+        self,
+        url: str | None,
+        function: Callable[..., Any] | str,
+        queues: str | Sequence[str],
+        *,
+        concurrency: int = 4,
+        executor: str = "auto",
+        name: str | None = None,
+        heartbeat_interval: float = 15.0,
+        graceful_shutdown_timeout: float = 60.0,
+        max_inactivity: float = 60.0,
+        cancel_grace: float = 5.0,
+        lease: float | None = None,
+        link: Link | None = None,
+    ) -> None:
+        if not 1 <= concurrency <= CONCURRENCY_MAX:
+            raise WorkerError(f"concurrency is {concurrency}; allowed are 1 to {CONCURRENCY_MAX}.")
+        self.queues = [queues] if isinstance(queues, str) else list(queues)
+        if not self.queues:
+            raise WorkerError("queues is empty; name at least one queue.")
+        self.name = (name or f"{socket.gethostname()}-{os.getpid()}")[:WORKER_NAME_SIZE_MAX]
+        self.counts: Counter[str] = Counter()
+        self._url = url
+        self._concurrency = concurrency
+        # A third: so that two heartbeats may go lost before the worker takes itself for cut off.
+        self._interval_secs = min(heartbeat_interval, max_inactivity / 3)
+        self._drain_secs = graceful_shutdown_timeout
+        self._inactivity_secs = max_inactivity
+        self._lease_secs = lease
+        self._executor = make_executor(function, executor, concurrency, cancel_grace)
+        self._given_link = link
+        self._reason: tuple[Ending, TaskqError | None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending, self._hurry = asyncio.Event(), asyncio.Event()
+        self._changed = asyncio.Event()  # a run has ended, or an outcome was answered
+        self._runs: set[asyncio.Task[None]] = set()
+
+    # --- from outside -----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Works until SIGTERM or SIGINT; a second signal makes it quick. Blocks.
+
+        Raises WorkerLost, WorkerError (the function cannot be loaded), or what the cluster
+        refused the worker with.
+        """
+        asyncio.run(self._run_with_signals())
+
+    async def _run_with_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        previous: dict[signal.Signals, Any] = {}
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        if threading.current_thread() is threading.main_thread():
+            for number in numbers:
+                previous[number] = signal.getsignal(number)
+                if sys.platform == "win32":
+                    signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.stop))
+                else:
+                    loop.add_signal_handler(number, self.stop)
+        try:
+            await self.serve()
+        finally:
+            for number, handler in previous.items():
+                if sys.platform != "win32":
+                    loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+    def stop(self) -> None:
+        """Drains: claims nothing more, lets running tasks end. Called again: gives them back now.
+
+        To be called on the worker's loop.
+        """
+        if self._reason is None:
+            _log.info("Stopping: waiting for running tasks (once more to give them back now).")
+            self._end(Ending.DRAIN)
+        else:
+            self._hurry.set()
+
+    def _end(self, why: Ending, error: TaskqError | None = None) -> None:
+        if self._reason is None:
+            self._reason = why, error
+        elif why is not Ending.DRAIN:
+            self._reason = why, error
+            self._hurry.set()
+        self._ending.set()
+
+    async def serve(self) -> None:
+        """Works until `stop`. See `run`."""
+        self._loop = asyncio.get_running_loop()
+        self._held = Held(self._concurrency, self._interval_secs, self._loop.time())
+        await self._executor.start()
+        self._link = self._given_link or self._connect()
+        self._link.on_cancel = self._cancel_pushed
+        self._outcomes = Outcomes(self._link, self._held, self.counts, self._changed)
+        self._heartbeats = Heartbeats(self._link, self._held, self._executor, self._inactivity_secs)
+        claiming = self._duty("claims", self._claim_all())
+        others = [
+            self._duty("heartbeats", self._heartbeats.beat(self._now)),
+            self._duty("outcomes", self._outcomes.send_all(self._now)),
+        ]
+        try:
+            await self._ending.wait()
+            claiming.cancel()
+            await self._wind_up()
+        finally:
+            left = [claiming, *others, *self._runs]
+            for loop in left:
+                loop.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            await self._executor.close()
+            await self._link.close()
+        assert self._reason is not None
+        if (error := self._reason[1]) is not None:
+            raise error
+
+    def _connect(self) -> Link:
+        from taskq.worker.cluster_link import ClusterLink
+
+        return ClusterLink(
+            self._url, self.name, self._concurrency, self._interval_secs, self._lease_secs
+        )
+
+    def _duty(self, name: str, duty: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs a loop that takes the worker down with it: it must not live on by half."""
+
+        async def guarded() -> None:
+            try:
+                await duty
+            except WorkerLost as error:
+                self._end(Ending.LOST, error)
+            except TaskqError as error:
+                self._end(Ending.REFUSED, error)
+            except Exception as error:  # noqa: BLE001 - outermost: logged, and the worker stops
+                _log.exception("Bug in the worker: the loop of %s stopped.", name)
+                self._end(Ending.REFUSED, TaskqError(f"Bug in the worker: {error!r}"))
+
+        return asyncio.create_task(guarded(), name=name)
+
+    # --- claiming and running ---------------------------------------------------------------------
+
+    async def _claim_all(self) -> None:
+        await self._repeat(self._link.register)
+        _log.info(
+            "Worker %s: %s, %d at a time.", self.name, ", ".join(self.queues), self._concurrency
+        )
+        while True:
+            free = self._held.free_slots()
+            if not free:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            wait_secs = min(CLAIM_WAIT_SECS, self._inactivity_secs / 2)
+            tasks = await self._repeat(self._link.claim, self.queues, free, wait_secs)
+            for task in self._held.claimed(tasks, self._now()):
+                run = asyncio.create_task(self._run_task(task))
+                self._runs.add(run)
+                run.add_done_callback(self._runs.discard)
+            self._heartbeats.sooner.set()  # a shorter lease makes the next heartbeat due earlier
+
+    async def _repeat(self, request: Callable[..., Any], *arguments: Any) -> Any:
+        """The answer of a request, sent again while errors are such that may pass."""
+        while True:
+            try:
+                answer = await request(*arguments)
+                self._held.contact(self._now())
+                return answer
+            except TRANSIENT as error:
+                _log.warning("%s: %s", request.__name__, error)
+                pause = error.retry_after if isinstance(error, Unavailable) else 0.0
+            except RequestRefused as error:
+                if error.code not in (ErrorCode.TOO_MANY_WORKERS, ErrorCode.TOO_MANY_CLAIMS):
+                    raise
+                _log.warning("%s: %s", request.__name__, error)
+                pause = error.retry_after
+            await asyncio.sleep(max(pause, PAUSE_SECS))
+
+    async def _run_task(self, task: ClaimedTask) -> None:
+        context = TaskContext(
+            uuid.UUID(bytes=task.task_id),
+            task.token,
+            task.queue,
+            task.name,
+            task.attempt,
+            task.headers,
+        )
+        try:
+            ended = await self._executor.run(context, task.payload)
+        except Exception as error:  # noqa: BLE001 - a bug in an executor must not lose the outcome
+            _log.exception("Bug in the executor.")
+            ended = Ended(False, None, describe(error))
+        if self._held.ended(task.token):
+            self._outcomes.put(TaskResult(task.task_id, task.token, *ended))
+        else:
+            _log.warning(
+                "Task %s: this run had lost its lease; its outcome is dropped.", context.id
+            )
+            self.counts["dropped"] += 1
+        self._changed.set()
+
+    def _cancel_pushed(self, push: CancelRequested) -> None:
+        if self._held.cancel_wanted(push.token):
+            self._executor.stop(push.token)
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    async def _wind_up(self) -> None:
+        assert self._reason is not None
+        if self._reason[0] is Ending.DRAIN:
+            await self._until(lambda: not self._held.running(), self._drain_secs)
+        hurry = self._reason[0] is not Ending.DRAIN or self._hurry.is_set()
+        unfinished = [held.task for held in self._held.running() if not held.cancel_requested]
+        if unfinished:
+            _log.warning("Giving back %d unfinished task(s).", len(unfinished))
+            for task in unfinished:
+                self._held.give_back(task.token)
+        self._executor.kill()
+        await self._until(lambda: not self._held.running(), FAREWELL_HURRY_SECS, heed_hurry=False)
+        if self._reason[0] is Ending.LOST:
+            return
+        farewell_secs = FAREWELL_HURRY_SECS if hurry else FAREWELL_SECS
+        await self._until(lambda: not self._outcomes, farewell_secs, heed_hurry=False)
+        try:
+            async with asyncio.timeout(farewell_secs):
+                await self._link.release(unfinished)
+                await self._link.deregister()
+        except (TaskqError, TimeoutError, OSError) as error:
+            _log.warning(
+                "Not deregistered, leases will run out: %s", str(error) or "no answer in time"
+            )
+
+    async def _until(
+        self, done: Callable[[], bool], timeout_secs: float, *, heed_hurry: bool = True
+    ) -> None:
+        """Waits until `done`, for the time-out, or for somebody in a hurry."""
+        hurry = asyncio.create_task(self._hurry.wait()) if heed_hurry else None
+        deadline = self._now() + timeout_secs
+        try:
+            while not done() and (left := deadline - self._now()) > 0:
+                self._changed.clear()
+                change = asyncio.create_task(self._changed.wait())
+                waited = [change] if hurry is None else [change, hurry]
+                await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                change.cancel()
+                if hurry is not None and hurry.done():
+                    return
+        finally:
+            if hurry is not None:
+                hurry.cancel()
+
+    def _now(self) -> float:
+        assert self._loop is not None
+        return self._loop.time()
