@@ -57,7 +57,7 @@ class MemoryView:
             position = bisect_left(order, prefix)
         else:
             position = bisect_right(order, after)
-        found = []
+        found: list[tuple[bytes, bytes]] = []
         while position < len(order) and len(found) < limit and order[position].startswith(prefix):
             found.append((order[position], self.values[order[position]]))
             position += 1
