@@ -18,7 +18,8 @@ import msgpack
 
 import taskq.commands  # noqa: F401  # fills the registry
 from taskq.errors import ErrorCode, ProtocolError, Refusal, refuse
-from taskq.explain import shown
+from taskq.explain import explain, shown
+from taskq.fields import compile_check
 from taskq.limits import DURATION_MS_MAX
 from taskq.protocol.frame import pack_frame
 from taskq.protocol.revive import revive
@@ -149,10 +150,14 @@ def _decode_reply(kind: int, head: list[Any]) -> Reply:
         raise ProtocolError(f"an answer of type {kind:#04x} to a request that does not exist")
     value = revive(row.reply, head[2])
     if row.member is not None:
-        _revive_members(row.member, value)
+        _check_members(row.member, value)
     return Reply(head[1], value)
 
 
-def _revive_members(member: type, batch: BatchReply) -> None:
-    for answer in batch.answers:
-        answer[1] = revive(member if answer[0] else Refusal, answer[1])
+def _check_members(member: type, batch: BatchReply) -> None:
+    """The answers in a batch stay lists, as thousands of them are mostly only counted."""
+    good, bad = compile_check(member), compile_check(Refusal)
+    for position, (accepted, fields) in enumerate(batch.answers):
+        if not (good if accepted else bad)(fields):
+            shape = member if accepted else Refusal
+            raise ValueError(explain(shape, fields, f"answers[{position}]"))

@@ -15,12 +15,14 @@ import msgpack
 from taskq.errors import ProtocolError
 from taskq.limits import BATCH_COUNT_MAX, HEARTBEAT_TOKEN_COUNT_MAX, KIB
 
-# The longest array of any message (tokens of a heartbeat), and the largest map (counts of Stats).
-ARRAY_COUNT_MAX = HEARTBEAT_TOKEN_COUNT_MAX
-MAP_COUNT_MAX = 100
-# Up to here a payload is decoded without counting: it can become 18 MiB at worst. Twice the
-# longest array of integers of nine bytes fits.
+# Twice the longest array of any message (tokens of a heartbeat) and twice the largest map (counts
+# of Stats), so that what is just too long is still refused by the name of its field.
+ARRAY_COUNT_MAX = 2 * HEARTBEAT_TOKEN_COUNT_MAX
+MAP_COUNT_MAX = 2 * 100
+# Up to here a payload is decoded without counting: at worst it becomes 18 MiB. Heartbeats and
+# their answers, 10,000 tokens of nine bytes twice, fit; beyond, batches have the longest arrays.
 PLAIN_SIZE_MAX = 256 * KIB
+LARGE_ARRAY_COUNT_MAX = 2 * BATCH_COUNT_MAX
 # Values in a larger payload: the largest legal one, a page of 1,000 tasks with their attempts and
 # headers, holds fewer than 800,000.
 VALUE_COUNT_MAX = 1_000_000
@@ -40,7 +42,7 @@ _unpack = partial(
     max_map_len=MAP_COUNT_MAX,
 )
 _unpack_plain = partial(_unpack, max_array_len=ARRAY_COUNT_MAX)
-_unpack_large = partial(_unpack, max_array_len=BATCH_COUNT_MAX)
+_unpack_large = partial(_unpack, max_array_len=LARGE_ARRAY_COUNT_MAX)
 
 
 def unpack(payload: bytes) -> Any:
