@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from taskq.client import AsyncClient
 from taskq.commands import CancelRequested, Nack, TaskResult, TaskResults
-from taskq.errors import Refusal, TaskqError
-from taskq.results import BatchReply, ClaimedTask, HeartbeatReply
+from taskq.errors import TaskqError
+from taskq.results import ClaimedTask, HeartbeatReply
 
 
 class ClusterLink:
@@ -22,17 +22,19 @@ class ClusterLink:
         heartbeat_interval_secs: float,
         lease_secs: float | None,
     ) -> None:
-        self.on_cancel: Callable[[CancelRequested], None] | None = None
+        self.on_cancel: Callable[[int], None] | None = None
         self._lease = lease_secs
         self._client = AsyncClient(url, name=name)
         self._session = self._client.worker(
-            name=name, concurrency=concurrency, heartbeat_interval=heartbeat_interval_secs
+            name=name,
+            concurrency=concurrency,
+            heartbeat_interval=heartbeat_interval_secs,
+            on_cancel=self._cancelled,
         )
-        self._session.on_cancel = self._cancelled
 
     def _cancelled(self, push: CancelRequested) -> None:
         if self.on_cancel is not None:
-            self.on_cancel(push)
+            self.on_cancel(push.token)
 
     async def register(self) -> None:
         """See `Link`."""
@@ -52,14 +54,10 @@ class ClusterLink:
         """See `Link`."""
         return await self._session.heartbeat(tokens, cpu_permille, memory_size)
 
-    async def send(self, outcomes: list[TaskResult]) -> list[Refusal | None]:
+    async def send(self, outcomes: list[TaskResult]) -> list[TaskqError | None]:
         """See `Link`."""
-        reply = await self._client.call(TaskResults(outcomes))
-        assert isinstance(reply, BatchReply)
-        return [
-            None if accepted else Refusal(*body)  # type: ignore[misc]
-            for accepted, body in reply.answers
-        ]
+        answers = await self._client.call(TaskResults(outcomes))
+        return [answer if isinstance(answer, TaskqError) else None for answer in answers]
 
     async def release(self, tasks: Sequence[ClaimedTask]) -> None:
         """See `Link`."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from taskq.commands import CancelRequested, TaskResult
+from taskq.commands import TaskResult
 from taskq.errors import (
     ConnectionFailed,
     OutcomeUnknown,
     ProtocolError,
-    Refusal,
+    TaskqError,
     Unavailable,
 )
 from taskq.results import ClaimedTask, HeartbeatReply
@@ -25,9 +25,12 @@ PAUSE_SECS = 0.5
 
 
 class Link(Protocol):
-    """A worker's session with the cluster. All raise TaskqError; TRANSIENT ones may pass."""
+    """A worker's session with the cluster. All raise TaskqError; TRANSIENT ones may pass.
 
-    on_cancel: Callable[[CancelRequested], None] | None
+    `on_cancel` is called with the token of a run whose cancellation is wanted.
+    """
+
+    on_cancel: Callable[[int], None] | None
 
     async def register(self) -> None:
         """Makes the worker known."""
@@ -42,7 +45,7 @@ class Link(Protocol):
     ) -> HeartbeatReply:
         """Says what is held."""
 
-    async def send(self, outcomes: list[TaskResult]) -> list[Refusal | None]:
+    async def send(self, outcomes: list[TaskResult]) -> list[TaskqError | None]:
         """Hands in outcomes; for each, in order, None where it was accepted."""
 
     async def release(self, tasks: Sequence[ClaimedTask]) -> None:

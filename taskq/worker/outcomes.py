@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from taskq.commands import TaskResult
-from taskq.errors import ErrorCode, Refusal, RequestRefused
+from taskq.errors import NotFound, RequestRefused, StaleToken, TaskqError, Unavailable
 from taskq.limits import BATCH_COUNT_MAX
 from taskq.worker.held import Held, batch_count
 from taskq.worker.link import PAUSE_SECS, TRANSIENT, Link
@@ -62,7 +62,7 @@ class Outcomes:
         waiting = list(self._waiting)
         batch = waiting[: batch_count(waiting, count_max)]
         try:
-            answers = await self._link.send(batch)
+            answers: list[TaskqError | None] = await self._link.send(batch)
         except TRANSIENT as error:
             _log.warning("Outcomes not answered, sending them again: %s", error)
             await asyncio.sleep(PAUSE_SECS)
@@ -70,32 +70,38 @@ class Outcomes:
         except RequestRefused as error:
             if len(batch) > 1:
                 return False
-            answers = [Refusal(error.code, error.message)]
+            answers = [error]
         self._held.contact(now())
-        for outcome, refusal in zip(batch, answers, strict=True):
+        for outcome, problem in zip(batch, answers, strict=True):
             self._waiting.popleft()
-            self._take_answer(outcome, refusal)
+            self._take_answer(outcome, problem)
         self._changed.set()
-        if any(refusal is not None and refusal.retry_after_ms for refusal in answers):
+        if any(_worth_repeating(problem) for problem in answers):
             await asyncio.sleep(PAUSE_SECS)
         return True
 
-    def _take_answer(self, outcome: TaskResult, refusal: Refusal | None) -> None:
+    def _take_answer(self, outcome: TaskResult, problem: TaskqError | None) -> None:
         task_id = uuid.UUID(bytes=outcome.task_id)
-        if refusal is None:
+        if problem is None:
             self._held.answered(outcome.token)
             self._counts["completed" if outcome.ok else "failed"] += 1
             if not outcome.ok:
                 last_line = outcome.error.rstrip().rpartition("\n")[2]
                 _log.warning("Task %s failed: %s", task_id, last_line)
-        elif refusal.retry_after_ms or refusal.unknown:
+        elif _worth_repeating(problem):
             self.put(outcome)
-        elif outcome.ok and refusal.code not in (ErrorCode.STALE_TOKEN, ErrorCode.NOT_FOUND):
+        elif outcome.ok and not isinstance(problem, StaleToken | NotFound):
             # Too large, most likely. Left alone, the lease would run out and the same happen again.
-            _log.warning("Task %s: result refused: %s", task_id, refusal.message)
-            error = f"The result was refused: {refusal.message}"
+            _log.warning("Task %s: result refused: %s", task_id, problem)
+            error = f"The result was refused: {problem}"
             self.put(TaskResult(outcome.task_id, outcome.token, False, None, error, False))
         else:
-            _log.warning("Task %s: outcome refused and dropped: %s", task_id, refusal.message)
+            _log.warning("Task %s: outcome refused and dropped: %s", task_id, problem)
             self._held.answered(outcome.token)
             self._counts["dropped"] += 1
+
+
+def _worth_repeating(problem: TaskqError | None) -> bool:
+    if isinstance(problem, RequestRefused):
+        return problem.retry_after > 0 or isinstance(problem, Unavailable)
+    return isinstance(problem, TRANSIENT)

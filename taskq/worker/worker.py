@@ -29,7 +29,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
 from typing import Any
 
-from taskq.commands import CancelRequested, TaskResult
+from taskq.commands import TaskResult
 from taskq.errors import ErrorCode, RequestRefused, TaskqError, Unavailable
 from taskq.limits import HEARTBEAT_TOKEN_COUNT_MAX, WORKER_NAME_SIZE_MAX
 from taskq.results import ClaimedTask
@@ -266,9 +266,9 @@ class Worker:
             self.counts["dropped"] += 1
         self._changed.set()
 
-    def _cancel_pushed(self, push: CancelRequested) -> None:
-        if self._held.cancel_wanted(push.token):
-            self._executor.stop(push.token)
+    def _cancel_pushed(self, token: int) -> None:
+        if self._held.cancel_wanted(token):
+            self._executor.stop(token)
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from taskq.commands import CancelRequested, TaskResult
-from taskq.errors import ConnectionFailed, Refusal
+from taskq.commands import TaskResult
+from taskq.errors import ConnectionFailed, TaskqError
 from taskq.results import ClaimedTask, HeartbeatReply
 from taskq.worker import Worker
 
@@ -24,7 +24,7 @@ class FakeCluster:
     """A `Link`. `refusals` answer the next outcomes, by position of their arrival."""
 
     def __init__(self) -> None:
-        self.on_cancel: Callable[[CancelRequested], None] | None = None
+        self.on_cancel: Callable[[int], None] | None = None
         self.ready: asyncio.Queue[ClaimedTask] = asyncio.Queue()
         self.log: list[str] = []
         self.claims: list[int] = []
@@ -35,7 +35,7 @@ class FakeCluster:
         self.released: list[int] = []
         self.invalid: list[int] = []
         self.cancel: list[int] = []
-        self.refusals: list[Refusal | None] = []
+        self.refusals: list[TaskqError | None] = []
         self.down = False
         self.hang = False
         self.arrived = asyncio.Event()
@@ -91,7 +91,7 @@ class FakeCluster:
         self.heartbeats.append(tokens)
         return HeartbeatReply(list(self.invalid), list(self.cancel))
 
-    async def send(self, outcomes: list[TaskResult]) -> list[Refusal | None]:
+    async def send(self, outcomes: list[TaskResult]) -> list[TaskqError | None]:
         await self._answer("outcomes")
         self.batches.append(len(outcomes))
         answers = []

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from taskq.commands import CancelRequested
-from taskq.errors import ErrorCode, PermissionDenied, Refusal
+from taskq.errors import ErrorCode, OutcomeUnknown, PermissionDenied, Refusal, as_exception
 from taskq.worker import Worker, WorkerError, WorkerLost
 
 
@@ -145,7 +144,7 @@ async def test_pushed_cancellation_terminates_the_process(
     pid_file = tmp_path / "pid"
     task = cluster.submit(str(pid_file))
     await until(pid_file.exists)
-    cluster.on_cancel(CancelRequested(task.task_id, task.token))
+    cluster.on_cancel(task.token)
     outcome = await cluster.outcome(task)
     assert not outcome.ok
     assert "cancelled" in outcome.error
@@ -159,7 +158,7 @@ async def test_cancellation_kills_what_ignores_sigterm(
     await start("ignore_signals", concurrency=1, cancel_grace=0.2)
     task = cluster.submit(str(tmp_path / "started"))
     await until((tmp_path / "started").exists)
-    cluster.on_cancel(CancelRequested(task.task_id, task.token))
+    cluster.on_cancel(task.token)
     assert not (await cluster.outcome(task, 5)).ok
 
 
@@ -187,7 +186,7 @@ async def test_coroutine_functions_run_on_the_loop_and_are_cancelled(
     assert asyncio.get_running_loop().time() - began < 3
     await until(cluster.ready.empty)
     await asyncio.sleep(0)
-    cluster.on_cancel(CancelRequested(hung.task_id, hung.token))
+    cluster.on_cancel(hung.token)
     assert "cancelled" in (await cluster.outcome(hung, 3)).error
 
 
@@ -226,7 +225,7 @@ async def test_outcomes_are_sent_again_until_answered(cluster: Any, start: Any, 
 
 
 async def test_refused_result_becomes_a_failure(cluster: Any, start: Any) -> None:
-    cluster.refusals = [Refusal(ErrorCode.RESULT_TOO_LARGE.value, "at most 1 KiB")]
+    cluster.refusals = [as_exception(Refusal(ErrorCode.RESULT_TOO_LARGE.value, "at most 1 KiB"))]
     await start("add", concurrency=1)
     outcome = await cluster.outcome(cluster.submit(1))
     assert (outcome.ok, outcome.retry) == (False, False)
@@ -234,7 +233,8 @@ async def test_refused_result_becomes_a_failure(cluster: Any, start: Any) -> Non
 
 
 async def test_outcome_is_repeated_when_refused_for_now(cluster: Any, start: Any) -> None:
-    cluster.refusals = [Refusal(ErrorCode.DISK_FULL.value, "full", 50)]
+    full = as_exception(Refusal(ErrorCode.DISK_FULL.value, "full", 50))
+    cluster.refusals = [full, OutcomeUnknown("no answer")]
     await start("add", concurrency=1)
     assert (await cluster.outcome(cluster.submit(1))).ok
 
