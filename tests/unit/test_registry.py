@@ -1,4 +1,4 @@
-"""The registry: codes, roles and shapes fit together, and every field of every message is checked."""
+"""The registry: codes, roles and shapes fit together, and every field is checked."""
 
 from typing import Annotated, Any, NamedTuple
 

@@ -151,8 +151,16 @@ def test_no_log_entry_can_come_from_the_wire() -> None:
 
 @pytest.mark.parametrize(
     "head",
-    [(1, 5), (1, 5, 0), (1, 5, 0, [], 0), (1, 5, -1, []), (1, 5, None, []), (1, 5, True, [])]
-    + [(1, 5, DURATION_MS_MAX + 1, []), (1, 5, 1.5, [])],
+    [
+        (1, 5),
+        (1, 5, 0),
+        (1, 5, 0, [], 0),
+        (1, 5, -1, []),
+        (1, 5, None, []),
+        (1, 5, True, []),
+        (1, 5, DURATION_MS_MAX + 1, []),
+        (1, 5, 1.5, []),
+    ],
 )
 def test_a_wrong_head_is_refused_under_its_id(head: tuple[Any, ...]) -> None:
     received = _request(0x02, *head)
