@@ -1,0 +1,421 @@
+"""`AsyncClient`: every request of the protocol as a method. The blocking face wraps these."""
+
+# A `timeout` here is the deadline of a request, which the repeats share; cancelling from outside,
+# which the rule asks for, could not tell a request that was never sent from one that was.
+# ruff: noqa: ASYNC109
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import ssl
+import time
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+from weakref import WeakSet
+
+from taskq.client.address import URL_DEFAULT, URL_VARIABLE, parse_url
+from taskq.client.batch import batch_answers, submit_all
+from taskq.client.handle import AsyncTaskHandle
+from taskq.client.identifier import TaskIdLike, task_id_bytes
+from taskq.client.link import Link
+from taskq.client.moment import Duration, duration_ms, seconds_of
+from taskq.client.submission import TaskSpec, as_command, submit_command
+from taskq.client.views import (
+    CancelStatus,
+    QueueStatus,
+    TaskStatus,
+    WorkerStatus,
+    outcome_of,
+    queue_status,
+    task_status,
+    worker_status,
+)
+from taskq.client.worker_session import AsyncWorkerSession
+from taskq.commands import (
+    CancelRequested,
+    CancelTask,
+    CreateQueue,
+    DeleteDead,
+    GetStats,
+    ListDead,
+    ListQueues,
+    ListTasks,
+    ListWorkers,
+    PauseQueue,
+    Ping,
+    PurgeQueue,
+    QueryStatus,
+    RedriveDead,
+    ResumeQueue,
+)
+from taskq.errors import ConnectionFailed, ProtocolError, TaskqError
+from taskq.limits import BATCH_COUNT_MAX
+from taskq.results import FINAL_STATES, Stats, TaskState
+
+TIMEOUT_SECONDS = 30.0
+# How long one question for a result may be parked at the node: beyond it we simply ask again.
+RESULT_WAIT_SECONDS = 20.0
+# Records asked for at once by listings.
+PAGE_COUNT = 500
+
+
+class AsyncClient:
+    """Talks to a cluster from asyncio code; belongs to one event loop at a time.
+
+    `url` is `taskq://KEY@host1:6379,host2:6379` (`taskqs://` for TLS), default `TASKQ_URL`, else
+    `taskq://127.0.0.1:6379`. `timeout` is the deadline of each call in seconds or as a timedelta,
+    repeats included; `name` is shown in the node's logs. Connects at the first call.
+
+    Every method raises ConnectionFailed where no attempt was sent in time, OutcomeUnknown where
+    one may have been carried out, and a subclass of RequestRefused where the cluster said no.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        timeout: Duration = TIMEOUT_SECONDS,
+        name: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._target = parse_url(url or os.environ.get(URL_VARIABLE) or URL_DEFAULT)
+        self._timeout = seconds_of(timeout, "timeout")
+        self._name = (name or f"pid {os.getpid()}")[:200]
+        self._ssl = ssl_context
+        self._link: Link | None = None
+        self._pid = os.getpid()
+        self._closed = False
+        # Weak: a link lives until it is closed and must not keep the client alive.
+        self._sessions: WeakSet[AsyncWorkerSession] = WeakSet()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {','.join(map(str, self._target.addresses))}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends open calls and the connection. A second close does nothing."""
+        link = self.end()
+        if link is not None and link.loop is asyncio.get_running_loop():
+            await link.close()
+        elif link is not None and not link.loop.is_running():
+            link.end()
+
+    def end(self) -> Link | None:
+        """Lets nothing be sent any more; what there is left to close on its own loop."""
+        self._closed = True
+        link, self._link = self._link, None
+        if link is None or self._pid != os.getpid() or link.loop.is_closed():
+            return None
+        return link
+
+    def __del__(self) -> None:
+        link: Link | None = getattr(self, "_link", None)
+        if link is None or link.closed or self._pid != os.getpid() or link.loop.is_closed():
+            return
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+        link.loop.call_soon_threadsafe(link.end)
+
+    # --- sending -----------------------------------------------------------------------------
+
+    async def call(self, command: Any, timeout: Duration | None = None) -> Any:
+        """Sends any command of the registry; its reply. What the other methods are made of."""
+        return await self.send(command, timeout)
+
+    def send(
+        self,
+        command: Any,
+        timeout: Duration | None = None,
+        *,
+        wait: float = 0.0,
+        retry_full: bool = False,
+        late: Callable[[Any], None] | None = None,
+    ) -> asyncio.Future[Any]:
+        """Like `call`, but hands out the future at once, so that many requests are under way.
+
+        `wait` are seconds that the node may park the request; the deadline is later by them.
+        `late` gets a reply that comes after the future was cancelled or its deadline had passed.
+        """
+        link = self._link
+        if link is None or link.loop is not asyncio.get_running_loop() or self._pid != os.getpid():
+            link = self._new_link()
+        seconds = self._timeout if timeout is None else seconds_of(timeout, "timeout")
+        return link.send(command, seconds + wait, retry_full=retry_full, late=late)
+
+    def _new_link(self) -> Link:
+        if self._closed:
+            raise ConnectionFailed("the client is closed")
+        loop = asyncio.get_running_loop()
+        old = self._link
+        if old is not None:
+            if self._pid != os.getpid():
+                # The parent's: its sockets are its own. Kept, so that nothing of it is finalised.
+                _inherited.append(old)
+            elif old.loop.is_running():
+                raise RuntimeError("this AsyncClient is in use on another event loop")
+        context = self._ssl
+        if context is None and self._target.tls:
+            context = ssl.create_default_context()
+        self._pid = os.getpid()
+        context = context if self._target.tls else None
+        self._link = Link(loop, self._target, self._name, context, self._sessions)
+        return self._link
+
+    # --- submitting --------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        queue: str,
+        payload: bytes = b"",
+        *,
+        name: str = "",
+        priority: str | int = "normal",
+        delay: Duration | None = None,
+        run_at: datetime | None = None,
+        ttl: Duration | None = None,
+        run_timeout: Duration | None = None,
+        max_retries: int = 3,
+        backoff: Duration = 1.0,
+        backoff_max: Duration = 3600.0,
+        headers: Mapping[str, str] | None = None,
+        keep_result: bool = True,
+        task_id: TaskIdLike | None = None,
+        timeout: Duration | None = None,
+        retry_full: bool = False,
+    ) -> AsyncTaskHandle:
+        """Puts a task into a queue; returns once the cluster has it on disk.
+
+        `priority` is `"high"`, `"normal"`, `"low"` or 0..255. `delay` (cluster time) or `run_at`
+        (a date with a time zone) say when it may start. `ttl` counts while it is not running,
+        `run_timeout` limits one run. A retry waits `backoff` seconds, doubling up to
+        `backoff_max`. The same `task_id` again makes no second task. `retry_full` waits for room
+        within `timeout` instead of raising QueueFull. Raises ValueError or TypeError for
+        arguments that make no sense.
+        """
+        command = submit_command(
+            queue,
+            payload,
+            name=name,
+            priority=priority,
+            delay=delay,
+            run_at=run_at,
+            ttl=ttl,
+            run_timeout=run_timeout,
+            max_retries=max_retries,
+            backoff=backoff,
+            backoff_max=backoff_max,
+            headers=headers,
+            keep_result=keep_result,
+            task_id=task_id,
+        )
+        assert command.id is not None
+        await self.send(command, timeout, retry_full=retry_full)
+        return AsyncTaskHandle(self, command.id)
+
+    async def submit_many(
+        self,
+        tasks: Iterable[TaskSpec | Mapping[str, Any]],
+        *,
+        timeout: Duration | None = None,
+        retry_full: bool = False,
+    ) -> list[AsyncTaskHandle | TaskqError]:
+        """Submits many tasks in few frames; for each, in order, its handle or what went wrong."""
+        seconds = self._timeout if timeout is None else seconds_of(timeout, "timeout")
+        commands = [as_command(task) for task in tasks]
+        answers = await submit_all(commands, self.send, seconds, retry_full=retry_full)
+        return [
+            answer if isinstance(answer, TaskqError) else AsyncTaskHandle(self, answer)
+            for answer in answers
+        ]
+
+    def task(self, task_id: TaskIdLike) -> AsyncTaskHandle:
+        """The handle of a task that was submitted before, perhaps elsewhere. Asks nothing yet."""
+        return AsyncTaskHandle(self, task_id_bytes(task_id))
+
+    # --- one task ----------------------------------------------------------------------------
+
+    async def status(self, task_id: TaskIdLike) -> TaskStatus:
+        """All that is known of a task, without its result. Raises NotFound."""
+        view = await self.send(QueryStatus(task_id_bytes(task_id), 0, False))
+        return task_status(view)
+
+    async def result(self, task_id: TaskIdLike, *, timeout: Duration | None = None) -> bytes | None:
+        """Waits for a task to end, at most `timeout` (default: as long as it takes); its result.
+
+        Raises TaskFailed with the error text of the worker, TaskCancelled, TaskExpired,
+        TimeoutError, or NotFound.
+        """
+        task = task_id_bytes(task_id)
+        loop = asyncio.get_running_loop()
+        deadline = math.inf if timeout is None else loop.time() + seconds_of(timeout, "timeout")
+        while True:
+            rest = max(0.0, deadline - loop.time())
+            wait = min(rest, RESULT_WAIT_SECONDS)
+            seconds = min(rest, wait + self._timeout)
+            try:
+                view = await self.send(QueryStatus(task, int(wait * 1000)), seconds)
+            except ConnectionFailed:
+                if seconds == rest and self._link is not None and self._link.connected:
+                    raise _still_running(task, timeout) from None
+                raise
+            if view.state in FINAL_STATES:
+                return outcome_of(view)
+            if loop.time() >= deadline or rest == 0:
+                raise _still_running(task, timeout)
+
+    async def cancel(
+        self, task_id: TaskIdLike, *, force: bool = False, timeout: Duration | None = None
+    ) -> CancelStatus:
+        """Cancels a waiting task at once and asks a running one to stop; `force` does not wait
+        for its worker. Raises NotFound."""
+        reply = await self.send(CancelTask(task_id_bytes(task_id), force), timeout)
+        return CancelStatus(TaskState(reply.state), reply.requested)
+
+    # --- lists and counts --------------------------------------------------------------------
+
+    async def tasks(
+        self,
+        *,
+        queue: str | None = None,
+        state: TaskState | str | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[TaskStatus]:
+        """Tasks in the order of their ids, `limit` at most; of one queue, in one state."""
+        number = None if state is None else int(_state(state))
+        async for page in self.pages(ListTasks(queue, number), limit):
+            for view in page:
+                yield task_status(view)
+
+    async def dead(
+        self, *, queue: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[TaskStatus]:
+        """Dead tasks, those that died first first."""
+        async for page in self.pages(ListDead(queue), limit):
+            for view in page:
+                yield task_status(view)
+
+    async def queues(self) -> list[QueueStatus]:
+        """All queues, by name."""
+        return [queue_status(v) async for page in self.pages(ListQueues()) for v in page]
+
+    async def workers(self) -> list[WorkerStatus]:
+        """All workers, by id."""
+        return [worker_status(v) async for page in self.pages(ListWorkers()) for v in page]
+
+    async def pages(self, command: Any, limit: int | None = None) -> AsyncIterator[list[Any]]:
+        """The pages of a listing command as the node sends them, `limit` records at most."""
+        rest = math.inf if limit is None else limit
+        while rest > 0:
+            page = await self.send(command._replace(limit=int(min(rest, PAGE_COUNT))))
+            records, after = page
+            yield records[: int(min(rest, len(records)))]
+            rest -= len(records)
+            if after is None:
+                return
+            if after == command.after:
+                raise ProtocolError("a listing that does not come forward")
+            command = command._replace(after=after)
+
+    async def stats(self) -> Stats:
+        """Counts over the whole cluster."""
+        reply: Stats = await self.send(GetStats())
+        return reply
+
+    async def ping(self) -> float:
+        """Seconds until a node answered."""
+        started = time.perf_counter()
+        await self.send(Ping())
+        return time.perf_counter() - started
+
+    # --- queues and dead letters -------------------------------------------------------------
+
+    async def create_queue(
+        self, name: str, *, ageing: Duration = 0.0, lease: Duration | None = None
+    ) -> None:
+        """Makes a queue. `ageing`: what one step of priority is worth in waiting time (0: off).
+        `lease` default: the broker's. Raises RequestRefused (`ALREADY_EXISTS`) where it exists
+        with other settings."""
+        lease_ms = None if lease is None else duration_ms(lease, "lease")
+        await self.send(CreateQueue(name, duration_ms(ageing, "ageing"), lease_ms))
+
+    async def pause_queue(self, name: str) -> None:
+        """Workers get no more tasks of the queue; running ones go on."""
+        await self.send(PauseQueue(name))
+
+    async def resume_queue(self, name: str) -> None:
+        """Workers get tasks of the queue again."""
+        await self.send(ResumeQueue(name))
+
+    async def purge_queue(self, name: str) -> int:
+        """Cancels all waiting and scheduled tasks of a queue; their number."""
+        count = 0
+        while True:
+            purged = await self.send(PurgeQueue(name))
+            count += int(purged.count)
+            if not purged.more:
+                return count
+
+    async def redrive(self, task_ids: Iterable[TaskIdLike]) -> list[TaskqError | None]:
+        """Makes dead tasks ready again; for each None, or why not."""
+        return await self._for_each_dead(RedriveDead, task_ids)
+
+    async def delete_dead(self, task_ids: Iterable[TaskIdLike]) -> list[TaskqError | None]:
+        """Deletes dead tasks; for each None, or why not."""
+        return await self._for_each_dead(DeleteDead, task_ids)
+
+    async def _for_each_dead(
+        self, kind: type[RedriveDead | DeleteDead], task_ids: Iterable[TaskIdLike]
+    ) -> list[TaskqError | None]:
+        ids = [task_id_bytes(task_id) for task_id in task_ids]
+        answers: list[TaskqError | None] = []
+        for start in range(0, len(ids), BATCH_COUNT_MAX):
+            batch = kind(ids[start : start + BATCH_COUNT_MAX])
+            replies = batch_answers(batch, await self.send(batch))
+            answers += [reply if isinstance(reply, TaskqError) else None for reply in replies]
+        return answers
+
+    # --- workers -----------------------------------------------------------------------------
+
+    def worker(
+        self,
+        *,
+        name: str = "",
+        concurrency: int = 1,
+        heartbeat_interval: Duration = 15.0,
+        on_cancel: Callable[[CancelRequested], None] | None = None,
+    ) -> AsyncWorkerSession:
+        """A worker's side of the protocol under a new random worker id; asks nothing yet."""
+        session = AsyncWorkerSession(
+            self,
+            name=name,
+            concurrency=concurrency,
+            heartbeat_interval=heartbeat_interval,
+            on_cancel=on_cancel,
+        )
+        self._sessions.add(session)
+        return session
+
+
+# Links of a parent process that a forked child must neither use nor close.
+_inherited: list[Link] = []
+
+
+def _state(state: TaskState | str) -> TaskState:
+    try:
+        return TaskState[state.upper()] if isinstance(state, str) else TaskState(state)
+    except (KeyError, ValueError):
+        names = ", ".join(known.name.lower() for known in TaskState)
+        raise ValueError(f"state: one of {names}, not {state!r}") from None
+
+
+def _still_running(task: bytes, timeout: Duration | None) -> TimeoutError:
+    return TimeoutError(f"task {UUID(bytes=task)} has not ended within {timeout} s")

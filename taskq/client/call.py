@@ -1,0 +1,137 @@
+"""One request of a caller, through all its attempts, and the rules of repeating it.
+
+    waiting --sent--> in flight --reply or refusal--> ended
+       ^                  |
+       +-- connection lost, or a refusal that is worth another attempt
+
+`unknown` is set once an attempt may have been carried out although nobody will tell us. From then
+on only what proves the opposite is believed. Knows neither sockets nor clocks; times are passed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from taskq.client.batch import doubt_batch
+from taskq.client.belief import doubted
+from taskq.commands import ClaimTask, QueryStatus
+from taskq.errors import (
+    ConnectionFailed,
+    ErrorCode,
+    OutcomeUnknown,
+    Refusal,
+    as_exception,
+)
+from taskq.registry import MESSAGE_OF, Sort
+from taskq.results import BatchReply
+
+# The cluster recognises repeats for 600 s at least; ours end before, with room for slow networks.
+REPEAT_WINDOW_SECONDS = 540.0
+
+# Refusals that pass: nothing was done, and the same request may succeed a moment later.
+_PASSING = frozenset(
+    {
+        ErrorCode.NO_LEADER.value,
+        ErrorCode.UNAVAILABLE.value,
+        ErrorCode.TOO_MANY_REQUESTS.value,
+        ErrorCode.TOO_MANY_CONNECTIONS.value,
+    }
+)
+_FULL = frozenset({ErrorCode.QUEUE_FULL.value, ErrorCode.DISK_FULL.value})
+
+
+class Call:
+    """A request and the future of its reply. `deadline` is in the loop's time."""
+
+    __slots__ = (
+        "command",
+        "connection",
+        "deadline",
+        "first_sent",
+        "future",
+        "late",
+        "parks",
+        "refusal",
+        "retry_full",
+        "row",
+        "unknown",
+    )
+
+    def __init__(
+        self,
+        command: Any,
+        deadline: float,
+        future: asyncio.Future[Any],
+        *,
+        retry_full: bool = False,
+        late: Callable[[Any], None] | None = None,
+    ) -> None:
+        self.command = command
+        self.deadline = deadline
+        self.future = future
+        self.row = MESSAGE_OF[type(command)]
+        self.retry_full = retry_full
+        # Called with a reply that comes after the caller has gone.
+        self.late = late
+        # The node may answer much later on purpose: such calls never take all of a connection.
+        self.parks = type(command) in (ClaimTask, QueryStatus) and command.wait_ms > 0
+        # Where it is in flight; set and cleared by that connection.
+        self.connection: Any = None
+        self.unknown = False
+        self.first_sent: float | None = None
+        self.refusal: Refusal | None = None
+
+    @property
+    def changes_state(self) -> bool:
+        return self.row.sort is Sort.COMMAND
+
+    def lose(self) -> None:
+        """The connection of an attempt was lost before its answer."""
+        self.unknown = True
+        self.connection = None
+        if self.first_sent is not None:
+            self.deadline = min(self.deadline, self.first_sent + REPEAT_WINDOW_SECONDS)
+
+    def wants_another_attempt(self, refusal: Refusal) -> bool:
+        """Notes a refusal; whether the request is to be sent again after its `retry_after_ms`."""
+        self.refusal = refusal
+        if refusal.unknown:
+            self.unknown = True
+            return True
+        return refusal.code in _PASSING or (self.retry_full and refusal.code in _FULL)
+
+    def succeed(self, reply: Any) -> None:
+        """Ends the call with its reply."""
+        if self.unknown and type(reply) is BatchReply:
+            reply = doubt_batch(self.command, reply)
+        self.future.set_result(reply)
+        self.command = None  # the payload: deadlines hold ended calls for a while
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the call with an error, if nothing else ended it before."""
+        if not self.future.done():
+            self.future.set_exception(error)
+        self.command = None
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Ends the call with a refusal."""
+        self.fail(as_exception(doubted(refusal, unknown=self.unknown, kind=self.row.shape)))
+
+    def expire(self, timeout_text: str, reason: str) -> None:
+        """Ends the call because its time is over. `reason` is what is known of the connection."""
+        name = self.row.name
+        in_flight = self.connection is not None
+        if self.changes_state and (self.unknown or in_flight):
+            self.fail(
+                OutcomeUnknown(
+                    f"{name}: no answer within {timeout_text}; it may have been carried out{reason}"
+                )
+            )
+        elif self.refusal is not None and not in_flight:
+            self.fail(as_exception(self.refusal._replace(unknown=False)))
+        elif in_flight or self.unknown:
+            self.fail(ConnectionFailed(f"{name}: no answer within {timeout_text}{reason}"))
+        else:
+            self.fail(ConnectionFailed(f"{name}: not sent within {timeout_text}{reason}"))

@@ -1,0 +1,312 @@
+"""One connection to one node: pipelined requests, coalesced writes, flow control, pings.
+
+    connecting --HelloReply--> open --drain()--> draining --last answer--> closed
+         \\______________________ lost (error, silence, end) ______________/
+
+Takes calls from the outbox it is given, for as long as the socket takes bytes and the node takes
+requests. Knows nothing of other connections or repeats: `Link` gets back what was not answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Protocol
+
+from taskq.client.call import Call
+from taskq.commands import Ping
+from taskq.errors import (
+    ConnectionFailed,
+    ErrorCode,
+    InvalidRequest,
+    ProtocolError,
+    Refusal,
+    TaskqError,
+    as_exception,
+)
+from taskq.limits import DURATION_MS_MAX, KIB
+from taskq.protocol.codec import NO_REQUEST, Push, Reply
+from taskq.protocol.connection import ClientConnection
+from taskq.results import HelloReply, PingReply
+
+# Frames joined into one write; above the high-water mark nothing more is encoded, so that a slow
+# node makes calls wait as small objects and not as copies of their payloads.
+WRITE_SIZE = 128 * KIB
+HIGH_WATER_SIZE = 256 * KIB
+# Our own bound beside the node's `requests_in_flight_max`.
+IN_FLIGHT_MAX = 10_000
+# Ticks in one idle time-out: a ping at least every 4th, an unanswered question is probed after 2,
+# and after 4 without a single byte the node is taken for dead. The idle time-out itself would be
+# as long as the default deadline, and no time would be left to ask another node.
+TICKS = 12
+
+
+class Outbox:
+    """Calls that wait to be sent. Those the node may park have a queue of their own."""
+
+    def __init__(self) -> None:
+        self.calls: deque[Call] = deque()
+        self.parking: deque[Call] = deque()
+
+    def add(self, call: Call) -> None:
+        (self.parking if call.parks else self.calls).append(call)
+
+    def give_back(self, calls: list[Call]) -> None:
+        """Calls that were sent before all that wait now, in their order."""
+        self.calls.extendleft(call for call in reversed(calls) if not call.parks)
+        self.parking.extendleft(call for call in reversed(calls) if call.parks)
+
+    def take_all(self) -> list[Call]:
+        calls = [*self.calls, *self.parking]
+        self.calls.clear()
+        self.parking.clear()
+        return calls
+
+    def __bool__(self) -> bool:
+        return bool(self.calls or self.parking)
+
+
+class Owner(Protocol):
+    """What a connection tells, and whom."""
+
+    def lost(self, connection: Connection, calls: list[Call], error: TaskqError) -> None: ...
+    def refused(self, call: Call, refusal: Refusal) -> None: ...
+    def pushed(self, command: Any) -> None: ...
+    def leader_seen(self, connection: Connection, leader: str) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """The client's shell around `ClientConnection`."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        outbox: Outbox,
+        owner: Owner,
+        client: str,
+        key: str | None,
+    ) -> None:
+        self.opened: asyncio.Future[HelloReply] = loop.create_future()
+        self.hello: HelloReply | None = None
+        self.productive = False  # has answered a call
+        self._loop = loop
+        self._outbox = outbox
+        self._owner = owner
+        self._client = client
+        self._key = key
+        self._wire = ClientConnection()
+        self._transport: asyncio.Transport | None = None
+        self._in_flight: dict[int, Call | None] = {}  # None: a request of our own
+        self._in_flight_max = 1
+        self._parked = 0
+        self._paused = False
+        self._draining = False
+        self._ended = False
+        self._pump_handle: asyncio.Handle | None = None
+        self._tick_handle: asyncio.Handle | None = None
+        self._received = self._awaiting_since = self._pinged = 0.0
+        self._buffered = 0
+
+    # --- for the owner -----------------------------------------------------------------------
+
+    @property
+    def usable(self) -> bool:
+        return self.hello is not None and not self._draining and not self._ended
+
+    def wake(self) -> None:
+        """There is something in the outbox. What comes within one round is written at once."""
+        if self._pump_handle is None and self.usable:
+            self._pump_handle = self._loop.call_soon(self._pump)
+
+    def drain(self) -> None:
+        """Sends no more; closes when all is answered."""
+        self._draining = True
+        self._end_if_drained()
+
+    def ping(self) -> None:
+        """Asks for a sign of life and the leader, unless that question is under way."""
+        if not self._ended and None not in self._in_flight.values() and self._transport:
+            self._pinged = self._loop.time()
+            request_id, frame = self._wire.request(Ping())
+            self._enter(request_id, None)
+            self._transport.write(frame)
+
+    def abort(self, error: TaskqError) -> None:
+        """Closes at once; unanswered calls go back to the owner."""
+        if self._ended:
+            return
+        self._ended = True
+        for handle in (self._pump_handle, self._tick_handle):
+            if handle is not None:
+                handle.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        calls = [call for call in self._in_flight.values() if call is not None]
+        self._in_flight.clear()
+        if not self.opened.done():
+            self.opened.set_exception(error)
+            self.opened.exception()  # nobody may be waiting for it any more
+        self._owner.lost(self, [call for call in calls if not call.future.done()], error)
+
+    # --- from the loop -----------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if self._ended:
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(high=HIGH_WATER_SIZE)
+        self._received = self._awaiting_since = self._loop.time()
+        transport.write(self._wire.greet(self._client, self._key))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.abort(ConnectionFailed(f"connection lost: {exc or 'closed by the node'}"))
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self.wake()
+
+    def data_received(self, data: bytes) -> None:
+        self._received = self._loop.time()
+        try:
+            for event in self._wire.receive(data):
+                if self._ended:
+                    return
+                if type(event) is Push:
+                    self._owner.pushed(event.command)
+                else:
+                    assert isinstance(event, Reply)
+                    self._answered(event)
+        except ProtocolError as error:
+            self.abort(error)
+            return
+        if self._outbox:
+            self.wake()
+        if self._draining:
+            self._end_if_drained()
+
+    # --- answers -----------------------------------------------------------------------------
+
+    def _answered(self, reply: Reply) -> None:
+        request_id, value = reply
+        shape = type(value)
+        if self.hello is None:
+            self._greeted(value)
+            return
+        if request_id == NO_REQUEST and shape is Refusal:
+            self.abort(as_exception(value))
+            return
+        try:
+            call = self._in_flight.pop(request_id)
+        except KeyError:
+            raise ProtocolError(f"an answer to request {request_id}, which is not open") from None
+        if call is None:
+            if shape is PingReply:
+                self._owner.leader_seen(self, value.leader)
+            return
+        self._parked -= call.parks
+        if shape is not Refusal and shape is not call.row.reply:
+            self._in_flight[request_id] = call  # so that it goes back to the owner
+            raise ProtocolError(f"{call.row.name} was answered with {shape.__name__}")
+        call.connection = None
+        self.productive = True
+        if call.future.done():
+            if call.late is not None and shape is not Refusal:
+                self._loop.call_soon(call.late, value)
+        elif shape is Refusal:
+            self._owner.refused(call, value)
+        else:
+            call.succeed(value)
+
+    def _greeted(self, value: Any) -> None:
+        if isinstance(value, Refusal):
+            self.abort(as_exception(value))
+            return
+        if not isinstance(value, HelloReply):
+            raise ProtocolError("the first answer must be that to Hello")
+        self.hello = value
+        self._in_flight_max = max(2, min(IN_FLIGHT_MAX, value.requests_in_flight_max))
+        self._pinged = self._loop.time()
+        self._tick_seconds = max(value.idle_timeout_ms, 1_000) / 1000 / TICKS
+        self._tick_handle = self._loop.call_later(self._tick_seconds, self._tick)
+        if not self.opened.done():
+            self.opened.set_result(value)
+
+    # --- sending -----------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        self._pump_handle = None
+        for calls in (self._outbox.calls, self._outbox.parking):
+            while calls and not self._paused and not self._ended:
+                chunks = self._encode(calls)
+                if not chunks:
+                    break
+                assert self._transport is not None
+                self._transport.write(b"".join(chunks) if len(chunks) > 1 else chunks[0])
+
+    def _encode(self, calls: deque[Call]) -> list[bytes]:
+        """Frames of the next calls, as many as one write and the node take."""
+        chunks: list[bytes] = []
+        size = 0
+        now = self._loop.time()
+        in_flight = self._in_flight
+        while calls and size < WRITE_SIZE and len(in_flight) < self._in_flight_max:
+            if calls[0].parks and self._parked >= self._in_flight_max // 2:
+                break
+            call = calls.popleft()
+            if call.future.done():
+                continue
+            wait_ms = max(1, min(int((call.deadline - now) * 1000), DURATION_MS_MAX))
+            try:
+                request_id, frame = self._wire.request(call.command, wait_ms)
+            except (ProtocolError, TypeError, ValueError, OverflowError) as error:
+                call.fail(_cannot_be_sent(call, error))
+                continue
+            self._enter(request_id, call)
+            call.connection = self
+            self._parked += call.parks
+            if call.first_sent is None:
+                call.first_sent = now
+            chunks.append(frame)
+            size += len(frame)
+        return chunks
+
+    def _enter(self, request_id: int, call: Call | None) -> None:
+        if not self._in_flight:
+            self._awaiting_since = self._loop.time()
+        self._in_flight[request_id] = call
+
+    # --- life --------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        assert self._transport is not None
+        now = self._loop.time()
+        buffered = self._transport.get_write_buffer_size()
+        if buffered < self._buffered:  # the node still reads a large frame
+            self._received = now
+        self._buffered = buffered
+        quiet = now - max(self._received, self._awaiting_since) if self._in_flight else 0.0
+        if quiet >= 4 * self._tick_seconds:
+            self.abort(ConnectionFailed(f"the node was silent for {quiet:.1f} s"))
+            return
+        if quiet >= 2 * self._tick_seconds or now - self._pinged >= 3 * self._tick_seconds:
+            self.ping()
+        self._tick_handle = self._loop.call_later(self._tick_seconds, self._tick)
+
+    def _end_if_drained(self) -> None:
+        if not any(
+            call is not None and not call.future.done() for call in self._in_flight.values()
+        ):
+            self.abort(ConnectionFailed("closed"))
+
+
+def _cannot_be_sent(call: Call, error: Exception) -> InvalidRequest:
+    """What the caller hears of fields that no frame can hold."""
+    code = ErrorCode.INVALID_REQUEST
+    if isinstance(error, ProtocolError):
+        code = ErrorCode.PAYLOAD_TOO_LARGE
+    return InvalidRequest(code.value, f"{call.row.name}: {error}")

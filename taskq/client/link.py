@@ -1,0 +1,320 @@
+"""The client's way to the cluster on one event loop: calls in, replies out, whatever breaks.
+
+    idle --first call--> dialing --open--> connected --lost--> dialing (while calls wait), else idle
+                            ^                  |
+                            +-- back-off       +-- leader elsewhere: a second connection takes over
+
+Owns the outbox, the deadlines, reconnecting and repeating. One future per call; no task but the
+one that dials, and none while connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+import ssl
+from collections.abc import Callable, Collection
+from copy import copy
+from itertools import count
+from typing import Any, Protocol
+
+from taskq.client.address import Target
+from taskq.client.call import Call
+from taskq.client.connection import Connection, Outbox
+from taskq.client.dial import CONNECT_SECONDS, Dialer
+from taskq.errors import (
+    ConnectionFailed,
+    ErrorCode,
+    OutcomeUnknown,
+    PermissionDenied,
+    Refusal,
+    RequestRefused,
+    TaskqError,
+)
+
+# Pause after a round over all nodes: random between 0 and a bound that doubles, so that a thousand
+# clients of a restarted node do not return in step.
+BACKOFF_SECONDS = 0.05
+BACKOFF_SECONDS_MAX = 1.0
+# Pause before a refused call is sent again where the refusal names none.
+RETRY_SECONDS = 0.05
+# The heap of deadlines is swept when it holds so many ended calls beside the live ones.
+ENDED_CALLS_MAX = 1_000
+
+
+class Listener(Protocol):
+    """Who hears what a node sends by itself."""
+
+    def pushed(self, command: Any) -> None: ...
+
+
+class Link:
+    """Carries calls to the cluster; belongs to one event loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        target: Target,
+        client: str,
+        ssl_context: ssl.SSLContext | None,
+        listeners: Collection[Listener],
+    ) -> None:
+        self.loop = loop
+        self.closed = False
+        self._listeners = listeners
+        self._outbox = Outbox()
+        self._connection: Connection | None = None
+        self._draining: set[Connection] = set()
+        self._dialer = Dialer(
+            target,
+            lambda: Connection(loop, self._outbox, self, client, target.key),
+            ssl_context,
+        )
+        self._dialing: asyncio.Task[None] | None = None
+        self._moving: asyncio.Task[None] | None = None
+        self._deadlines: list[tuple[float, int, Call, float]] = []
+        self._numbers = count()
+        self._live = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._reason = ""
+        self._failures = 0  # connections in a row that opened and answered nothing
+
+    # --- calls -------------------------------------------------------------------------------
+
+    def send(
+        self,
+        command: Any,
+        timeout: float,
+        *,
+        retry_full: bool = False,
+        late: Callable[[Any], None] | None = None,
+    ) -> asyncio.Future[Any]:
+        """The future of the reply to a command, to come within `timeout` seconds.
+
+        It ends with the reply, or with RequestRefused, ConnectionFailed or OutcomeUnknown.
+        Cancelling it leaves everything else as it is. `late` gets a reply that comes after that.
+        """
+        if self.closed:
+            raise ConnectionFailed("the client is closed")
+        loop = self.loop
+        deadline = loop.time() + timeout
+        future: asyncio.Future[Any] = loop.create_future()
+        call = Call(command, deadline, future, retry_full=retry_full, late=late)
+        self._watch(call, timeout)
+        self._outbox.add(call)
+        connection = self._connection
+        if connection is not None and connection.usable:
+            connection.wake()
+        else:
+            self._dial()
+        return future
+
+    @property
+    def connected(self) -> bool:
+        """Whether a node is listening to us now."""
+        return self._connection is not None and self._connection.usable
+
+    async def close(self) -> None:
+        """Ends all calls and connections; nothing can be sent any more."""
+        self.end()
+        tasks = [task for task in (self._dialing, self._moving) if task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # transports close their sockets in the next round
+
+    def end(self) -> None:
+        """`close` without waiting; must run on the link's loop."""
+        if self.closed:
+            return
+        self.closed = True
+        error = ConnectionFailed("the client was closed")
+        for task in (self._dialing, self._moving):
+            if task is not None:
+                task.cancel()
+        for connection in (self._connection, *self._draining):
+            if connection is not None:
+                connection.abort(error)
+        self._give_up(error)
+        self._deadlines.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # --- what connections tell ---------------------------------------------------------------
+
+    def lost(self, connection: Connection, calls: list[Call], error: TaskqError) -> None:
+        """A connection ended; what it had not answered is repeated on the next."""
+        self._draining.discard(connection)
+        if connection is self._connection:
+            self._connection = None
+            self._failures = 0 if connection.productive else self._failures + 1
+        if calls:
+            self._reason = f": {error}"
+        for call in calls:
+            before = call.deadline
+            call.lose()
+            if call.deadline < before:
+                self._watch(call, before - self.loop.time())
+        self._outbox.give_back(calls)
+        if self._outbox:
+            self._resume()
+
+    def refused(self, call: Call, refusal: Refusal) -> None:
+        """A node said no: another attempt, or the end of the call."""
+        if refusal.code in (ErrorCode.NO_LEADER.value, ErrorCode.UNAVAILABLE.value):
+            connection = self._connection
+            if connection is not None and connection.usable:
+                connection.ping()  # its answer names the leader
+        if not call.wants_another_attempt(refusal):
+            call.refuse(refusal)
+            return
+        pause = refusal.retry_after_ms / 1000 or RETRY_SECONDS
+        if self.loop.time() + pause < call.deadline:
+            self.loop.call_later(pause, self._send_again, call)
+        else:
+            call.refuse(refusal)
+
+    def pushed(self, command: Any) -> None:
+        """A node sent something by itself."""
+        for listener in tuple(self._listeners):
+            # In a round of its own: what a listener raises must not end the connection.
+            self.loop.call_soon(listener.pushed, command)
+
+    def leader_seen(self, connection: Connection, leader: str) -> None:
+        """A ping's answer named the leader: move there if it is another node we can reach."""
+        hello = connection.hello
+        if connection is not self._connection or hello is None or self.closed:
+            return
+        if leader in ("", hello.node_id) or self._dialer.address_of(leader) is None:
+            return
+        if self._moving is None:
+            self._moving = self.loop.create_task(self._move(connection, leader))
+
+    # --- connecting --------------------------------------------------------------------------
+
+    def _resume(self) -> None:
+        if self._connection is not None and self._connection.usable:
+            self._connection.wake()
+        else:
+            self._dial()
+
+    def _send_again(self, call: Call) -> None:
+        if not call.future.done() and not self.closed:
+            self._outbox.add(call)
+            self._resume()
+
+    def _dial(self) -> None:
+        if self._dialing is None and not self.closed:
+            self._dialing = self.loop.create_task(self._dial_until_open())
+
+    async def _dial_until_open(self) -> None:
+        number = 0
+        try:
+            if self._failures:
+                await asyncio.sleep(_pause(self._failures))
+            while self._wanted():
+                try:
+                    connection = await self._dialer.round(number)
+                    self._adopt(connection)
+                    if connection.hello is not None:
+                        self.leader_seen(connection, connection.hello.leader)
+                    return
+                except RequestRefused as error:
+                    self._reason = f": {error}"
+                    if isinstance(error, PermissionDenied) or not _passes(error):
+                        self._give_up(error)
+                        return
+                    self._note_refusal(error)
+                except TaskqError as error:
+                    self._reason = f": {error}"
+                await asyncio.sleep(_pause(number))
+                number += 1
+        finally:
+            self._dialing = None
+            if not self._wanted():
+                self._outbox.take_all()
+            elif not self.connected:
+                self._dial()  # lost, or called, while the last lines ran
+
+    def _wanted(self) -> bool:
+        outbox = self._outbox
+        return any(
+            not call.future.done() for waiting in (outbox.calls, outbox.parking) for call in waiting
+        )
+
+    def _adopt(self, connection: Connection) -> None:
+        old, self._connection = self._connection, connection
+        if old is not None and old is not connection and old.usable:
+            self._draining.add(old)
+            old.drain()
+        if connection.usable:
+            connection.wake()
+
+    async def _move(self, connection: Connection, leader: str) -> None:
+        try:
+            address = self._dialer.address_of(leader)
+            if address is not None:
+                better = await self._dialer.connect(address, CONNECT_SECONDS)
+                if self._connection is connection or self._connection is None:
+                    self._adopt(better)
+                else:
+                    better.drain()
+        except TaskqError:
+            pass  # the member we have forwards; the next ping asks again
+        finally:
+            self._moving = None
+
+    def _note_refusal(self, error: RequestRefused) -> None:
+        refusal = Refusal(str(error.code), error.message, int(error.retry_after * 1000))
+        for call in (*self._outbox.calls, *self._outbox.parking):
+            if call.refusal is None:
+                call.refusal = refusal
+
+    def _give_up(self, error: TaskqError) -> None:
+        """Ends all waiting calls: no node will ever take them."""
+        for call in self._outbox.take_all():
+            if call.unknown and call.changes_state:
+                call.fail(OutcomeUnknown(f"{call.row.name}: may have been carried out: {error}"))
+            else:
+                call.fail(copy(error))  # each caller's traceback goes into its own
+
+    # --- deadlines ---------------------------------------------------------------------------
+
+    def _watch(self, call: Call, timeout: float) -> None:
+        heap = self._deadlines
+        if len(heap) > 2 * self._live + ENDED_CALLS_MAX:
+            heap[:] = [entry for entry in heap if not entry[2].future.done()]
+            heapq.heapify(heap)
+            self._live = len(heap)
+        heapq.heappush(heap, (call.deadline, next(self._numbers), call, timeout))
+        if self._timer is None or call.deadline < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self.loop.call_at(call.deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        heap = self._deadlines
+        now = self.loop.time()
+        while heap and (heap[0][0] <= now or heap[0][2].future.done()):
+            _, _, call, timeout = heapq.heappop(heap)
+            if call.future.done():
+                continue
+            held = call.connection
+            call.expire(f"{timeout:g} s", "" if held else self._reason)
+            if held is not None:
+                held.ping()  # a node that is there answers at once; one that is not gets noticed
+        if heap:
+            self._timer = self.loop.call_at(heap[0][0], self._expire)
+
+
+def _pause(number: int) -> float:
+    """Seconds before the next attempt after `number` failures before this one; full jitter."""
+    return random.uniform(0, min(BACKOFF_SECONDS * 2 ** min(number, 10), BACKOFF_SECONDS_MAX))
+
+
+def _passes(error: RequestRefused) -> bool:
+    return error.code in (
+        ErrorCode.TOO_MANY_CONNECTIONS.value,
+        ErrorCode.NO_LEADER.value,
+        ErrorCode.UNAVAILABLE.value,
+    )
