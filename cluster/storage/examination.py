@@ -20,7 +20,7 @@ from cluster.storage.opening import Condition, check_copy, examine_folder
 from cluster.storage.salvage import newest_readable_head, readable_runs, salvaged_copy
 from cluster.storage.state_store import read_state_head, verify_state
 from cluster.storage.wal import scan
-from cluster.storage.witness import Testimony, read_witness
+from cluster.storage.witness import Attestation, read_witness
 
 
 class LogPlan(enum.Enum):
@@ -49,7 +49,7 @@ class LogReport:
     last: int = 0
     number: int = 0
     head: Head | None = None
-    testimony: Testimony | None = None
+    attestation: Attestation | None = None
     plan: LogPlan = LogPlan.KEEP
     keep: tuple[int, int] = (0, 0)
 
@@ -114,11 +114,11 @@ def _ranges(runs: list[tuple[int, int]]) -> str:
 
 def examine_log(directory: Path, witness: Path) -> LogReport:
     """Look at the log. Raises NewerFormat, StorageFailed, OSError."""
-    report = LogReport(testimony=read_witness(witness))
+    report = LogReport(attestation=read_witness(witness))
 
     def verify(database: Database, condition: Condition) -> None:
         report.number, report.head = check_log(database)
-        check_witness(database, report.number, report.head, report.testimony)
+        check_witness(database, report.number, report.head, report.attestation)
 
     try:
         if is_missing_or_empty(directory):

@@ -18,7 +18,7 @@ from cluster.storage.log_records import (
     entry_key,
     entry_term,
 )
-from cluster.storage.witness import Testimony
+from cluster.storage.witness import Attestation
 
 
 def read_head(database: Database) -> tuple[int, Head]:
@@ -75,14 +75,16 @@ def check_entries(database: Database, head: Head) -> int:
     return term
 
 
-def check_witness(database: Database, number: int, head: Head, testimony: Testimony | None) -> None:
+def check_witness(
+    database: Database, number: int, head: Head, attestation: Attestation | None
+) -> None:
     """The log reaches at least as far as its witness saw. Raises DataDamaged."""
-    if testimony is None:
+    if attestation is None:
         return
-    if testimony.log_id != head.log_id:
+    if attestation.log_id != head.log_id:
         raise DataDamaged(database.directory, "the witness belongs to another log")
-    if testimony.number > number:
+    if attestation.number > number:
         raise DataDamaged(
             database.directory,
-            f"batches {number + 1} to {testimony.number} were synced and are gone",
+            f"batches {number + 1} to {attestation.number} were synced and are gone",
         )

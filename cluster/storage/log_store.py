@@ -33,7 +33,7 @@ from cluster.storage.log_records import (
     entry_term,
 )
 from cluster.storage.opening import Condition, create_whole, open_checked
-from cluster.storage.witness import Testimony, Witness, create_witness, read_witness
+from cluster.storage.witness import Attestation, Witness, create_witness, read_witness
 
 # Kept among the log's flags until the owner clears it: the next opening finds a witness again.
 UNCERTAIN_FLAG = "uncertain"
@@ -70,9 +70,9 @@ class LogStore:
         `directory` and `witness` must be missing. Raises DataDamaged if they are not, and
         StorageFailed.
         """
-        testimony = _read_testimony(witness)
-        if testimony is not None and testimony.number > 1:
-            raise _log_gone(directory, testimony)
+        attestation = _read_attestation(witness)
+        if attestation is not None and attestation.number > 1:
+            raise _log_gone(directory, attestation)
         head = Head(secrets.randbits(63) + 1, flags=dict(flags or {}))
         record = encode_head(head, encode_tail(head.vote, head.flags))
         try:
@@ -90,17 +90,17 @@ class LogStore:
         of synced batches. Raises DataDamaged (file and offset where they can be found),
         NewerFormat, StorageFailed; the folder is then as it was.
         """
-        testimony = _read_testimony(witness)
+        attestation = _read_attestation(witness)
         if is_missing_or_empty(directory):
-            if not create or (testimony is not None and testimony.number > 1):
-                raise _log_gone(directory, testimony)
+            if not create or (attestation is not None and attestation.number > 1):
+                raise _log_gone(directory, attestation)
             cls.create(directory, witness)
-            testimony = _read_testimony(witness)
+            attestation = _read_attestation(witness)
 
         def verify(database: Database, condition: Condition) -> None:
             number, head = check_log(database)
             try:
-                check_witness(database, number, head, testimony)
+                check_witness(database, number, head, attestation)
             except DataDamaged as damage:
                 path, offset = condition.end()
                 raise DataDamaged(path, damage.problem, offset=offset) from damage
@@ -109,7 +109,7 @@ class LogStore:
         number, head = read_head(database)
         opened = Opened.TORN_TAIL if condition.cuts else Opened.INTACT
         try:
-            if testimony is None:
+            if attestation is None:
                 number, head = _mark_uncertain(database, number, head)
                 if witness.exists():
                     set_aside(witness)
@@ -231,15 +231,15 @@ class LogStore:
         self._witness.close()
 
 
-def _read_testimony(witness: Path) -> Testimony | None:
+def _read_attestation(witness: Path) -> Attestation | None:
     try:
         return read_witness(witness)
     except OSError as error:
         raise StorageFailed(f"reading {witness} failed: {error}") from error
 
 
-def _log_gone(directory: Path, testimony: Testimony | None) -> DataDamaged:
-    known = f", and its witness knows of {testimony.number} batches" if testimony else ""
+def _log_gone(directory: Path, attestation: Attestation | None) -> DataDamaged:
+    known = f", and its witness knows of {attestation.number} batches" if attestation else ""
     return DataDamaged(directory, f"the log is gone{known}; it is not taken for a new one")
 
 

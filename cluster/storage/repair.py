@@ -149,8 +149,8 @@ def _choose_run(found: Examination) -> None:
     end = max(log.keep[1], index)
     if end < log.last:
         found.lost.append((end + 1, log.last))
-    testimony = log.testimony.number if log.testimony else 0
-    if testimony > log.number or log.testimony is None or log.head is None:
+    attestation = log.attestation.number if log.attestation else 0
+    if attestation > log.number or log.attestation is None or log.head is None:
         found.unknown_loss = True  # synced batches are gone, and with them what they held
 
 
@@ -160,10 +160,12 @@ def _build_log(directory: Path, log: LogReport) -> None:
     It goes on with the old log's id and a batch number above the witness's, so that the witness
     stays true whether or not a crash comes before the swap.
     """
-    known = log.head or Head(log.testimony.log_id if log.testimony else secrets.randbits(63) + 1)
-    if log.testimony is not None:
-        known = replace(known, log_id=log.testimony.log_id)
-    number = max(log.number, log.testimony.number if log.testimony else 0) + 1
+    known = log.head or Head(
+        log.attestation.log_id if log.attestation else secrets.randbits(63) + 1
+    )
+    if log.attestation is not None:
+        known = replace(known, log_id=log.attestation.log_id)
+    number = max(log.number, log.attestation.number if log.attestation else 0) + 1
     first, last = log.keep
     ready = ready_name(directory)
     discard_unfinished(ready)

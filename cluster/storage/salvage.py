@@ -1,9 +1,9 @@
 """Reads what is still readable in a damaged database, from a copy; the original is not touched.
 
-LevelDB's own repair runs on the copy: it keeps every table block and every write batch that matches
-its checksum and drops the rest. What comes out is no longer the content at any one moment: where a
-newer record was lost, an older one of the same key may show again. So the log store checks what
-comes out again, and a salvaged state is offered only as a loss.
+Write-ahead files are reduced to the batches that match their checksums, then LevelDB's own repair
+runs on the copy, and drops the table blocks that do not. What comes out is no longer the content
+at any one moment: where a newer record was lost, an older one of the same key may show again. So
+entries are checked again, and a salvaged state is offered only as a loss.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from cluster.storage.log_records import (
     entry_term,
 )
 from cluster.storage.manifest import live_logs, read_manifest, table_path
+from cluster.storage.wal import frame_records, readable_records
 
 
 def _files_to_copy(directory: Path) -> list[Path]:
@@ -51,7 +52,8 @@ def salvaged_copy(directory: Path) -> Iterator[Database]:
         for path in _files_to_copy(directory):
             target = copy / path.name
             if path.suffix == ".log":
-                shutil.copyfile(path, target)
+                # LevelDB's repair does not check the checksums of these: a flipped bit would pass.
+                target.write_bytes(frame_records(readable_records(path.read_bytes())))
                 continue
             try:
                 os.link(path, target)

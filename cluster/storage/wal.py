@@ -91,10 +91,14 @@ class Reader:
             return None
         return kind, self._data[start : start + length]
 
-    def records(self) -> Iterator[Record]:
-        """Every whole record up to the first bad byte."""
-        offset = 0
-        start = 0
+    def records(self, begin: int = 0) -> Iterator[Record]:
+        """Every whole record from `begin` (a block's start) up to the first bad byte.
+
+        Past the first block, the rest of a record that started before `begin` is passed over.
+        """
+        self.bad = None
+        offset = start = begin
+        passing = begin > 0
         parts: list[bytes] = []
         inside = False
         while True:
@@ -103,6 +107,10 @@ class Reader:
             if offset >= len(self._data):
                 break
             found = self._fragment(offset)
+            if found is not None and passing and found[0] in (MIDDLE, LAST):
+                offset += HEAD_SIZE + len(found[1])
+                continue
+            passing = False
             if found is None or (found[0] in (MIDDLE, LAST)) != inside:
                 self.bad = start if inside else offset
                 return
@@ -146,35 +154,89 @@ class Reader:
         return False
 
 
+def _sequence(data: bytes) -> int:
+    """The sequence number that a batch starts with, -1 if it is too short for one."""
+    return int.from_bytes(data[:8], "little") if len(data) >= BATCH_HEAD_SIZE else -1
+
+
+def readable_records(data: bytes) -> list[bytes]:
+    """Every whole record in a damaged file; after damage, reading goes on at the next block.
+
+    Only there: a block starts with a fragment that LevelDB wrote, but within one, a client's
+    payload could look like a record.
+    """
+    reader = Reader(data)
+    found: list[bytes] = []
+    begin: int | None = 0
+    while begin is not None:
+        found.extend(record.data for record in reader.records(begin))
+        bad = reader.bad
+        begin = None if bad is None else max(begin, bad) // BLOCK_SIZE * BLOCK_SIZE + BLOCK_SIZE
+    return found
+
+
+def frame_records(records: list[bytes]) -> bytes:
+    """A file that holds `records`."""
+    file = bytearray()
+    for record in records:
+        left, kind = record, FULL
+        while True:
+            room = BLOCK_SIZE - len(file) % BLOCK_SIZE
+            if room < HEAD_SIZE:
+                file += bytes(room)
+                continue
+            part, left = left[: room - HEAD_SIZE], left[room - HEAD_SIZE :]
+            if left:
+                kind = FIRST if kind == FULL else MIDDLE
+            elif kind != FULL:
+                kind = LAST
+            typed = bytes([kind]) + part
+            file += _HEAD.pack(masked_crc(typed), len(part), kind) + part
+            if not left:
+                break
+    return bytes(file)
+
+
 def scan(path: Path, expected_sequence: int | None = None) -> Scan:
     """Examine one write-ahead file. Raises OSError if it cannot be read.
 
     `expected_sequence` is where the file before it ended, None for the first. A batch that does
     not start where the last one ended counts as bad: something between the two is gone.
     """
-    data = path.read_bytes()
+    return scan_data(path, path.read_bytes(), expected_sequence)
+
+
+def scan_data(path: Path, data: bytes, expected_sequence: int | None = None) -> Scan:
+    """`scan` of a file whose content is at hand."""
     reader = Reader(data)
     count, end = 0, 0
     first: int | None = None
     following = expected_sequence
-    bad: int | None = None
+    odd: Record | None = None
     for record in reader.records():
         if len(record.data) < BATCH_HEAD_SIZE:
-            bad = record.offset
+            odd = record
             break
         sequence, changes = _BATCH_HEAD.unpack_from(record.data)
         if following is not None and sequence != following:
-            bad = record.offset
+            odd = record
             break
         first = sequence if first is None else first
         following = sequence + changes
         count, end = count + 1, reader.end
     later = False
-    if bad is not None:  # readable, but not what must come here: written after what is gone
-        later = True
-    elif reader.bad is not None:
-        bad = reader.bad
-        later = reader.later_survives((following or 1) - 1)
+    if odd is not None:  # readable, but not what must come here: stale, or what came before is gone
+        reader.bad = odd.offset
+        later = _sequence(odd.data) >= (following or 0)
+    if reader.bad is not None:
+        later = later or reader.later_survives((following or 1) - 1)
     return Scan(
-        path, len(data), count, first, following if first is not None else None, end, bad, later
+        path,
+        len(data),
+        count,
+        first,
+        following if first is not None else None,
+        end,
+        reader.bad,
+        later,
     )

@@ -27,7 +27,7 @@ _MAGIC = b"tqwt"
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
+class Attestation:
     """What a witness file says: the log it belongs to and that log's last synced batch."""
 
     log_id: int
@@ -40,8 +40,8 @@ def encode_slot(log_id: int, number: int) -> bytes:
     return body + _CHECK.pack(zlib.crc32(body))
 
 
-def decode_slot(path: Path, slot: bytes) -> Testimony | None:
-    """The testimony of one slot, None if it is unreadable. Raises NewerFormat."""
+def decode_slot(path: Path, slot: bytes) -> Attestation | None:
+    """The attestation of one slot, None if it is unreadable. Raises NewerFormat."""
     if len(slot) < SLOT_SIZE:
         return None
     body = slot[: _SLOT.size]
@@ -52,10 +52,10 @@ def decode_slot(path: Path, slot: bytes) -> Testimony | None:
         return None
     if version > WITNESS_FORMAT:
         raise NewerFormat(path, version, WITNESS_FORMAT)
-    return Testimony(log_id, number)
+    return Attestation(log_id, number)
 
 
-def read_witness(path: Path) -> Testimony | None:
+def read_witness(path: Path) -> Attestation | None:
     """The newer readable slot of `path`, None if the file is missing or neither is readable.
 
     Raises NewerFormat; OSError if the file cannot be read.
