@@ -1,0 +1,187 @@
+"""Writes `docs/protocol.md` from the registry: `python -m taskq.protocol.page > docs/protocol.md`.
+
+Tables are generated, prose comes from `page_text.py`, meanings of fields from `page_fields.py`,
+the examples from the codec (`page_examples.py`). A test compares the file with what is rendered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from taskq import limits
+from taskq.commands import PROTOCOL_VERSION
+from taskq.errors import MEANINGS, RETRYABLE, Refusal
+from taskq.fields import Kind, ListOf, Maybe, Record, kinds_of
+from taskq.protocol import page_text, unpack
+from taskq.protocol.codec import FORMAT, NO_REQUEST, REFUSAL_TYPE, REPLY_BIT
+from taskq.protocol.connection import HELLO_SIZE_MAX
+from taskq.protocol.page_examples import render_examples, shown_value
+from taskq.protocol.page_fields import meaning_of
+from taskq.registry import MESSAGES, Message, Role, Sort
+from taskq.results import FINAL_STATES, TaskState
+
+_NUMBERS = {
+    "version": PROTOCOL_VERSION,
+    "format": FORMAT,
+    "refusal_type": REFUSAL_TYPE,
+    "no_request": NO_REQUEST,
+    "frame_size_max": limits.FRAME_SIZE_MAX,
+    "length_max": limits.FRAME_SIZE_MAX + 1,
+    "hello_size_max": HELLO_SIZE_MAX,
+    "array_count_max": unpack.ARRAY_COUNT_MAX,
+    "large_array_count_max": unpack.LARGE_ARRAY_COUNT_MAX,
+    "map_count_max": unpack.MAP_COUNT_MAX,
+    "plain_size_max": unpack.PLAIN_SIZE_MAX,
+    "deadline_default": limits.DEADLINE_MS_DEFAULT,
+    "claims_remembered": limits.CLAIMS_REMEMBERED_MAX,
+}
+
+_STATE_MEANINGS = {
+    TaskState.SCHEDULED: "waits for its time",
+    TaskState.READY: "waits for a claim",
+    TaskState.LEASED: "runs at a worker, under a lease",
+    TaskState.RETRYING: "waits for the delay before a retry, or after it was given back",
+    TaskState.COMPLETED: "done",
+    TaskState.DEAD: "failed for good; kept as a dead letter",
+    TaskState.CANCELLED: "cancelled",
+    TaskState.EXPIRED: "its TTL ended before a worker took it",
+}
+
+_ROLES = {
+    Role.ANYONE: "none",
+    Role.PRODUCER: "producer",
+    Role.WORKER: "worker",
+    Role.ADMIN: "admin",
+}
+
+
+def render() -> str:
+    """The whole page, as Markdown."""
+    chapters = [
+        page_text.BEGINNING.format(**_NUMBERS),
+        render_examples(),
+        page_text.SESSION.format(**_NUMBERS),
+        page_text.REFUSALS + "\n" + _codes() + "\n### Refusal\n\n" + _fields(Refusal),
+        page_text.REPEATING,
+        "## Tasks\n\n### States\n\n" + _states(),
+        page_text.TASKS.format(**_NUMBERS),
+        "## Messages\n\n" + _overview(),
+        *(_message(row) for row in MESSAGES.values() if row.sort is not Sort.INTERNAL),
+        "## Records inside messages\n",
+        *_records(),
+        _limits(),
+    ]
+    return "\n".join(chapter.rstrip("\n") + "\n" for chapter in chapters)
+
+
+def _codes() -> str:
+    rows = [
+        f"| `{code}` | {meaning} | {'yes' if code in RETRYABLE else 'no'} |"
+        for code, meaning in MEANINGS.items()
+    ]
+    return "\n".join(["| code | meaning | again |", "|---|---|---|", *rows]) + "\n"
+
+
+def _states() -> str:
+    rows = [
+        f"| {state.value} | {state.name.lower()} | {meaning} |"
+        f" {'yes' if state in FINAL_STATES else ''} |"
+        for state, meaning in _STATE_MEANINGS.items()
+    ]
+    return "\n".join(["| on the wire | state | meaning | final |", "|---|---|---|---|", *rows])
+
+
+def _overview() -> str:
+    rows = ["| code | message | role | reply | type of the reply |", "|---|---|---|---|---|"]
+    for row in MESSAGES.values():
+        if row.sort is Sort.INTERNAL:
+            continue
+        reply = (
+            f"{row.reply.__name__} | 0x{row.code | REPLY_BIT:02X}" if row.reply else "(a push) |"
+        )
+        name = f"[{row.name}](#{row.name.lower()})"
+        rows.append(f"| 0x{row.code:02X} | {name} | {_ROLES[row.role]} | {reply} |")
+    note = (
+        "Role: what the key given in Hello must carry where the cluster asks for keys; `admin` may"
+        " send everything.\n\n"
+    )
+    return note + "\n".join(rows)
+
+
+def _message(row: Message) -> str:
+    if row.reply is None:
+        who, answer = "pushed by the node", ""
+    else:
+        who = f"role {_ROLES[row.role]}"
+        member = f", each good answer being {row.member.__name__}" if row.member else ""
+        answer = (
+            f"\nReply: type 0x{row.code | REPLY_BIT:02X}, **{row.reply.__name__}**{member}."
+            f" {_prose(row.reply)}\n\n{_fields(row.reply)}"
+        )
+        if row.member:
+            answer += f"\n{row.member.__name__}: {_prose(row.member)}\n\n{_fields(row.member)}"
+    head = f"### {row.name}\n\nType 0x{row.code:02X}, {who}. {_prose(row.shape)}\n\n"
+    return head + _fields(row.shape) + answer
+
+
+def _prose(shape: type) -> str:
+    return " ".join((shape.__doc__ or "").split())
+
+
+def _fields(shape: type) -> str:
+    kinds = kinds_of(shape)
+    if not kinds:
+        return "No fields: an empty array.\n"
+    defaults = shape._field_defaults  # type: ignore[attr-defined]
+    rows = ["| # | field | allowed | default | meaning |", "|---|---|---|---|---|"]
+    for position, (name, kind) in enumerate(kinds.items()):
+        default = f"`{shown_value(defaults[name])}`" if name in defaults else ""
+        cells = (position, f"`{name}`", kind.allowed(), default, meaning_of(shape, name))
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(rows) + "\n"
+
+
+def _records() -> Iterator[str]:
+    """Tables of the records that have none of their own as a message."""
+    told = {row.shape for row in MESSAGES.values()}
+    for row in MESSAGES.values():
+        for shape in (row.shape, row.reply, row.member):
+            yield from _records_of(shape, told)
+
+
+def _records_of(shape: type | None, told: set[type]) -> Iterator[str]:
+    for kind in kinds_of(shape).values() if shape else ():
+        inner = _record_in(kind)
+        if inner is not None and inner not in told:
+            told.add(inner)
+            yield f"### {inner.__name__}\n\n{_prose(inner)}\n\n{_fields(inner)}"
+            yield from _records_of(inner, told)
+
+
+def _record_in(kind: Kind) -> type | None:
+    while isinstance(kind, (ListOf, Maybe)):
+        kind = kind.inner
+    return kind.shape if isinstance(kind, Record) else None
+
+
+def _limits() -> str:
+    bounds = ", ".join(map(str, limits.DURATION_BUCKETS_MS))
+    rows = [
+        ("payload of a frame", f"{limits.FRAME_SIZE_MAX} bytes"),
+        ("payload of a task, result", "`payload_size_max`, `result_size_max` of the HelloReply"),
+        ("members of a batch", limits.BATCH_COUNT_MAX),
+        ("error text that is kept", f"{limits.ERROR_SIZE_MAX} bytes; longer ones are cut"),
+        ("queues of a cluster", limits.QUEUE_COUNT_MAX),
+        ("workers of a cluster", limits.WORKER_COUNT_MAX),
+        ("ended runs kept with a task", limits.ATTEMPT_HISTORY_MAX),
+        ("unconfirmed claims of a worker", limits.CLAIMS_REMEMBERED_MAX),
+        ("records one listing looks at", f"{limits.LIST_SCAN_MAX}; a page may be short, go on"),
+        ("deadline of a request by default", f"{limits.DEADLINE_MS_DEFAULT} ms"),
+        ("upper bounds of `durations`", f"{bounds} ms, then the rest"),
+    ]
+    table = "\n".join(f"| {what} | {most} |" for what, most in rows)
+    return f"## Limits\n\nLimits of single fields are in their tables.\n\n| | |\n|---|---|\n{table}"
+
+
+if __name__ == "__main__":
+    print(render(), end="")  # noqa: T201  # the page goes to standard output
