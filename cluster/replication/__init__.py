@@ -1,0 +1,1 @@
+"""Replication: PySyncObj behind our own journal, driver and applier. Its door is `Replica`."""

@@ -1,0 +1,76 @@
+"""Applies entries to the machine, and brings the state to disk behind them.
+
+    Raft --entry--> Machine over Overlay --about once a second--> StateStore, in one synced batch
+
+The state on disk is always exactly some index, never ahead of what the log holds for sure. The
+driver owns the applier and calls it on the loop; writing happens in an executor of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cluster.replication.overlay import Overlay
+from cluster.storage.state_store import StateStore
+from taskq.limits import MIB
+from taskq.machine.machine import Applied, Machine
+
+# The overlay is written when it is so large, or so old.
+OVERLAY_SIZE_MAX = 8 * MIB
+WRITE_BEHIND_SECS = 1.0
+
+Changes = dict[bytes, bytes | None]
+
+
+class Applier:
+    """Machine, overlay and state of one node. `index`: the last applied entry."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+        self._overlay = Overlay(store)
+        self._listeners: list[Callable[[Applied], None]] = []
+        self.machine = Machine(self._overlay)
+        self.index = store.index
+        self._terms = store.terms
+
+    @property
+    def written_index(self) -> int:
+        """The index that the state on disk is at."""
+        return self._store.index
+
+    def subscribe(self, listener: Callable[[Applied], None]) -> None:
+        """`listener` hears of every applied entry, after its results were delivered."""
+        self._listeners.append(listener)
+
+    def apply(self, entry: bytes) -> Applied:
+        """Carries out our part of an entry."""
+        return self.machine.apply(entry)
+
+    def applied(self, index: int, term: int, result: Applied | None) -> None:
+        """An entry, ours or a no-op, was applied and its proposer told."""
+        assert index == self.index + 1 or self.index == 0, f"entry {index} after {self.index}"
+        self.index = index
+        self._terms = (self._terms[1], term)
+        if result is not None:
+            for listener in self._listeners:
+                listener(result)
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether the overlay is large enough to be written at once."""
+        return self._overlay.size >= OVERLAY_SIZE_MAX
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether the state on disk is behind."""
+        return self.index > self._store.index
+
+    def begin_write(self) -> Callable[[], None]:
+        """Freezes what has changed; the function that writes it (blocking, in the state's executor:
+        raises StorageFailed). Call `end_write` on the loop after it returned."""
+        changes, index, terms = self._overlay.begin_write(), self.index, self._terms
+        return lambda: self._store.write(changes, index, terms)
+
+    def end_write(self) -> None:
+        """The write returned: the state on disk is at the index it was begun at."""
+        self._overlay.end_write()

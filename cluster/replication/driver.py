@@ -1,0 +1,313 @@
+"""The replication driver: one round each time something is due (design section 3).
+
+    1 pack all commands that arrived meanwhile into entries and propose them (group commit)
+    2 flush the journal: one synced batch, in the log's executor
+    3 tick: commit what is flushed, apply it, answer
+    4 when the flush returns: the next round
+
+While the disk syncs, the loop reads sockets: load makes batches larger, not latency longer. Nothing
+is answered before the flush it depends on (A2). With `durability: interval` clients do not wait for
+the flush; term, vote and truncation still do.
+
+Everything here runs on the event loop; only `LogStore.write` and `StateStore.write` run in
+executors, one thread each. A failed write stops the driver (L2): `on_failure` is told, everything
+that waits is answered "unknown", and the node builds a new one from the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import structlog
+
+from cluster.replication.applier import WRITE_BEHIND_SECS, Applier
+from cluster.replication.checkpoint import Checkpoints
+from cluster.replication.clock import ClusterClock
+from cluster.replication.journal import LogJournal
+from cluster.replication.raft import Raft
+from cluster.storage.log_store import LogStore
+from taskq.commands import SubmitTasks, TaskResults
+from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.limits import BATCH_COUNT_MAX, ENTRY_SIZE_MAX
+from taskq.machine.entry import encode_entry
+from taskq.machine.machine import Applied
+
+log = structlog.get_logger(__name__)
+
+# The driver wakes at least so often, so that cluster time follows the clock (A5). Seconds.
+WAKE_SECS = 0.25
+NOT_LEADER_RETRY_MS = 200
+
+
+class Sink(Protocol):
+    """Whoever waits for answers; see `Replica`."""
+
+    def deliver(self, tag: Any, value: Any) -> None: ...
+
+
+Proposal = tuple[Any, Sink, Any]  # command, sink, tag
+
+
+class Driver:
+    """Drives one node's Raft. `sync_interval_secs`: 0 for durability fsync, else how long an
+    acknowledged entry may wait for the disk."""
+
+    def __init__(
+        self,
+        raft: Raft,
+        journal: LogJournal,
+        store: LogStore,
+        applier: Applier,
+        clock: ClusterClock,
+        *,
+        sync_interval_secs: float,
+        checkpoints: Checkpoints,
+        on_failure: Callable[[BaseException], None],
+        on_leadership: Callable[[bool], None],
+    ) -> None:
+        self.raft = raft
+        self.applier = applier
+        self.clock = clock
+        self._journal = journal
+        self._store = store
+        self._sync_interval_secs = sync_interval_secs
+        self._checkpoints = checkpoints
+        self._on_failure = on_failure
+        self._on_leadership = on_leadership
+        self._loop = asyncio.get_running_loop()
+        self._log_executor = ThreadPoolExecutor(1, "log")
+        self._state_executor = ThreadPoolExecutor(1, "state")
+        self._proposals: list[Proposal] = []
+        self._proposed: dict[int, list[Proposal]] = {}
+        self._round_scheduled = False
+        self._flush: asyncio.Future[None] | None = None
+        self._state_write: asyncio.Future[None] | None = None
+        self._flush_after = 0.0
+        self._written_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._led = False
+        self.failure: BaseException | None = None
+        self.stopped = False
+
+    # --- the door ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Stands for election; the node leads once its no-op is applied."""
+        self.raft.stand()
+        self._wake_later()
+        self.wake()
+
+    def propose(self, command: Any, sink: Sink, tag: Any) -> None:
+        """The command goes into the next entry; `sink.deliver(tag, value)` follows exactly once."""
+        if not self.raft.is_leader or self.stopped:
+            sink.deliver(tag, self._not_leading())
+            return
+        self._proposals.append((command, sink, tag))
+        self.wake()
+
+    def wake(self) -> None:
+        """A round is due, after what has already arrived on the sockets."""
+        if not self._round_scheduled and not self.stopped:
+            self._round_scheduled = True
+            self._loop.call_soon(self._round)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Bytes of entries that wait for the disk."""
+        return self._journal.pending_size
+
+    async def stop(self) -> None:
+        """Stops taking proposals, flushes what was proposed, writes the state, ends the executors.
+
+        After a failed write nothing more is written."""
+        while self.failure is None and (self._proposals or self._flush or self._proposed):
+            self.wake()
+            await asyncio.sleep(0.001)
+        self.stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._state_write is not None:
+            await asyncio.wait([self._state_write])
+        if self.failure is None and self.applier.unwritten:
+            await self._loop.run_in_executor(self._state_executor, self.applier.begin_write())
+            self.applier.end_write()
+        self._log_executor.shutdown(wait=True)
+        self._state_executor.shutdown(wait=True)
+
+    # --- rounds -----------------------------------------------------------------------------------
+
+    def _round(self) -> None:
+        self._round_scheduled = False
+        if self.stopped:
+            return
+        try:
+            self.clock.advance()
+            self._pack()
+            self._begin_flush()
+            self.raft.doTick(0)
+            self._begin_flush()
+            self._begin_state_write()
+        except BaseException as error:  # noqa: BLE001  # a bug or a damaged disk: the node stops
+            self._fail(error)
+            return
+        self._notice_leadership()
+        if self.raft.behind:
+            self.wake()
+
+    def _pack(self) -> None:
+        """Group commit: what has arrived becomes as few entries as limits allow. While a flush is
+        under way commands wait: they would only wait for the next one inside the journal."""
+        if not self._proposals or (self._flush is not None and not self._sync_interval_secs):
+            return
+        waiting, self._proposals = self._proposals, []
+        if not self.raft.is_leader:
+            self._answer(waiting, self._not_leading())
+            return
+        elapsed, wall = self.clock.elapsed_ms, self.clock.wall_ms
+        for batch in _by_weight(waiting):
+            for part, entry in _encode(elapsed, wall, batch):
+                self._propose(part, entry)
+
+    def _propose(self, batch: list[Proposal], entry: bytes) -> None:
+        index = self._journal.last_index + 1
+        self._proposed[index] = batch
+
+        def done(result: Applied, applied: bool) -> None:
+            del self._proposed[index]
+            if not applied:
+                # Another leader's entry took this place: ours was never committed.
+                self._answer(batch, self._not_leading())
+                return
+            reply = self.applier.machine.reply
+            for (_, sink, tag), value in zip(batch, result.results, strict=True):
+                sink.deliver(tag, reply(value))
+
+        self.raft.propose(entry, done)
+
+    @staticmethod
+    def _answer(batch: list[Proposal], value: Any) -> None:
+        for _, sink, tag in batch:
+            sink.deliver(tag, value)
+
+    def _begin_flush(self) -> None:
+        if not self._journal.dirty:
+            return
+        if self._sync_interval_secs and self.raft.is_leader and self._journal.only_entries:
+            # Nobody waits for these entries: they count as held, and are synced in time.
+            self._journal.count_unflushed()
+            if self._loop.time() < self._flush_after:
+                return
+        if self._flush is not None:
+            return
+        if self._sync_interval_secs:
+            self._flush_after = self._loop.time() + self._sync_interval_secs
+            self._loop.call_at(self._flush_after, self.wake)
+        batch, last_index = self._journal.take_pending()
+        self._flush = self._loop.run_in_executor(self._log_executor, self._store.write, batch)
+        self._flush.add_done_callback(lambda future: self._flushed(future, last_index))
+
+    def _flushed(self, future: asyncio.Future[None], last_index: int) -> None:
+        self._flush = None
+        error = future.exception()
+        if error is not None:
+            self._fail(error)
+            return
+        self._journal.flushed(last_index)
+        if not self._round_scheduled and not self.stopped:
+            self._round()
+
+    def _begin_state_write(self) -> None:
+        if self._state_write is not None or not self.applier.unwritten:
+            return
+        now = self._loop.time()
+        if not self.applier.wants_write and now - self._written_at < WRITE_BEHIND_SECS:
+            return
+        if self._journal.synced_index < self.applier.index:
+            return  # never ahead of the log; only with durability interval
+        self._written_at = now
+        write = self.applier.begin_write()
+        self._state_write = self._loop.run_in_executor(self._state_executor, write)
+        self._state_write.add_done_callback(self._state_written)
+
+    def _state_written(self, future: asyncio.Future[None]) -> None:
+        self._state_write = None
+        error = future.exception()
+        if error is not None:
+            self._fail(error)
+            return
+        self.applier.end_write()
+        start = self._checkpoints.due(self._loop.time(), self._journal, self.applier.written_index)
+        if start is not None:
+            self._journal.drop_below(start)
+            self.wake()
+
+    def _wake_later(self) -> None:
+        self.wake()
+        self._timer = self._loop.call_later(WAKE_SECS, self._wake_later)
+
+    # --- leadership and failure -------------------------------------------------------------------
+
+    def _notice_leadership(self) -> None:
+        leads = self.raft.is_leader
+        if leads == self._led:
+            return
+        self._led = leads
+        if leads:
+            machine = self.applier.machine
+            self.clock.lead(machine.elapsed_ms, machine.wall_ms)
+        self._on_leadership(leads)
+
+    def _not_leading(self) -> Refusal:
+        return refuse(ErrorCode.NO_LEADER, "this node does not lead (yet)", NOT_LEADER_RETRY_MS)
+
+    def _fail(self, error: BaseException) -> None:
+        """L2: nothing that waited is released; what was proposed may or may not have been kept."""
+        if self.stopped:
+            return
+        self.stopped = True
+        self.failure = error
+        unknown = Refusal(
+            ErrorCode.UNAVAILABLE.value, "the node's disk failed; the outcome is unknown", 0, True
+        )
+        for batch in self._proposed.values():
+            self._answer(batch, unknown)
+        self._proposed.clear()
+        waiting, self._proposals = self._proposals, []
+        text = "the node's disk failed; nothing was changed"
+        self._answer(waiting, refuse(ErrorCode.UNAVAILABLE, text, NOT_LEADER_RETRY_MS))
+        if self._led:
+            self._led = False
+            self._on_leadership(False)
+        self._on_failure(error)
+
+
+def _by_weight(waiting: list[Proposal]) -> list[list[Proposal]]:
+    """Cuts a list of proposals so that the entries made of it stay short to apply."""
+    if len(waiting) == 1:
+        return [waiting]
+    batches: list[list[Proposal]] = []
+    batch: list[Proposal] = []
+    weight = 0
+    for proposal in waiting:
+        command = proposal[0]
+        one = len(command[0]) if type(command) in (SubmitTasks, TaskResults) else 1
+        if batch and weight + one > BATCH_COUNT_MAX:
+            batches.append(batch)
+            batch, weight = [], 0
+        batch.append(proposal)
+        weight += one
+    batches.append(batch)
+    return batches
+
+
+def _encode(elapsed: int, wall: int, batch: list[Proposal]) -> list[tuple[list[Proposal], bytes]]:
+    """The entries of a batch: one, or several where it would exceed 4 MiB. A single command larger
+    than that goes alone."""
+    entry = encode_entry(elapsed, wall, [proposal[0] for proposal in batch])
+    if len(entry) <= ENTRY_SIZE_MAX or len(batch) == 1:
+        return [(batch, entry)]
+    half = len(batch) // 2
+    return _encode(elapsed, wall, batch[:half]) + _encode(elapsed, wall, batch[half:])

@@ -1,0 +1,233 @@
+"""The log as PySyncObj sees it: a list of (command, index, term) over the log on disk.
+
+Changes gather in a pending batch, in order; the driver takes it, has it synced and says so. The
+newest entries stay in memory (at most about 16 MiB of flushed ones); older ones are read from disk
+when somebody asks for them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pysyncobj.journal import Journal
+
+from cluster.storage.log_records import LogBatch
+from cluster.storage.log_store import LogStore
+from taskq.limits import MIB
+
+# command, index, term: the order that PySyncObj uses
+Entry = tuple[bytes, int, int]
+
+MEMORY_SIZE_MAX = 16 * MIB
+# Every so many bytes of log a mark remembers the index, to find where a tail of a size begins.
+MARK_SIZE = MIB
+
+
+class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
+    """See the module. `synced_index`: the last entry known to be on disk. `flushed_index`: the last
+    one that counts as held, the same but with durability `interval`."""
+
+    def __init__(self, store: LogStore) -> None:
+        self._store = store
+        self._first = store.first_index
+        self._last = store.last_index
+        self._term = store.term
+        self._vote = store.vote
+        self._commit = store.commit_index
+        self._recent: list[Entry] = []
+        self._recent_first = self._last + 1
+        self._recent_size = 0
+        self._pending = LogBatch()
+        # (index, bytes of log up to it); what an earlier process wrote counts as one piece.
+        self._appended = store.size()
+        self._marks: list[tuple[int, int]] = [(self._last, self._appended)] if self._last else []
+        self.flushed_index = self.synced_index = self._last
+
+    # --- what PySyncObj calls ---------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self._last - self._first + 1 if self._last else 0
+
+    def __getitem__(self, item: int | slice) -> Any:
+        if isinstance(item, slice):
+            start, stop, step = item.indices(len(self))
+            assert step == 1
+            return self.entries(self._first + start, max(stop - start, 0))
+        position = item + len(self) if item < 0 else item
+        if not 0 <= position < len(self):
+            raise IndexError(item)
+        return self.entries(self._first + position, 1)[0]
+
+    def add(self, command: bytes, index: int, term: int) -> None:
+        """Appends an entry; it is on disk after the next flush."""
+        assert index == self._last + 1 or not self._last, f"entry {index} after {self._last}"
+        if not self._last:
+            self._first = self._recent_first = index
+        self._last = index
+        self._recent.append((command, index, term))
+        self._recent_size += len(command)
+        self._pending.entries.append((index, term, command))
+        self._appended += len(command)
+        if not self._marks or self._appended - self._marks[-1][1] >= MARK_SIZE:
+            self._marks.append((index, self._appended))
+
+    def clear(self) -> None:
+        """PySyncObj's own snapshots are never used; ours rebase the log (A12)."""
+        raise AssertionError("the log is never cleared")
+
+    def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803  # PySyncObj's names
+        """Drops the entries from a position on: a conflict (A3)."""
+        index = self._first + entryFrom
+        self._last = index - 1
+        kept = max(index - self._recent_first, 0)
+        self._recent_size -= sum(len(entry[0]) for entry in self._recent[kept:])
+        del self._recent[kept:]
+        self._recent_first = min(self._recent_first, index)
+        self._pending.entries = [e for e in self._pending.entries if e[0] < index]
+        if index <= self._store.last_index:
+            before = self._pending.truncate_from
+            self._pending.truncate_from = index if before is None else min(before, index)
+        self._marks = [mark for mark in self._marks if mark[0] < index]
+        self.flushed_index = min(self.flushed_index, index - 1)
+        self.synced_index = min(self.synced_index, index - 1)
+
+    def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: N802, N803
+        """Drops the entries before a position: the state covers them."""
+        self.drop_below(self._first + entryTo)
+
+    def setRaftCommitIndex(self, raftCommitIndex: int) -> None:  # noqa: N802, N803
+        """Advisory: written along with the next batch, never a reason for one."""
+        self._commit = raftCommitIndex
+
+    def getRaftCommitIndex(self) -> int:  # noqa: N802
+        return self._commit
+
+    def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:  # noqa: N802, N803
+        """Term and vote; on disk after the next flush, before anybody hears of them (A2)."""
+        self._term, self._vote = term, votedForNodeId
+        self._pending.term, self._pending.vote = term, votedForNodeId
+
+    def getCurrentTerm(self) -> int:  # noqa: N802
+        return self._term
+
+    def getVotedForNodeId(self) -> str | None:  # noqa: N802
+        return self._vote
+
+    def _destroy(self) -> None:
+        """The node closes the store."""
+
+    # --- what the driver calls --------------------------------------------------------------------
+
+    @property
+    def first_index(self) -> int:
+        """Index of the oldest entry."""
+        return self._first
+
+    @property
+    def last_index(self) -> int:
+        """Index of the newest entry, flushed or not."""
+        return self._last
+
+    def entries(self, first: int, count: int, size_max: int | None = None) -> list[Entry]:
+        """At most `count` entries from index `first` on; `size_max` bounds their bytes, but one
+        entry is always returned. Reads the disk for entries that left memory."""
+        count = min(count, self._last - first + 1)
+        if count <= 0:
+            return []
+        found: list[Entry] = []
+        if first < self._recent_first:
+            older = min(count, self._recent_first - first)
+            stored = self._store.read(first, older, size_max)
+            found = [(command, index, term) for index, term, command in stored]
+            if len(found) < older or len(found) == count:
+                return found
+            first, count = first + len(found), count - len(found)
+        start = first - self._recent_first
+        found += self._recent[start : start + count]
+        if size_max is not None:
+            size = 0
+            for position, entry in enumerate(found):
+                size += len(entry[0])
+                if size > size_max and position:
+                    return found[:position]
+        return found
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something waits to be flushed."""
+        pending = self._pending
+        return bool(
+            pending.entries
+            or pending.term is not None
+            or pending.truncate_from is not None
+            or pending.drop_below is not None
+            or pending.flags is not None
+        )
+
+    @property
+    def only_entries(self) -> bool:
+        """Whether what waits is nothing but entries: no term, vote or truncation."""
+        pending = self._pending
+        return pending.term is None and pending.truncate_from is None and pending.flags is None
+
+    def count_unflushed(self) -> None:
+        """Durability `interval`: entries count as held before they are on disk."""
+        self.flushed_index = self._last
+
+    def take_pending(self) -> tuple[LogBatch, int]:
+        """The batch to write now, and the last index that it brings to disk."""
+        batch, self._pending = self._pending, LogBatch()
+        batch.commit_index = min(self._commit, self._last)
+        return batch, self._last
+
+    def flushed(self, last_index: int) -> None:
+        """A batch taken with this last index is on disk."""
+        self.synced_index = max(self.synced_index, min(last_index, self._last))
+        self.flushed_index = max(self.flushed_index, self.synced_index)
+
+    def forget_applied(self, applied_index: int) -> None:
+        """Lets go of entries beyond 16 MiB that are on disk and applied."""
+        if self._recent_size <= MEMORY_SIZE_MAX:
+            return
+        last = min(applied_index, self.synced_index)
+        count = 0
+        size = self._recent_size
+        for entry in self._recent:
+            if size <= MEMORY_SIZE_MAX // 2 or entry[1] >= last:
+                break
+            size -= len(entry[0])
+            count += 1
+        del self._recent[:count]
+        self._recent_first += count
+        self._recent_size = size
+
+    def drop_below(self, index: int) -> None:
+        """Drops the entries before an index, which must be flushed; two entries always stay."""
+        index = min(index, self.synced_index - 1)
+        if index <= self._first:
+            return
+        self._first = index
+        dropped = max(index - self._recent_first, 0)
+        self._recent_size -= sum(len(entry[0]) for entry in self._recent[:dropped])
+        del self._recent[:dropped]
+        self._recent_first = max(self._recent_first, index)
+        self._pending.drop_below = index
+        while len(self._marks) > 1 and self._marks[1][0] <= index:
+            self._marks.pop(0)
+
+    def tail_start(self, size: int) -> int:
+        """The index where the last `size` bytes of the log begin, to within a MiB."""
+        for index, appended in reversed(self._marks):
+            if self._appended - appended >= size:
+                return index
+        return self._first
+
+    @property
+    def pending_size(self) -> int:
+        """Bytes of entries that no flush has taken yet."""
+        return sum(len(command) for _, _, command in self._pending.entries)
+
+    @property
+    def appended_size(self) -> int:
+        """Bytes of log so far; grows with every entry, falls never."""
+        return self._appended
