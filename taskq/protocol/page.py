@@ -67,7 +67,7 @@ def render() -> str:
         page_text.TASKS.format(**_NUMBERS),
         "## Messages\n\n" + _overview(),
         *(_message(row) for row in MESSAGES.values() if row.sort is not Sort.INTERNAL),
-        "## Records inside messages\n",
+        "## Replies, and records inside messages\n",
         *_records(),
         _limits(),
     ]
@@ -96,11 +96,8 @@ def _overview() -> str:
     for row in MESSAGES.values():
         if row.sort is Sort.INTERNAL:
             continue
-        reply = (
-            f"{row.reply.__name__} | 0x{row.code | REPLY_BIT:02X}" if row.reply else "(a push) |"
-        )
-        name = f"[{row.name}](#{row.name.lower()})"
-        rows.append(f"| 0x{row.code:02X} | {name} | {_ROLES[row.role]} | {reply} |")
+        reply = f"{_link(row.reply)} | 0x{row.code | REPLY_BIT:02X}" if row.reply else "(a push) |"
+        rows.append(f"| 0x{row.code:02X} | {_link(row.shape)} | {_ROLES[row.role]} | {reply} |")
     note = (
         "Role: what the key given in Hello must carry where the cluster asks for keys; `admin` may"
         " send everything.\n\n"
@@ -109,19 +106,17 @@ def _overview() -> str:
 
 
 def _message(row: Message) -> str:
-    if row.reply is None:
-        who, answer = "pushed by the node", ""
-    else:
-        who = f"role {_ROLES[row.role]}"
-        member = f", each good answer being {row.member.__name__}" if row.member else ""
-        answer = (
-            f"\nReply: type 0x{row.code | REPLY_BIT:02X}, **{row.reply.__name__}**{member}."
-            f" {_prose(row.reply)}\n\n{_fields(row.reply)}"
-        )
-        if row.member:
-            answer += f"\n{row.member.__name__}: {_prose(row.member)}\n\n{_fields(row.member)}"
-    head = f"### {row.name}\n\nType 0x{row.code:02X}, {who}. {_prose(row.shape)}\n\n"
-    return head + _fields(row.shape) + answer
+    who = f"role {_ROLES[row.role]}" if row.reply else "pushed by the node"
+    text = f"### {row.name}\n\nType 0x{row.code:02X}, {who}. {_prose(row.shape)}\n\n"
+    text += _fields(row.shape)
+    if row.reply:
+        text += f"\nReply: type 0x{row.code | REPLY_BIT:02X}, {_link(row.reply)}"
+        text += f", each good answer being {_link(row.member)}.\n" if row.member else ".\n"
+    return text
+
+
+def _link(shape: type) -> str:
+    return f"[{shape.__name__}](#{shape.__name__.lower()})"
 
 
 def _prose(shape: type) -> str:
@@ -142,20 +137,19 @@ def _fields(shape: type) -> str:
 
 
 def _records() -> Iterator[str]:
-    """Tables of the records that have none of their own as a message."""
+    """A chapter for each shape that is not a message itself."""
     told = {row.shape for row in MESSAGES.values()}
-    for row in MESSAGES.values():
-        for shape in (row.shape, row.reply, row.member):
-            yield from _records_of(shape, told)
+    wanted = [shape for row in MESSAGES.values() for shape in (row.reply, row.member) if shape]
+    while wanted:
+        shape = wanted.pop(0)
+        if shape not in told:
+            told.add(shape)
+            yield f"### {shape.__name__}\n\n{_prose(shape)}\n\n{_fields(shape)}"
+            wanted = [inner for inner in _inside(shape) if inner] + wanted
 
 
-def _records_of(shape: type | None, told: set[type]) -> Iterator[str]:
-    for kind in kinds_of(shape).values() if shape else ():
-        inner = _record_in(kind)
-        if inner is not None and inner not in told:
-            told.add(inner)
-            yield f"### {inner.__name__}\n\n{_prose(inner)}\n\n{_fields(inner)}"
-            yield from _records_of(inner, told)
+def _inside(shape: type) -> list[type | None]:
+    return [_record_in(kind) for kind in kinds_of(shape).values()]
 
 
 def _record_in(kind: Kind) -> type | None:
