@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import ssl
 import time
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
-from weakref import WeakSet
 
-from taskq.client.address import URL_DEFAULT, URL_VARIABLE, parse_url
 from taskq.client.batch import batch_answers, submit_all
+from taskq.client.channel import Channel
 from taskq.client.handle import AsyncTaskHandle
 from taskq.client.identifier import TaskIdLike, task_id_bytes
-from taskq.client.link import Link
 from taskq.client.moment import Duration, duration_ms, seconds_of
 from taskq.client.submission import TaskSpec, as_command, submit_command
 from taskq.client.views import (
@@ -83,18 +79,10 @@ class AsyncClient:
         name: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self._target = parse_url(url or os.environ.get(URL_VARIABLE) or URL_DEFAULT)
-        self._timeout = seconds_of(timeout, "timeout")
-        self._name = (name or f"pid {os.getpid()}")[:200]
-        self._ssl = ssl_context
-        self._link: Link | None = None
-        self._pid = os.getpid()
-        self._closed = False
-        # Weak: a link lives until it is closed and must not keep the client alive.
-        self._sessions: WeakSet[AsyncWorkerSession] = WeakSet()
+        self.channel = Channel(url, seconds_of(timeout, "timeout"), name, ssl_context)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {','.join(map(str, self._target.addresses))}>"
+        return f"<AsyncClient {self.channel}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,26 +92,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Ends open calls and the connection. A second close does nothing."""
-        link = self.end()
-        if link is not None and link.loop is asyncio.get_running_loop():
-            await link.close()
-        elif link is not None and not link.loop.is_running():
-            link.end()
-
-    def end(self) -> Link | None:
-        """Lets nothing be sent any more; what there is left to close on its own loop."""
-        self._closed = True
-        link, self._link = self._link, None
-        if link is None or self._pid != os.getpid() or link.loop.is_closed():
-            return None
-        return link
-
-    def __del__(self) -> None:
-        link: Link | None = getattr(self, "_link", None)
-        if link is None or link.closed or self._pid != os.getpid() or link.loop.is_closed():
-            return
-        warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-        link.loop.call_soon_threadsafe(link.end)
+        await self.channel.close()
 
     # --- sending -----------------------------------------------------------------------------
 
@@ -132,43 +101,14 @@ class AsyncClient:
         return await self.send(command, timeout)
 
     def send(
-        self,
-        command: Any,
-        timeout: Duration | None = None,
-        *,
-        wait: float = 0.0,
-        retry_full: bool = False,
-        late: Callable[[Any], None] | None = None,
+        self, command: Any, timeout: Duration | None = None, **how: Any
     ) -> asyncio.Future[Any]:
         """Like `call`, but hands out the future at once, so that many requests are under way.
 
-        `wait` are seconds that the node may park the request; the deadline is later by them.
-        `late` gets a reply that comes after the future was cancelled or its deadline had passed.
+        `how`: see `Channel.send`.
         """
-        link = self._link
-        if link is None or link.loop is not asyncio.get_running_loop() or self._pid != os.getpid():
-            link = self._new_link()
-        seconds = self._timeout if timeout is None else seconds_of(timeout, "timeout")
-        return link.send(command, seconds + wait, retry_full=retry_full, late=late)
-
-    def _new_link(self) -> Link:
-        if self._closed:
-            raise ConnectionFailed("the client is closed")
-        loop = asyncio.get_running_loop()
-        old = self._link
-        if old is not None:
-            if self._pid != os.getpid():
-                # The parent's: its sockets are its own. Kept, so that nothing of it is finalised.
-                _inherited.append(old)
-            elif old.loop.is_running():
-                raise RuntimeError("this AsyncClient is in use on another event loop")
-        context = self._ssl
-        if context is None and self._target.tls:
-            context = ssl.create_default_context()
-        self._pid = os.getpid()
-        context = context if self._target.tls else None
-        self._link = Link(loop, self._target, self._name, context, self._sessions)
-        return self._link
+        seconds = None if timeout is None else seconds_of(timeout, "timeout")
+        return self.channel.send(command, seconds, **how)
 
     # --- submitting --------------------------------------------------------------------------
 
@@ -229,7 +169,7 @@ class AsyncClient:
         retry_full: bool = False,
     ) -> list[AsyncTaskHandle | TaskqError]:
         """Submits many tasks in few frames; for each, in order, its handle or what went wrong."""
-        seconds = self._timeout if timeout is None else seconds_of(timeout, "timeout")
+        seconds = self.channel.timeout if timeout is None else seconds_of(timeout, "timeout")
         commands = [as_command(task) for task in tasks]
         answers = await submit_all(commands, self.send, seconds, retry_full=retry_full)
         return [
@@ -260,11 +200,11 @@ class AsyncClient:
         while True:
             rest = max(0.0, deadline - loop.time())
             wait = min(rest, RESULT_WAIT_SECONDS)
-            seconds = min(rest, wait + self._timeout)
+            seconds = min(rest, wait + self.channel.timeout)
             try:
                 view = await self.send(QueryStatus(task, int(wait * 1000)), seconds)
             except ConnectionFailed:
-                if seconds == rest and self._link is not None and self._link.connected:
+                if seconds == rest and self.channel.connected:
                     raise _still_running(task, timeout) from None
                 raise
             if view.state in FINAL_STATES:
@@ -360,7 +300,7 @@ class AsyncClient:
         count = 0
         while True:
             purged = await self.send(PurgeQueue(name))
-            count += int(purged.count)
+            count += int(purged.cancelled)
             if not purged.more:
                 return count
 
@@ -401,12 +341,8 @@ class AsyncClient:
             heartbeat_interval=heartbeat_interval,
             on_cancel=on_cancel,
         )
-        self._sessions.add(session)
+        self.channel.listeners.add(session)
         return session
-
-
-# Links of a parent process that a forked child must neither use nor close.
-_inherited: list[Link] = []
 
 
 def _state(state: TaskState | str) -> TaskState:

@@ -105,7 +105,7 @@ class Client:
         self.core = AsyncClient(url, timeout=timeout, name=name, ssl_context=ssl_context)
 
     def __repr__(self) -> str:
-        return repr(self.core).replace("AsyncClient", "Client", 1)
+        return f"<Client {self.core.channel}>"
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +115,7 @@ class Client:
 
     def close(self) -> None:
         """Ends open calls and the connection. A second close does nothing."""
-        link = self.core.end()
+        link = self.core.channel.end()
         if link is not None:
             loop_thread().run(link.close())
 

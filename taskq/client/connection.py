@@ -14,6 +14,7 @@ from collections import deque
 from typing import Any, Protocol
 
 from taskq.client.call import Call
+from taskq.client.outbox import Outbox
 from taskq.commands import Ping
 from taskq.errors import (
     ConnectionFailed,
@@ -39,31 +40,6 @@ IN_FLIGHT_MAX = 10_000
 # and after 4 without a single byte the node is taken for dead. The idle time-out itself would be
 # as long as the default deadline, and no time would be left to ask another node.
 TICKS = 12
-
-
-class Outbox:
-    """Calls that wait to be sent. Those the node may park have a queue of their own."""
-
-    def __init__(self) -> None:
-        self.calls: deque[Call] = deque()
-        self.parking: deque[Call] = deque()
-
-    def add(self, call: Call) -> None:
-        (self.parking if call.parks else self.calls).append(call)
-
-    def give_back(self, calls: list[Call]) -> None:
-        """Calls that were sent before all that wait now, in their order."""
-        self.calls.extendleft(call for call in reversed(calls) if not call.parks)
-        self.parking.extendleft(call for call in reversed(calls) if call.parks)
-
-    def take_all(self) -> list[Call]:
-        calls = [*self.calls, *self.parking]
-        self.calls.clear()
-        self.parking.clear()
-        return calls
-
-    def __bool__(self) -> bool:
-        return bool(self.calls or self.parking)
 
 
 class Owner(Protocol):

@@ -6,6 +6,7 @@ One `Dialer` per `Link`; remembers which node was good and which members the clu
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 
@@ -101,7 +102,7 @@ class Dialer:
             connection.abort(error)
             raise error from None
         except (OSError, ssl.SSLError) as cause:
-            failed = ConnectionFailed(cause.strerror or str(cause))
+            failed = ConnectionFailed(_why(cause))
             connection.abort(failed)
             raise failed from cause
         except BaseException as cause:
@@ -109,3 +110,9 @@ class Dialer:
             raise
         self.learn(hello)
         return connection
+
+
+def _why(error: OSError) -> str:
+    """In the system's words; asyncio's own repeat the address."""
+    known = error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError)
+    return os.strerror(error.errno) if known else error.strerror or str(error)

@@ -11,18 +11,18 @@ one that dials, and none while connected.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import random
 import ssl
 from collections.abc import Callable, Collection
 from copy import copy
-from itertools import count
 from typing import Any, Protocol
 
 from taskq.client.address import Target
 from taskq.client.call import Call
-from taskq.client.connection import Connection, Outbox
+from taskq.client.connection import Connection
+from taskq.client.deadlines import Deadlines
 from taskq.client.dial import CONNECT_SECONDS, Dialer
+from taskq.client.outbox import Outbox
 from taskq.errors import (
     ConnectionFailed,
     ErrorCode,
@@ -39,8 +39,6 @@ BACKOFF_SECONDS = 0.05
 BACKOFF_SECONDS_MAX = 1.0
 # Pause before a refused call is sent again where the refusal names none.
 RETRY_SECONDS = 0.05
-# The heap of deadlines is swept when it holds so many ended calls beside the live ones.
-ENDED_CALLS_MAX = 1_000
 
 
 class Listener(Protocol):
@@ -73,10 +71,7 @@ class Link:
         )
         self._dialing: asyncio.Task[None] | None = None
         self._moving: asyncio.Task[None] | None = None
-        self._deadlines: list[tuple[float, int, Call, float]] = []
-        self._numbers = count()
-        self._live = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadlines = Deadlines(loop, self._expired)
         self._reason = ""
         self._failures = 0  # connections in a row that opened and answered nothing
 
@@ -101,7 +96,7 @@ class Link:
         deadline = loop.time() + timeout
         future: asyncio.Future[Any] = loop.create_future()
         call = Call(command, deadline, future, retry_full=retry_full, late=late)
-        self._watch(call, timeout)
+        self._deadlines.add(call, timeout)
         self._outbox.add(call)
         connection = self._connection
         if connection is not None and connection.usable:
@@ -136,8 +131,6 @@ class Link:
                 connection.abort(error)
         self._give_up(error)
         self._deadlines.clear()
-        if self._timer is not None:
-            self._timer.cancel()
 
     # --- what connections tell ---------------------------------------------------------------
 
@@ -153,7 +146,7 @@ class Link:
             before = call.deadline
             call.lose()
             if call.deadline < before:
-                self._watch(call, before - self.loop.time())
+                self._deadlines.add(call, before - self.loop.time())
         self._outbox.give_back(calls)
         if self._outbox:
             self._resume()
@@ -189,6 +182,12 @@ class Link:
         if self._moving is None:
             self._moving = self.loop.create_task(self._move(connection, leader))
 
+    def _expired(self, call: Call, timeout: float) -> None:
+        held = call.connection
+        call.expire(f"{timeout:g} s", "" if held else self._reason)
+        if held is not None:
+            held.ping()  # a node that is there answers at once; one that is not gets noticed
+
     # --- connecting --------------------------------------------------------------------------
 
     def _resume(self) -> None:
@@ -207,39 +206,40 @@ class Link:
             self._dialing = self.loop.create_task(self._dial_until_open())
 
     async def _dial_until_open(self) -> None:
-        number = 0
         try:
-            if self._failures:
-                await asyncio.sleep(_pause(self._failures))
-            while self._wanted():
-                try:
-                    connection = await self._dialer.round(number)
-                    self._adopt(connection)
-                    if connection.hello is not None:
-                        self.leader_seen(connection, connection.hello.leader)
-                    return
-                except RequestRefused as error:
-                    self._reason = f": {error}"
-                    if isinstance(error, PermissionDenied) or not _passes(error):
-                        self._give_up(error)
-                        return
-                    self._note_refusal(error)
-                except TaskqError as error:
-                    self._reason = f": {error}"
-                await asyncio.sleep(_pause(number))
-                number += 1
+            await self._open()
         finally:
             self._dialing = None
-            if not self._wanted():
-                self._outbox.take_all()
-            elif not self.connected:
-                self._dial()  # lost, or called, while the last lines ran
+        if not self._wanted():
+            self._outbox.take_all()
+        elif not self.connected:
+            self._dial()  # lost, or called, while the last lines ran
+
+    async def _open(self) -> None:
+        if self._failures:
+            await asyncio.sleep(_pause(self._failures))
+        number = 0
+        while self._wanted():
+            try:
+                connection = await self._dialer.round(number)
+            except RequestRefused as error:
+                self._reason = f": {error}"
+                if isinstance(error, PermissionDenied) or not _passes(error):
+                    self._give_up(error)
+                    return
+                self._note_refusal(error)
+            except TaskqError as error:
+                self._reason = f": {error}"
+            else:
+                self._adopt(connection)
+                if connection.hello is not None:
+                    self.leader_seen(connection, connection.hello.leader)
+                return
+            await asyncio.sleep(_pause(number))
+            number += 1
 
     def _wanted(self) -> bool:
-        outbox = self._outbox
-        return any(
-            not call.future.done() for waiting in (outbox.calls, outbox.parking) for call in waiting
-        )
+        return any(not call.future.done() for call in self._outbox)
 
     def _adopt(self, connection: Connection) -> None:
         old, self._connection = self._connection, connection
@@ -265,7 +265,7 @@ class Link:
 
     def _note_refusal(self, error: RequestRefused) -> None:
         refusal = Refusal(str(error.code), error.message, int(error.retry_after * 1000))
-        for call in (*self._outbox.calls, *self._outbox.parking):
+        for call in self._outbox:
             if call.refusal is None:
                 call.refusal = refusal
 
@@ -276,35 +276,6 @@ class Link:
                 call.fail(OutcomeUnknown(f"{call.row.name}: may have been carried out: {error}"))
             else:
                 call.fail(copy(error))  # each caller's traceback goes into its own
-
-    # --- deadlines ---------------------------------------------------------------------------
-
-    def _watch(self, call: Call, timeout: float) -> None:
-        heap = self._deadlines
-        if len(heap) > 2 * self._live + ENDED_CALLS_MAX:
-            heap[:] = [entry for entry in heap if not entry[2].future.done()]
-            heapq.heapify(heap)
-            self._live = len(heap)
-        heapq.heappush(heap, (call.deadline, next(self._numbers), call, timeout))
-        if self._timer is None or call.deadline < self._timer.when():
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self.loop.call_at(call.deadline, self._expire)
-
-    def _expire(self) -> None:
-        self._timer = None
-        heap = self._deadlines
-        now = self.loop.time()
-        while heap and (heap[0][0] <= now or heap[0][2].future.done()):
-            _, _, call, timeout = heapq.heappop(heap)
-            if call.future.done():
-                continue
-            held = call.connection
-            call.expire(f"{timeout:g} s", "" if held else self._reason)
-            if held is not None:
-                held.ping()  # a node that is there answers at once; one that is not gets noticed
-        if heap:
-            self._timer = self.loop.call_at(heap[0][0], self._expire)
 
 
 def _pause(number: int) -> float:
