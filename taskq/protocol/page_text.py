@@ -65,10 +65,10 @@ SESSION = """\
    else as the first frame ends the connection.
 2. The client waits. Any byte behind Hello that arrives before it is answered ends the connection.
 3. The node answers with **HelloReply**: the session is open. `protocol_version` is the highest
-   version that both speak; the node chooses it from `versions`. This page describes version
-   {version}. Or the node answers with a refusal and closes the connection:
-   `UNSUPPORTED_VERSION` (none in common), `UNAUTHENTICATED`, `TOO_MANY_CONNECTIONS`, `UNAVAILABLE`
-   or `INVALID_REQUEST`. A refusal that belongs to no request carries request id {no_request}; the
+   version that both speak, chosen by the node from `versions` (version {version} is that of this
+   page). Or the node answers with a refusal and closes the connection: `UNSUPPORTED_VERSION` (none
+   in common), `UNAUTHENTICATED`, `TOO_MANY_CONNECTIONS`, `UNAVAILABLE` or `INVALID_REQUEST`. A
+   refusal that belongs to no request carries request id {no_request}; the
    node may send one at any time just before it closes.
 4. Requests follow. A second Hello ends the connection.
 
@@ -76,9 +76,9 @@ The node closes a connection on which it received nothing for `idle_timeout_ms` 
 (30 s by default). A client that has sent nothing for a third of it sends **Ping**. Any frame
 counts. A client should take the node for dead when a Ping is not answered within the same time.
 
-When the node finds that the bytes are not this protocol, it sends a refusal with request id
-{no_request} that says why, and closes. What the client had sent before and has no answer for is
-then unknown.
+When the node finds that the bytes are not this protocol, it sends a refusal that says why, with
+request id {no_request}, and closes. What the client had sent before and has no answer for is then
+unknown.
 
 ### Requests
 
@@ -135,8 +135,8 @@ the same message with the same fields:
   alike; under a token that is no longer valid it is refused with `STALE_TOKEN` and changes nothing.
 - *Heartbeat, ExtendLease, RegisterWorker, DeregisterWorker, CancelTask, CreateQueue, PauseQueue,
   ResumeQueue, PurgeQueue, RedriveDead, DeleteDead*: the second time changes nothing that the first
-  did not (a task that is gone or alive again meanwhile is answered with `NOT_FOUND` or
-  `WRONG_STATE`).
+  did not, unless there is something new to act on (a task submitted meanwhile is purged, too). A
+  task that is gone or alive again meanwhile is answered with `NOT_FOUND` or `WRONG_STATE`.
 - Questions change nothing.
 
 A batch (SubmitTasks, TaskResults, RedriveDead, DeleteDead) is answered per member:
@@ -172,7 +172,8 @@ run twice, but only one completion is accepted.
 A claimed task comes with a token, an integer that grows with every claim anywhere in the cluster.
 All later acts name (task id, token). A token is valid until the task's lease ends, which is: by an
 outcome, by expiry, by CancelTask with `force`, by the death or deregistration of the worker. From
-then on it is refused with `STALE_TOKEN` and changes nothing. Tokens may serve as fencing tokens
+then on whatever names it is refused with `STALE_TOKEN` and changes nothing, but for a repeat of the
+outcome that was accepted under it, which is answered alike. Tokens may serve as fencing tokens
 towards other systems.
 
 A lease is kept by *Heartbeat*, which names the tokens that the worker really holds: exactly those
