@@ -1,0 +1,5 @@
+"""`python -m taskq.cli` does what `taskq` does."""
+
+from taskq.cli.main import main
+
+main()

@@ -1,0 +1,137 @@
+"""`taskq dead`: list, redrive, delete dead letters."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import click
+
+from taskq.cli import exits
+from taskq.cli.command import CommandGroup, Failure, cluster_options, connected
+from taskq.cli.output import ask, note, print_json, print_text, show, table
+from taskq.cli.quantity import count_text, date_text
+from taskq.client import Client
+from taskq.errors import TaskqError
+
+# Ids in one request: bounds what one entry of the log does.
+CHUNK_COUNT = 500
+
+
+@click.group("dead", cls=CommandGroup)
+def dead_command() -> None:
+    """List, redrive and delete dead tasks."""
+
+
+@dead_command.command("list")
+@click.option("--queue", help="Only those of this queue.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@cluster_options
+def list_dead(
+    queue: str | None, limit: int, url: str | None, request_timeout: float, as_json: bool
+) -> None:
+    """Show dead tasks with the reason, those that died first first."""
+    with connected(url, request_timeout) as client:
+        found = list(client.dead(queue=queue, limit=limit + 1))
+    more, found = len(found) > limit, found[:limit]
+    if as_json:
+        print_json({"tasks": found, "more": more})
+        return
+    if not found:
+        note("No dead tasks.")
+        return
+    rows = [
+        (
+            task.id,
+            task.queue,
+            task.name,
+            task.attempt,
+            date_text(task.ended_at),
+            (task.error.rstrip().rpartition("\n")[2] or task.reason),
+        )
+        for task in found
+    ]
+    columns = ("id", "queue", "name", "attempts", "died", "reason")
+    show(table("Dead tasks", columns, rows, numbers=("attempts",), keep=("id",)))
+    if more:
+        note(f"There are more: --limit {limit * 10} shows up to {limit * 10}.")
+
+
+@dead_command.command("redrive")
+@click.argument("task_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
+@click.option("--queue", help="All dead tasks of this queue.")
+@click.option("--all", "every", is_flag=True, help="All dead tasks.")
+@cluster_options
+@click.pass_context
+def redrive_dead(
+    ctx: click.Context,
+    task_ids: tuple[UUID, ...],
+    queue: str | None,
+    every: bool,
+    url: str | None,
+    request_timeout: float,
+    as_json: bool,
+) -> None:
+    """Make dead tasks ready again: same id, counters at zero, history kept."""
+    with connected(url, request_timeout) as client:
+        wanted = _chosen(client, task_ids, queue, every)
+        answers = _in_chunks(client.redrive, wanted)
+    ctx.exit(_tell("redriven", wanted, answers, as_json))
+
+
+@dead_command.command("delete")
+@click.argument("task_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
+@click.option("--queue", help="All dead tasks of this queue.")
+@click.option("--all", "every", is_flag=True, help="All dead tasks.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@cluster_options
+@click.pass_context
+def delete_dead(
+    ctx: click.Context,
+    task_ids: tuple[UUID, ...],
+    queue: str | None,
+    every: bool,
+    yes: bool,
+    url: str | None,
+    request_timeout: float,
+    as_json: bool,
+) -> None:
+    """Delete dead tasks for good."""
+    with connected(url, request_timeout) as client:
+        wanted = _chosen(client, task_ids, queue, every)
+        if wanted and not yes and not ask(f"Delete {count_text(len(wanted))} dead task(s)?"):
+            raise Failure("Nothing was deleted; --yes deletes without asking.")
+        answers = _in_chunks(client.delete_dead, wanted)
+    ctx.exit(_tell("deleted", wanted, answers, as_json))
+
+
+def _chosen(
+    client: Client, task_ids: tuple[UUID, ...], queue: str | None, every: bool
+) -> list[UUID]:
+    if sum([bool(task_ids), queue is not None, every]) != 1:
+        raise click.UsageError("Name tasks by their ids, or by --queue NAME, or by --all.")
+    if task_ids:
+        return list(task_ids)
+    return [task.id for task in client.dead(queue=queue)]
+
+
+def _in_chunks(request: Any, wanted: list[UUID]) -> list[TaskqError | None]:
+    answers: list[TaskqError | None] = []
+    for first in range(0, len(wanted), CHUNK_COUNT):
+        answers += request(wanted[first : first + CHUNK_COUNT])
+    return answers
+
+
+def _tell(what: str, wanted: list[UUID], answers: list[TaskqError | None], as_json: bool) -> int:
+    refused = {
+        task_id: error for task_id, error in zip(wanted, answers, strict=True) if error is not None
+    }
+    done = len(wanted) - len(refused)
+    if as_json:
+        errors = {task_id: str(error) for task_id, error in refused.items()}
+        print_json({what: done, "errors": errors})
+    else:
+        print_text(f"{count_text(done)} task(s) {what}.")
+    for task_id, error in refused.items():
+        note(f"{task_id}: {error}")
+    return exits.FAILED if refused else exits.OK

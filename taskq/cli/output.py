@@ -1,0 +1,168 @@
+"""Tables for people, one JSON document for programs; both to standard output.
+
+Everything else (progress, questions, errors) goes to standard error, so that a pipe gets only
+the answer. Rich is loaded where a table is drawn: `--json` and errors do without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+DEBUG_VARIABLE = "TASKQ_DEBUG"
+# Columns of a table that is not drawn on a terminal: nothing is cut in a log or a pipe.
+PIPE_WIDTH = 200
+
+
+def to_json(value: Any) -> Any:
+    """A value of the client's in JSON's terms: ids and dates as text, states by name in lower
+    case, bytes by their length only."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: to_json(member) for name, member in value._asdict().items()}
+    if isinstance(value, Enum):
+        return value.name.lower()
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, bytes | bytearray):
+        return f"{len(value)} bytes"
+    if isinstance(value, Mapping):
+        return {str(key): to_json(member) for key, member in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_json(member) for member in value]
+    return value
+
+
+def print_json(document: Any) -> None:
+    """The one JSON document of a command."""
+    print_text(json.dumps(to_json(document), indent=2, ensure_ascii=False))
+
+
+def print_text(text: str) -> None:
+    """A line of the answer."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """A line beside the answer: on standard error."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        file=stream,
+        highlight=False,
+        soft_wrap=False,
+        width=None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH,
+    )
+
+
+def show(*parts: Any) -> None:
+    """Tables and lines, drawn for people."""
+    screen = console()
+    for part in parts:
+        screen.print(part)
+
+
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    numbers: Sequence[str] = (),
+    keep: Sequence[str] = (),
+) -> Table:
+    """A table. Columns in `numbers` are aligned right; those in `keep` are never cut."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for column in columns:
+        right = column in numbers
+        drawn.add_column(
+            column,
+            justify="right" if right else "left",
+            no_wrap=right or column in keep,
+            overflow="fold",
+        )
+    for row in rows:
+        # Text, not markup: a queue may be called [red].
+        drawn.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    return drawn
+
+
+def pairs(title: str, rows: Iterable[tuple[str, Any]]) -> Table:
+    """A table of names and values without a head; rows with an empty value are left out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(
+        title=title, title_justify="left", title_style="bold", box=None, show_header=False,
+        pad_edge=False, padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    drawn.add_column(style="dim", no_wrap=True)
+    drawn.add_column(overflow="fold")
+    for name, value in rows:
+        if str(value) != "":
+            drawn.add_row(name, value if isinstance(value, Text) else Text(str(value)))
+    return drawn
+
+
+_STATE_STYLES = {
+    "completed": "green",
+    "leased": "cyan",
+    "ready": "blue",
+    "scheduled": "blue",
+    "retrying": "yellow",
+    "dead": "red",
+    "cancelled": "magenta",
+    "expired": "magenta",
+}
+
+
+def state_text(name: str) -> Any:
+    """The name of a state in its colour."""
+    from rich.text import Text
+
+    return Text(name, style=_STATE_STYLES.get(name, ""))
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted (TASKQ_DEBUG=1)."""
+    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+def ask(question: str, read: Callable[[], str] = input) -> bool:
+    """Asks on standard error; yes only for y or yes. No where nobody can answer."""
+    if not sys.stdin.isatty():
+        return False
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    try:
+        return read().strip().lower() in ("y", "yes")
+    except EOFError:
+        note("")
+        return False

@@ -1,0 +1,200 @@
+"""Child processes of `taskq up` and `taskq demo`: started, waited for, and ended in order.
+
+Each child leads a session of its own, so that Ctrl-C at the terminal reaches only the command in
+front, which then ends its children one by one; should that command be killed, they end, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from taskq.cli.command import Failure
+
+# The node checks its folder before it serves: large ones take a while.
+READY_TIMEOUT_SECS = 120.0
+# How long a child may take to end by itself.
+STOP_TIMEOUT_SECS = 15.0
+POLL_SECS = 0.02
+LOCAL_HOST = "127.0.0.1"
+INSTALL_BROKER = "pip install 'taskq-cluster[broker]'"
+# Modules of the extra [broker] that this command line looks for.
+BROKER_MODULES = ("plyvel", "pysyncobj", "pydantic", "pydantic_settings", "yaml", "structlog")
+
+_BOOT = (
+    "import sys, json; path, entry, parent, arguments, scratch = json.loads(sys.argv.pop()); "
+    "sys.path[:] = path; from taskq.cli import child; "
+    "getattr(child, entry)(parent, arguments, scratch)"
+)
+
+
+def require_broker(what: str) -> None:
+    """Raises Failure saying what to install where the broker's packages are missing."""
+    missing = [name for name in BROKER_MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Failure(
+            f"`taskq {what}` needs the broker, and {', '.join(missing)} is not installed: "
+            f"{INSTALL_BROKER}"
+        )
+
+
+class Child:
+    """A child process. `log` gets its standard error; None: it goes to ours."""
+
+    def __init__(
+        self, entry: str, arguments: Sequence[str], log: Path | None, scratch: Path | None = None
+    ) -> None:
+        self.log = log
+        boot = [sys.path, entry, os.getpid(), list(arguments), str(scratch or "")]
+        with contextlib.ExitStack() as open_files:
+            stream: IO[bytes] | None = None
+            if log is not None:
+                stream = open_files.enter_context(log.open("ab"))
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _BOOT, json.dumps(boot)],
+                stdin=subprocess.DEVNULL,
+                stdout=stream or sys.stderr,
+                stderr=stream,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.poll()
+
+    def wait(self) -> int:
+        """Blocks until it has ended."""
+        return self._process.wait()
+
+    def stop(self, timeout_secs: float = STOP_TIMEOUT_SECS) -> None:
+        """Asks it to end, and kills it after the time-out."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            self._process.wait(timeout_secs)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def last_words(self, count: int = 15) -> str:
+        """The end of its log."""
+        if self.log is None or not self.log.exists():
+            return ""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join("    " + line for line in lines[-count:])
+
+
+class Broker(Child):
+    """A node on this machine. `url` is where clients find it, once `wait_ready` has returned.
+
+    `port` 0 takes any free one. Raises Failure where it cannot be started.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        scratch: Path,
+        port: int,
+        *,
+        log: Path | None = None,
+        log_level: str = "info",
+        monitoring_port: int = 0,
+        remove_scratch: bool = False,
+    ) -> None:
+        self._ready = scratch / "ready.json"
+        self.address = ""
+        settings = {
+            "broker.host": LOCAL_HOST,
+            "broker.port": port,
+            "monitoring.prometheus_port": monitoring_port,
+            "monitoring.json_logging": "false",
+            "monitoring.log_level": log_level,
+            "persistence.data_dir": data.absolute(),
+        }
+        arguments = [f"--set={path}={value}" for path, value in settings.items()]
+        arguments += ["--ready-file", str(self._ready)]
+        super().__init__("broker", arguments, log, scratch if remove_scratch else None)
+
+    def wait_ready(self) -> dict[str, Any]:
+        """What it serves: {"broker": "host:port", "monitoring": ..., "pid": ...}."""
+        deadline = time.monotonic() + READY_TIMEOUT_SECS
+        while not self._ready.exists():
+            if self.status is not None:
+                words = self.last_words()
+                raise Failure(
+                    f"The broker did not start (exit {self.status})"
+                    + (f":\n{words}" if words else ".")
+                )
+            if time.monotonic() > deadline:
+                raise Failure(f"The broker was not ready within {READY_TIMEOUT_SECS:.0f} s.")
+            time.sleep(POLL_SECS)
+        served: dict[str, Any] = json.loads(self._ready.read_text())
+        self.address = served["broker"]
+        return served
+
+    @property
+    def url(self) -> str:
+        return f"taskq://{self.address}"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port here."""
+    with socket.socket() as probe:
+        if sys.platform != "win32":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOCAL_HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked to stop. `code` is the exit code for it.
+
+    A KeyboardInterrupt, because asyncio lets only those through from within a callback.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.code = 128 + number  # as shells have it: 130 for Ctrl-C
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], None]]:
+    """Turns SIGINT, SIGTERM and SIGHUP into Interrupted within the block.
+
+    Gives a function that ignores them from then on: called before children are ended, so that an
+    impatient second Ctrl-C cannot leave one behind.
+    """
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+    def interrupt(number: int, _: object) -> None:
+        raise Interrupted(number)
+
+    def ignore() -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield ignore
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

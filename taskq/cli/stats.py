@@ -1,0 +1,81 @@
+"""`taskq stats`: counts over the whole cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from taskq.cli.command import Command, cluster_options, connected
+from taskq.cli.output import pairs, print_json, show, state_text, table
+from taskq.cli.quantity import count_text, duration_text, size_text
+from taskq.cli.queues import queue_rows
+from taskq.client.views import QueueStatus, WorkerStatus
+from taskq.limits import DURATION_BUCKETS_MS
+from taskq.results import Stats
+
+
+def stats_document(
+    stats: Stats, queues: list[QueueStatus], workers: list[WorkerStatus]
+) -> dict[str, Any]:
+    """For `--json`: the counts, with the queues and workers in place of their numbers."""
+    document = stats._asdict()
+    bounds = [bound / 1000 for bound in DURATION_BUCKETS_MS]
+    document["durations"] = [
+        {"up_to_secs": bound, "count": count}
+        for bound, count in zip([*bounds, None], stats.durations, strict=False)
+    ]
+    document["queue_count"], document["queues"] = stats.queues, queues
+    document["worker_count"], document["workers"] = stats.workers, workers
+    return document
+
+
+@click.command("stats", cls=Command)
+@cluster_options
+def stats_command(url: str | None, request_timeout: float, as_json: bool) -> None:
+    """Show counts by state, queues and workers."""
+    with connected(url, request_timeout) as client:
+        stats, queues, workers = client.stats(), client.queues(), client.workers()
+    if as_json:
+        print_json(stats_document(stats, queues, workers))
+        return
+    ran = sum(stats.durations)
+    cluster = [
+        ("leader", stats.leader or "none"),
+        ("asked", f"{stats.node_id}, term {stats.term}, entry {count_text(stats.applied_index)}"),
+        ("cluster time", duration_text(stats.elapsed_ms / 1000)),
+        ("waiting", size_text(stats.waiting_size)),
+        ("finished", size_text(stats.finished_size)),
+        ("dead", size_text(stats.dead_size)),
+        ("mean run", duration_text(stats.duration_sum_ms / 1000 / ran) if ran else ""),
+    ]
+    states = [(state_text(name), count_text(count)) for name, count in stats.states.items()]
+    totals = [(name, count_text(count)) for name, count in stats.totals.items()]
+    parts: list[Any] = [
+        pairs("Cluster", cluster),
+        "",
+        table("Tasks by state", ("state", "now"), states, numbers=("now",)),
+        table("Since the beginning", ("count", "total"), totals, numbers=("total",)),
+    ]
+    if queues:
+        parts.append(queue_rows("Queues", queues))
+    if workers:
+        parts.append(worker_rows(workers))
+    show(*parts)
+
+
+def worker_rows(workers: list[WorkerStatus]) -> Any:
+    """A table of workers."""
+    rows = [
+        (
+            worker.name or worker.id,
+            worker.concurrency,
+            worker.leased,
+            f"{worker.cpu:.0f} %",
+            size_text(worker.memory_size),
+            f"{duration_text(round(worker.seen, 1))} ago",
+        )
+        for worker in workers
+    ]
+    columns = ("worker", "slots", "running", "CPU", "memory", "seen")
+    return table("Workers", columns, rows, numbers=("slots", "running", "CPU", "memory", "seen"))

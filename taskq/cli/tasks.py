@@ -1,0 +1,54 @@
+"""`taskq tasks`: a list."""
+
+from __future__ import annotations
+
+import click
+
+from taskq.cli.command import Command, cluster_options, connected
+from taskq.cli.output import note, print_json, show, state_text, table
+from taskq.cli.quantity import date_text
+from taskq.results import TaskState
+
+STATES = [state.name.lower() for state in TaskState]
+
+
+@click.command("tasks", cls=Command)
+@click.option("--queue", help="Only those of this queue.")
+@click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@cluster_options
+def tasks_command(
+    queue: str | None,
+    state: str | None,
+    limit: int,
+    url: str | None,
+    request_timeout: float,
+    as_json: bool,
+) -> None:
+    """List tasks, oldest first."""
+    with connected(url, request_timeout) as client:
+        # One more than shown tells whether there are more.
+        found = list(client.tasks(queue=queue, state=state, limit=limit + 1))
+    more, found = len(found) > limit, found[:limit]
+    if as_json:
+        print_json({"tasks": found, "more": more})
+        return
+    if not found:
+        note("No tasks.")
+        return
+    rows = [
+        (
+            task.id,
+            state_text(task.state.name.lower()),
+            task.queue,
+            task.name,
+            task.priority,
+            task.attempt,
+            date_text(task.submitted_at),
+        )
+        for task in found
+    ]
+    columns = ("id", "state", "queue", "name", "priority", "attempt", "submitted")
+    show(table("Tasks", columns, rows, numbers=("priority", "attempt"), keep=("id", "state")))
+    if more:
+        note(f"There are more: --limit {limit * 10} shows up to {limit * 10}.")

@@ -1,0 +1,79 @@
+"""`taskq worker`: runs a function for each task of a queue."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import click
+
+from taskq.cli import exits
+from taskq.cli.command import DURATION, URL_VARIABLE, Command, url_option
+from taskq.cli.output import note
+from taskq.worker.executor import EXECUTORS
+from taskq.worker.function import WorkerError
+from taskq.worker.worker import Worker
+
+
+@click.command("worker", cls=Command)
+@click.argument("function", metavar="MODULE:FUNCTION")
+@click.option("--queue", "queues", multiple=True, required=True,
+              help="Queue to work for; repeatable, the first one first.")  # fmt: skip
+@click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True,
+              envvar="TASKQ_WORKER__CONCURRENCY", help="Tasks at a time.")  # fmt: skip
+@click.option("--executor", type=click.Choice(EXECUTORS), default="auto", show_default=True,
+              help="auto: a process for each slot, or the loop for async functions.")  # fmt: skip
+@click.option("--name", help="Shown in lists; default: host and process.")
+@click.option("--lease", type=DURATION, help="Default: the queue's own.")
+@click.option("--heartbeat-interval", type=DURATION, default=15.0, show_default=True,
+              envvar="TASKQ_WORKER__HEARTBEAT_INTERVAL_SECS")  # fmt: skip
+@click.option("--graceful-shutdown-timeout", type=DURATION, default=60.0, show_default=True,
+              envvar="TASKQ_WORKER__GRACEFUL_SHUTDOWN_TIMEOUT_SECS",
+              help="How long running tasks may take to end when it stops.")  # fmt: skip
+@click.option("--max-inactivity", type=DURATION, default=60.0, show_default=True,
+              envvar="TASKQ_WORKER__MAX_INACTIVITY_SECS",
+              help="Without contact with the cluster for so long it gives up.")  # fmt: skip
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
+              default="info", show_default=True)  # fmt: skip
+@url_option
+def worker_command(
+    function: str,
+    queues: tuple[str, ...],
+    url: str | None,
+    log_level: str,
+    **options: Any,
+) -> None:
+    """Run a Python function for each task of a queue.
+
+    The function gets the arguments that the task was submitted with, and what it returns is the
+    result. An exception fails the task, which is then retried. At least once: it may run twice.
+
+    The first Ctrl-C (or SIGTERM) waits for running tasks, the second gives them back at once.
+
+    \b
+    taskq worker tasks:send_mail --queue mails --concurrency 8
+    """
+    # Last, not first: a file of the user's may have the name of a package.
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=log_level.upper(),
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    try:
+        worker = Worker(url, function, list(queues), **options)
+    except WorkerError as error:
+        raise click.UsageError(str(error)) from None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=f"--url / {URL_VARIABLE}") from None
+    worker.run()
+    counts = worker.counts
+    note(
+        f"Worker ended: {counts['completed']} completed, {counts['failed']} failed, "
+        f"{counts['dropped']} dropped."
+    )
+    raise click.exceptions.Exit(exits.OK)
