@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from taskq.machine import keys
 from taskq.machine.dead_letter import bury
 from taskq.machine.ending import cancel_now, end_waiting, record_attempt, return_to_place
-from taskq.machine.lease import Lease
+from taskq.machine.lease import Lease, running
 from taskq.machine.outcome import end_lease, release_run
 from taskq.machine.retry import fail_run
 from taskq.machine.schedule import promote
-from taskq.machine.task import EXPIRED, WAS_TAKEN, Task, load_task, save_task
+from taskq.machine.task import EXPIRED, WAS_TAKEN, load_task, save_task
 from taskq.results import Deregistered, Done
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _expire_leases(state: State, limit: int) -> int:
 
 def _time_out(state: State, lease: Lease) -> None:
     """The run's own time limit ended: a failure like any other, retried with backoff."""
-    task = _task_of(state, lease)
+    task = running(state, lease)
     end_lease(state, task, lease, WAS_TAKEN)
     state.counters.timeouts += 1
     state.lost_lease(task, lease, "timeout")
@@ -83,7 +83,7 @@ def _time_out(state: State, lease: Lease) -> None:
 
 def _lose(state: State, lease: Lease, why: str) -> None:
     """A lease ended without an outcome; past `max_lease_expiries` the task is dead."""
-    task = _task_of(state, lease)
+    task = running(state, lease)
     end_lease(state, task, lease, WAS_TAKEN)
     task.expiries += 1
     if why == "worker_dead":
@@ -99,12 +99,6 @@ def _lose(state: State, lease: Lease, why: str) -> None:
     else:
         return_to_place(state, task)
     save_task(state, task)
-
-
-def _task_of(state: State, lease: Lease) -> Task:
-    task = load_task(state, lease.task_id)
-    assert task is not None, "a lease without a task"
-    return task
 
 
 def _expire_waiting(state: State, limit: int) -> None:
@@ -123,6 +117,6 @@ def deregister_worker(state: State, command: DeregisterWorker) -> Deregistered:
     held = sorted(state.leases.held_by(worker.id))
     for token in held:
         lease = state.leases.by_token[token]
-        release_run(state, _task_of(state, lease), lease, 0)
+        release_run(state, running(state, lease), lease, 0)
     state.workers.remove(worker)
     return Deregistered(len(held))

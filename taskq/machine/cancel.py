@@ -8,6 +8,7 @@ from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import LIST_SCAN_MAX
 from taskq.machine import keys
 from taskq.machine.ending import cancel_now, end_waiting, record_attempt
+from taskq.machine.lease import Lease, running
 from taskq.machine.outcome import end_lease
 from taskq.machine.task import (
     CANCELLED,
@@ -35,14 +36,15 @@ def cancel_task(state: State, command: CancelTask) -> CancelReply | Refusal:
     if task.state in WAITING_STATES:
         end_waiting(state, task, CANCELLED, "cancelled")
     elif task.state == LEASED:
-        _cancel_running(state, task, force=command.force)
+        lease = state.leases.by_token[task.token]
+        task = running(state, lease)
+        _cancel_running(state, task, lease, force=command.force)
     return CancelReply(task.state, task.state == LEASED)
 
 
-def _cancel_running(state: State, task: Task, *, force: bool) -> None:
+def _cancel_running(state: State, task: Task, lease: Lease, *, force: bool) -> None:
     from taskq.machine.state import CancelWanted
 
-    lease = state.leases.by_token[task.token]
     state.cancels.append(CancelWanted(task.id, task.token, lease.worker_id))
     if force:
         end_lease(state, task, lease, WAS_TAKEN)

@@ -8,7 +8,7 @@ from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import CLAIMS_REMEMBERED_MAX, FRAME_MARGIN, FRAME_SIZE_MAX
 from taskq.machine import keys
 from taskq.machine.ending import end_waiting
-from taskq.machine.lease import Lease, lease_ms_for
+from taskq.machine.lease import Lease, lease_ms_for, running
 from taskq.machine.queue import Queue
 from taskq.machine.ready import leave_ready
 from taskq.machine.task import (
@@ -72,9 +72,7 @@ def _still_valid(state: State, worker: Worker, tokens: list[int]) -> list[tuple[
     for token in tokens:
         lease = state.leases.by_token.get(token)
         if lease is not None and lease.worker_id == worker.id:
-            task = load_task(state, lease.task_id)
-            assert task is not None, "a lease without a task"
-            found.append((task, lease))
+            found.append((running(state, lease), lease))
     return found
 
 
@@ -129,6 +127,7 @@ def _grant(state: State, worker: Worker, task: Task, lease_ms: int) -> Lease:
     if run_deadline:
         deadline = min(deadline, run_deadline)
     lease = Lease(task.id, task.token, worker.id, deadline, lease_ms, run_deadline)
+    lease.task = task
     state.leases.add(lease)
     state.counters.claimed += 1
     save_task(state, task)
@@ -136,8 +135,10 @@ def _grant(state: State, worker: Worker, task: Task, lease_ms: int) -> Lease:
 
 
 def _size(task: Task) -> int:
-    headers = sum(len(name) * 4 + len(value) * 4 for name, value in task.headers.items())
-    return task.payload_size + _OVERHEAD_SIZE + len(task.name) * 4 + headers
+    size = task.payload_size + _OVERHEAD_SIZE + len(task.name) * 4
+    if task.headers:
+        size += sum(len(name) * 4 + len(value) * 4 for name, value in task.headers.items())
+    return size
 
 
 def with_payloads(view: View, granted: Granted) -> Claimed:

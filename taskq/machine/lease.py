@@ -30,7 +30,7 @@ class Lease:
 
     __slots__ = (
         *("deadline", "lease_ms", "run_deadline", "task_id", "token", "worker_id"),
-        "cancel_requested",
+        *("cancel_requested", "task"),
     )
 
     def __init__(
@@ -50,6 +50,9 @@ class Lease:
         self.lease_ms = lease_ms
         self.run_deadline = run_deadline
         self.cancel_requested = cancel_requested
+        # The task's head, once somebody has read it: whoever changes a running task changes this
+        # one and saves it (`running`).
+        self.task: Task | None = None
 
     def encode(self) -> bytes:
         """The lease's record."""
@@ -145,10 +148,16 @@ def owned(state: State, task_id: bytes, token: int) -> tuple[Task, Lease] | Refu
     """The task and its lease, if the token is valid. Refused: NOT_FOUND, STALE_TOKEN."""
     lease = state.leases.by_token.get(token)
     if lease is not None and lease.task_id == task_id:
-        task = load_task(state, task_id)
-        assert task is not None, "a lease without a task"
-        return task, lease
+        return running(state, lease), lease
     return stale(state, task_id)
+
+
+def running(state: State, lease: Lease) -> Task:
+    """The task under a lease: the same object each time."""
+    if lease.task is None:
+        lease.task = load_task(state, lease.task_id)
+        assert lease.task is not None, "a lease without a task"
+    return lease.task
 
 
 def stale(state: State, task_id: bytes) -> Refusal:

@@ -124,6 +124,16 @@ class Machine:
         found = self._state.queues.find(queue)
         return 0 if found is None or found.paused else found.ready
 
+    def has_claim(self, worker_id: bytes, number: int) -> bool:
+        """Whether a claim of this number is answered without taking anything new: it returned tasks
+        before, or the worker has confirmed its answer."""
+        worker = self._state.workers.find(worker_id)
+        return worker is not None and (number < worker.claim_floor or number in worker.claims)
+
+    def overdue_leases(self, until_ms: int) -> int:
+        """How many leases ended before `until_ms` (cluster time) and are still held."""
+        return sum(lease.deadline < until_ms for lease in self._state.leases.by_token.values())
+
     def is_final(self, task_id: bytes) -> bool | None:
         """Whether a task has ended; None where it is not known."""
         task = load_task(self._state, task_id)

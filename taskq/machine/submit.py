@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from taskq.commands import SubmitTask
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine import keys
+from taskq.machine.due import NEVER
 from taskq.machine.ready import make_ready
 from taskq.machine.schedule import wait_until
 from taskq.machine.task import (
@@ -39,7 +40,7 @@ def submit_task(state: State, command: SubmitTask) -> Submitted | Refusal:
     task_id, view = command.id, state.view
     if task_id is None:
         return refuse(ErrorCode.INVALID_REQUEST, "id: the node that proposes a task names it")
-    if view.get(keys.TASK + task_id) is not None or view.get(keys.FORGOTTEN + task_id) is not None:
+    if view.get(keys.TASK + task_id) is not None or _is_forgotten(state, task_id):
         return Submitted(task_id)
     refusal = _refusal(state, command)
     if refusal is not None:
@@ -69,6 +70,13 @@ def submit_tasks(state: State, command: SubmitTasks) -> BatchReply:
         answer = submit_task(state, SubmitTask(*fields))
         answers.append([type(answer) is Submitted, answer])
     return BatchReply(answers)
+
+
+def _is_forgotten(state: State, task_id: bytes) -> bool:
+    """Whether the id belongs to a task that was removed lately; spares the look-up if none was."""
+    if state.indices[keys.FORGET_DUE].next() == NEVER:
+        return False
+    return state.view.get(keys.FORGOTTEN + task_id) is not None
 
 
 def _refusal(state: State, command: SubmitTask) -> Refusal | None:
