@@ -23,7 +23,7 @@ from taskq.errors import (
 )
 
 # A person waits for an answer: shorter than the client library's own deadline.
-REQUEST_TIMEOUT_SECS = 5.0
+REQUEST_TIMEOUT = "5s"
 URL_VARIABLE = "TASKQ_URL"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -87,7 +87,7 @@ def report(error: BaseException, as_json: bool) -> int:
 def sentence(error: BaseException) -> str:
     """An error in words that name what to change."""
     text = str(error) or type(error).__name__
-    if isinstance(error, Failure | TaskError):
+    if isinstance(error, Failure | TaskError) or "\n" in text:
         return text
     if isinstance(error, ConnectionFailed):
         return (
@@ -145,7 +145,7 @@ def cluster_options(function: Function) -> Function:
     patience = click.option(
         "--request-timeout",
         type=DURATION,
-        default=REQUEST_TIMEOUT_SECS,
+        default=REQUEST_TIMEOUT,
         show_default=True,
         help="How long to try to get an answer from the cluster.",
     )

@@ -27,12 +27,12 @@ from taskq.worker.worker import Worker
               help="auto: a process for each slot, or the loop for async functions.")  # fmt: skip
 @click.option("--name", help="Shown in lists; default: host and process.")
 @click.option("--lease", type=DURATION, help="Default: the queue's own.")
-@click.option("--heartbeat-interval", type=DURATION, default=15.0, show_default=True,
+@click.option("--heartbeat-interval", type=DURATION, default="15s", show_default=True,
               envvar="TASKQ_WORKER__HEARTBEAT_INTERVAL_SECS")  # fmt: skip
-@click.option("--graceful-shutdown-timeout", type=DURATION, default=60.0, show_default=True,
+@click.option("--graceful-shutdown-timeout", type=DURATION, default="60s", show_default=True,
               envvar="TASKQ_WORKER__GRACEFUL_SHUTDOWN_TIMEOUT_SECS",
               help="How long running tasks may take to end when it stops.")  # fmt: skip
-@click.option("--max-inactivity", type=DURATION, default=60.0, show_default=True,
+@click.option("--max-inactivity", type=DURATION, default="60s", show_default=True,
               envvar="TASKQ_WORKER__MAX_INACTIVITY_SECS",
               help="Without contact with the cluster for so long it gives up.")  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),

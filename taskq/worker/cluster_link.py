@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from taskq.client import AsyncClient
+from taskq.client.batch import batch_answers
 from taskq.commands import CancelRequested, Nack, TaskResult, TaskResults
 from taskq.errors import TaskqError
 from taskq.results import ClaimedTask, HeartbeatReply
@@ -56,7 +57,8 @@ class ClusterLink:
 
     async def send(self, outcomes: list[TaskResult]) -> list[TaskqError | None]:
         """See `Link`."""
-        answers = await self._client.call(TaskResults(outcomes))
+        command = TaskResults(outcomes)
+        answers = batch_answers(command, await self._client.call(command))
         return [answer if isinstance(answer, TaskqError) else None for answer in answers]
 
     async def release(self, tasks: Sequence[ClaimedTask]) -> None:
