@@ -107,7 +107,8 @@ class Call:
         if self.unknown and type(reply) is BatchReply:
             reply = doubt_batch(self.command, reply)
         self.future.set_result(reply)
-        self.command = None  # the payload: deadlines hold ended calls for a while
+        # Deadlines hold ended calls for a while: neither the payload nor the caller with them.
+        self.command = self.late = None
 
     def fail(self, error: BaseException) -> None:
         """Ends the call with an error, if nothing else ended it before."""

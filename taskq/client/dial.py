@@ -50,6 +50,10 @@ class Dialer:
         """Where a member is reached, if the cluster said so."""
         return self._members.get(node_id)
 
+    def turn(self) -> None:
+        """The next configured address comes first from now on."""
+        self._first = (self._first + 1) % len(self._target.addresses)
+
     def candidates(self) -> list[Address]:
         """All that may be tried: the configured ones from the last good one on, then members."""
         configured = self._target.addresses
@@ -114,5 +118,6 @@ class Dialer:
 
 def _why(error: OSError) -> str:
     """In the system's words; asyncio's own repeat the address."""
-    known = error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError)
-    return os.strerror(error.errno) if known else error.strerror or str(error)
+    if error.errno is None or error.errno <= 0 or isinstance(error, ssl.SSLError):
+        return error.strerror or str(error)
+    return os.strerror(error.errno)

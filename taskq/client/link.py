@@ -140,6 +140,8 @@ class Link:
         if connection is self._connection:
             self._connection = None
             self._failures = 0 if connection.productive else self._failures + 1
+            if not connection.productive:
+                self._dialer.turn()  # it greets and does not serve: the next one first
         if calls:
             self._reason = f": {error}"
         for call in calls:

@@ -49,11 +49,18 @@ Action = Drop | Delayed | Raw | Silent | Refusal | tuple | None
 Script = Callable[[Any], Any]
 
 
+async def settled(condition: Callable[[], Any]) -> None:
+    """Waits until a condition holds; the test's time-out ends it otherwise."""
+    while not condition():  # noqa: ASYNC110  # what is waited for happens at the other end
+        await asyncio.sleep(0.005)
+
+
 class ScriptedNode:
     """One node. `script(command)` returns an action, a reply, or None to behave."""
 
     def __init__(self, node_id: str = "n1", port: int = 0, **hello: Any) -> None:
         self.node_id = node_id
+        self.host = "127.0.0.1"
         self.port = port
         self.hello = hello
         self.script: Script = lambda command: None
@@ -78,7 +85,7 @@ class ScriptedNode:
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self.server = await loop.create_server(lambda: _Peer(self), "127.0.0.1", self.port)
+        self.server = await loop.create_server(lambda: _Peer(self), self.host, self.port)
         self.port = self.server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
