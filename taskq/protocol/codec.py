@@ -23,7 +23,7 @@ from taskq.fields import compile_check
 from taskq.limits import DURATION_MS_MAX
 from taskq.protocol.frame import pack_frame
 from taskq.protocol.revive import revive
-from taskq.protocol.unpack import unpack
+from taskq.protocol.unpack import ARRAY_COUNT_LEAST, array_count_max, unpack
 from taskq.registry import MESSAGE_OF, MESSAGES, Message, Sort
 from taskq.results import BatchReply
 
@@ -40,6 +40,7 @@ Pack = Callable[[Any], bytes]
 _REQUESTS = {
     code: row for code, row in MESSAGES.items() if row.sort not in (Sort.INTERNAL, Sort.PUSH)
 }
+_ARRAY_COUNTS = {code: array_count_max(row.shape) for code, row in _REQUESTS.items()}
 _PUSHES = {code: row for code, row in MESSAGES.items() if row.sort is Sort.PUSH}
 
 
@@ -90,7 +91,7 @@ def decode_request(kind: int, payload: bytes) -> Request | Rejected:
 
     Raises ProtocolError where there is no request id to answer to.
     """
-    head = unpack(payload)
+    head = unpack(payload, _ARRAY_COUNTS.get(kind, ARRAY_COUNT_LEAST))
     if type(head) is not list or len(head) < 2:
         raise ProtocolError("a request is an array [format, request id, deadline_ms, fields]")
     version, request_id = head[0], head[1]

@@ -28,7 +28,7 @@ _NUMBERS = {
     "frame_size_max": limits.FRAME_SIZE_MAX,
     "length_max": limits.FRAME_SIZE_MAX + 1,
     "hello_size_max": HELLO_SIZE_MAX,
-    "array_count_max": unpack.ARRAY_COUNT_MAX,
+    "array_count_least": unpack.ARRAY_COUNT_LEAST,
     "large_array_count_max": unpack.LARGE_ARRAY_COUNT_MAX,
     "map_count_max": unpack.MAP_COUNT_MAX,
     "plain_size_max": unpack.PLAIN_SIZE_MAX,

@@ -47,10 +47,13 @@ another table), the same holds for that array.
 Of msgpack these are used: nil, bool, int (any width; 64 bits at most), str (valid UTF-8), bin,
 array, map with keys of type str. A str is not accepted for bin nor the reverse, and a bool or a
 float is not accepted for an int. There are no floats and no extension types (no timestamps). Of
-equal keys in a map the last one counts. Arrays are at most {array_count_max} long
-({large_array_count_max} in payloads over {plain_size_max} bytes), maps at most {map_count_max};
-a payload that is not such a value ends the connection, as does a request without a legal request
-id. Everything else that is wrong with a request is answered with a refusal under its id.
+equal keys in a map the last one counts.
+
+A payload that is not such a value ends the connection, and so does a request without a legal
+request id, or with an array longer than {array_count_least} and than twice the longest of its
+message (or than {large_array_count_max} in a payload over {plain_size_max} bytes), or with a map
+larger than {map_count_max}. Everything else that is wrong with a request is answered with a refusal
+under its id.
 
 In the tables: `int a..b` includes both ends; `str of a..b characters` counts Unicode code points,
 `bin of a..b bytes` bytes; `array of a..b: x` holds a to b values x; `map of at most n: k -> v`.

@@ -13,12 +13,15 @@ from typing import Any
 import msgpack
 
 from taskq.errors import ProtocolError
+from taskq.fields import Kind, ListOf, Maybe, Record, kinds_of
 from taskq.limits import BATCH_COUNT_MAX, HEARTBEAT_TOKEN_COUNT_MAX, KIB
 
 # Twice the longest array of any message (tokens of a heartbeat) and twice the largest map (counts
 # of Stats), so that what is just too long is still refused by the name of its field.
 ARRAY_COUNT_MAX = 2 * HEARTBEAT_TOKEN_COUNT_MAX
 MAP_COUNT_MAX = 2 * 100
+# No message is held to shorter arrays than these: the frame of a message is an array, too.
+ARRAY_COUNT_LEAST = 64
 # Up to here a payload is decoded without counting: at worst it becomes 18 MiB. Heartbeats and
 # their answers, 10,000 tokens of nine bytes twice, fit; beyond, batches have the longest arrays.
 PLAIN_SIZE_MAX = 256 * KIB
@@ -41,22 +44,41 @@ _unpack = partial(
     max_ext_len=0,
     max_map_len=MAP_COUNT_MAX,
 )
-_unpack_plain = partial(_unpack, max_array_len=ARRAY_COUNT_MAX)
-_unpack_large = partial(_unpack, max_array_len=LARGE_ARRAY_COUNT_MAX)
 
 
-def unpack(payload: bytes) -> Any:
-    """One msgpack value. Raises ProtocolError for anything else, however malformed."""
+def array_count_max(shape: type) -> int:
+    """The longest array to take in a message of this shape: twice what is legal."""
+    longest, kinds = 0, list(kinds_of(shape).values())
+    while kinds:
+        kind = _within(kinds.pop())
+        if isinstance(kind, ListOf):
+            longest = max(longest, kind.count_max)
+            kinds.append(kind.inner)
+        elif isinstance(kind, Record):
+            kinds.extend(kinds_of(kind.shape).values())
+    return max(2 * longest, ARRAY_COUNT_LEAST)
+
+
+def _within(kind: Kind) -> Kind:
+    return kind.inner if isinstance(kind, Maybe) else kind
+
+
+def unpack(payload: bytes, array_count: int = ARRAY_COUNT_MAX) -> Any:
+    """One msgpack value with arrays of at most `array_count`.
+
+    An array takes its announced memory before its members come, and there may be a thousand within
+    each other. Raises ProtocolError for anything that is not such a value, however malformed.
+    """
     try:
         if len(payload) <= PLAIN_SIZE_MAX:
-            return _unpack_plain(payload)
-        return _unpack_counted(payload)
+            return _unpack(payload, max_array_len=array_count)
+        return _unpack_counted(payload, min(array_count, LARGE_ARRAY_COUNT_MAX))
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
         reason = str(error) or type(error).__name__
         raise ProtocolError(f"not a msgpack value of this protocol: {reason}") from error
 
 
-def _unpack_counted(payload: bytes) -> Any:
+def _unpack_counted(payload: bytes, array_count: int) -> Any:
     left = VALUE_COUNT_MAX
 
     def count(container: Any) -> Any:
@@ -66,4 +88,4 @@ def _unpack_counted(payload: bytes) -> Any:
             raise ValueError(f"more than {VALUE_COUNT_MAX} values")
         return container
 
-    return _unpack_large(payload, list_hook=count, object_hook=count)
+    return _unpack(payload, max_array_len=array_count, list_hook=count, object_hook=count)

@@ -49,7 +49,7 @@ def _cut(frame: bytes) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("row", REQUESTS, ids=_name)
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_every_request_there_and_back(row: Message, data: st.DataObject) -> None:
     fields = data.draw(legal_fields(row.shape))
@@ -64,7 +64,7 @@ def test_every_request_there_and_back(row: Message, data: st.DataObject) -> None
 
 
 @pytest.mark.parametrize("row", REQUESTS, ids=_name)
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_every_reply_there_and_back(row: Message, data: st.DataObject) -> None:
     assert row.reply is not None
@@ -249,6 +249,7 @@ def test_a_payload_over_the_frame_is_refused_before_it_is_sent() -> None:
 
 
 @pytest.mark.parametrize("shape", [results.Stats, results.TaskView, results.HelloReply])
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_reply_with_one_spoilt_field_names_it(shape: type, data: st.DataObject) -> None:
     row = next(row for row in MESSAGE_OF.values() if row.reply is shape)

@@ -65,7 +65,7 @@ def test_random_payloads_raise_nothing_but_protocol_errors(kind: int, payload: b
             assert len(str(error)) < 1000
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(legal_fields(SubmitTask), st.data())
 def test_mutated_requests_are_parsed_refused_or_a_protocol_error(
     fields: list[Any], data: st.DataObject
@@ -181,6 +181,17 @@ def test_a_bomb_is_defused_before_it_fills_the_memory(
     monkeypatch.setattr(unpacking, "VALUE_COUNT_MAX", 100_000)
     assert len(bomb) > PLAIN_SIZE_MAX
     assert _peak(bomb) < 20 * MIB
+
+
+def test_a_stranger_cannot_make_arrays_within_arrays_cost_memory() -> None:
+    """Before Hello is accepted: each level would take its announced length at once."""
+    payload = b"\xdc\x0f\x00" * 1000 + bytes(1000)
+    tracemalloc.start()
+    with pytest.raises(ProtocolError, match="max_array_len"):
+        ServerConnection().receive(pack_frame(0x01, payload))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < MIB
 
 
 def test_a_small_frame_cannot_become_much() -> None:
