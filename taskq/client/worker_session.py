@@ -59,10 +59,10 @@ class AsyncWorkerSession:
         self,
         client: AsyncClient,
         *,
-        name: str,
-        concurrency: int,
-        heartbeat_interval: Duration,
-        on_cancel: Callable[[CancelRequested], None] | None,
+        name: str = "",
+        concurrency: int = 1,
+        heartbeat_interval: Duration = 15.0,
+        on_cancel: Callable[[CancelRequested], None] | None = None,
     ) -> None:
         self.worker_id = os.urandom(16)
         self.on_cancel = on_cancel
