@@ -7,7 +7,6 @@ a few large byte strings or many small records, the values are counted as well.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import msgpack
@@ -35,17 +34,6 @@ def _no_extension(code: int, data: bytes) -> Any:
     raise ValueError(f"extension type {code} is not part of the protocol")
 
 
-_unpack = partial(
-    msgpack.unpackb,
-    raw=False,
-    use_list=True,
-    strict_map_key=True,
-    ext_hook=_no_extension,
-    max_ext_len=0,
-    max_map_len=MAP_COUNT_MAX,
-)
-
-
 def array_count_max(shape: type) -> int:
     """The longest array to take in a message of this shape: twice what is legal."""
     longest, kinds = 0, list(kinds_of(shape).values())
@@ -71,7 +59,16 @@ def unpack(payload: bytes, array_count: int = ARRAY_COUNT_MAX) -> Any:
     """
     try:
         if len(payload) <= PLAIN_SIZE_MAX:
-            return _unpack(payload, max_array_len=array_count)
+            # Written out: a call with these names in place costs less than one through a partial.
+            return msgpack.unpackb(
+                payload,
+                raw=False,
+                strict_map_key=True,
+                ext_hook=_no_extension,
+                max_ext_len=0,
+                max_map_len=MAP_COUNT_MAX,
+                max_array_len=array_count,
+            )
         return _unpack_counted(payload, min(array_count, LARGE_ARRAY_COUNT_MAX))
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
         reason = str(error) or type(error).__name__
@@ -88,4 +85,14 @@ def _unpack_counted(payload: bytes, array_count: int) -> Any:
             raise ValueError(f"more than {VALUE_COUNT_MAX} values")
         return container
 
-    return _unpack(payload, max_array_len=array_count, list_hook=count, object_hook=count)
+    return msgpack.unpackb(
+        payload,
+        list_hook=count,
+        object_hook=count,
+        raw=False,
+        strict_map_key=True,
+        ext_hook=_no_extension,
+        max_ext_len=0,
+        max_map_len=MAP_COUNT_MAX,
+        max_array_len=array_count,
+    )
