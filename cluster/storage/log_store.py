@@ -71,7 +71,7 @@ class LogStore:
         StorageFailed.
         """
         attestation = _read_attestation(witness)
-        if attestation is not None and attestation.number > 1:
+        if _knows_of_data(witness, attestation):
             raise _log_gone(directory, attestation)
         head = Head(secrets.randbits(63) + 1, flags=dict(flags or {}))
         record = encode_head(head, encode_tail(head.vote, head.flags))
@@ -92,7 +92,7 @@ class LogStore:
         """
         attestation = _read_attestation(witness)
         if is_missing_or_empty(directory):
-            if not create or (attestation is not None and attestation.number > 1):
+            if not create or _knows_of_data(witness, attestation):
                 raise _log_gone(directory, attestation)
             cls.create(directory, witness)
             attestation = _read_attestation(witness)
@@ -117,9 +117,11 @@ class LogStore:
             if UNCERTAIN_FLAG in head.flags:
                 opened = Opened.UNCERTAIN
             return cls(database, Witness(witness, head.log_id), number, head, opened)
-        except OSError as error:
+        except BaseException as error:
             database.close()
-            raise StorageFailed(f"opening {witness} failed: {error}") from error
+            if isinstance(error, OSError):
+                raise StorageFailed(f"opening {witness} failed: {error}") from error
+            raise
 
     def _adopt(self, head: Head) -> None:
         self._head = head
@@ -236,6 +238,12 @@ def _read_attestation(witness: Path) -> Attestation | None:
         return read_witness(witness)
     except OSError as error:
         raise StorageFailed(f"reading {witness} failed: {error}") from error
+
+
+def _knows_of_data(witness: Path, attestation: Attestation | None) -> bool:
+    """Whether there was a log that held something. An unreadable witness is no proof that there was
+    none; one that knows of a single batch is left by a crash while the log was being created."""
+    return attestation.number > 1 if attestation is not None else witness.exists()
 
 
 def _log_gone(directory: Path, attestation: Attestation | None) -> DataDamaged:

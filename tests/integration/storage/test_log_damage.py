@@ -301,6 +301,16 @@ def test_a_missing_or_emptied_folder_is_not_taken_for_a_new_log(root: Path) -> N
     assert "witness knows" in str(refused(root))
 
 
+def test_a_missing_log_with_an_unreadable_witness_is_not_taken_for_new(
+    root: Path, tmp_path: Path
+) -> None:
+    bad_slots(root)
+    (root / "log").rename(tmp_path / "elsewhere")
+    assert "the log is gone" in str(refused(root))
+    with pytest.raises(DataDamaged, match="the log is gone"):
+        LogStore.create(root / "log", root / "witness")
+
+
 def test_one_bad_witness_slot_is_harmless(pristine: Path, tmp_path: Path) -> None:
     for slot in (0, SLOT_SPACING):
         root = damage.clone(pristine, tmp_path / str(slot))
