@@ -10,7 +10,7 @@ import click
 from taskq.cli import exits
 from taskq.cli.command import CommandGroup, Failure, cluster_options, connected
 from taskq.cli.output import ask, note, print_json, print_text, show, table
-from taskq.cli.quantity import count_text, date_text
+from taskq.cli.quantity import counted, date_text
 from taskq.client import Client
 from taskq.errors import TaskqError
 
@@ -99,7 +99,7 @@ def delete_dead(
     """Delete dead tasks for good."""
     with connected(url, request_timeout) as client:
         wanted = _chosen(client, task_ids, queue, every)
-        if wanted and not yes and not ask(f"Delete {count_text(len(wanted))} dead task(s)?"):
+        if wanted and not yes and not ask(f"Delete {counted(len(wanted), 'dead task')}?"):
             raise Failure("Nothing was deleted; --yes deletes without asking.")
         answers = _in_chunks(client.delete_dead, wanted)
     ctx.exit(_tell("deleted", wanted, answers, as_json))
@@ -131,7 +131,7 @@ def _tell(what: str, wanted: list[UUID], answers: list[TaskqError | None], as_js
         errors = {task_id: str(error) for task_id, error in refused.items()}
         print_json({what: done, "errors": errors})
     else:
-        print_text(f"{count_text(done)} task(s) {what}.")
+        print_text(f"{counted(done, 'task')} {what}.")
     for task_id, error in refused.items():
         note(f"{task_id}: {error}")
     return exits.FAILED if refused else exits.OK

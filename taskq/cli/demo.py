@@ -151,7 +151,7 @@ def _stay(broker: Broker, worker: Child, equal: bool) -> int:
     program = "taskq"
     if shutil.which("taskq") != str(Path(sys.argv[0]).absolute()) and "taskq" in sys.argv[0]:
         program = shlex.quote(os.path.relpath(sys.argv[0]))
-    example = shlex.quote('["/etc/services"]')
+    example = shlex.quote('["/etc/hosts"]')
     print_text(
         f"\nThe broker and the worker go on running. Try, in another terminal:\n\n"
         f"  export TASKQ_URL={broker.url}\n"

@@ -131,6 +131,15 @@ def pairs(title: str, rows: Iterable[tuple[str, Any]]) -> Table:
     return drawn
 
 
+def side_by_side(*tables: Table) -> Table:
+    """Narrow tables in one row."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 6, 0, 0))
+    grid.add_row(*tables)
+    return grid
+
+
 _STATE_STYLES = {
     "completed": "green",
     "leased": "cyan",

@@ -52,6 +52,11 @@ def count_text(count: int) -> str:
     return f"{count:,}"
 
 
+def counted(count: int, noun: str) -> str:
+    """ "1 task", "2,000 tasks"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def date_text(moment: datetime | None, now: datetime | None = None) -> str:
     """Local time to the second, and how long ago that was; empty for None."""
     if moment is None:

@@ -8,7 +8,7 @@ import click
 
 from taskq.cli.command import DURATION, CommandGroup, Failure, cluster_options, connected
 from taskq.cli.output import ask, note, print_json, print_text, show, table
-from taskq.cli.quantity import count_text, duration_text
+from taskq.cli.quantity import count_text, counted, duration_text
 from taskq.client.views import QueueStatus
 
 
@@ -110,7 +110,7 @@ def purge_queue(
     with connected(url, request_timeout) as client:
         found = [queue for queue in client.queues() if queue.name == name]
         waiting = sum(queue.ready + queue.scheduled + queue.retrying for queue in found)
-        if not yes and not ask(f"Cancel {count_text(waiting)} waiting task(s) of {name}?"):
+        if not yes and not ask(f"Cancel {counted(waiting, 'waiting task')} of {name}?"):
             raise Failure("Nothing was purged; --yes purges without asking.")
         count = client.purge_queue(name)
     _done(as_json, name, "purged", count=count)
@@ -120,5 +120,5 @@ def _done(as_json: bool, name: str, what: str, **more: Any) -> None:
     if as_json:
         print_json({"queue": name, "done": what, **more})
     else:
-        counts = "".join(f", {count_text(value)} task(s) cancelled" for value in more.values())
+        counts = "".join(f", {counted(value, 'task')} cancelled" for value in more.values())
         print_text(f"Queue {name} {what}{counts}.")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from taskq.cli.command import Command, cluster_options, connected
-from taskq.cli.output import pairs, print_json, show, state_text, table
+from taskq.cli.output import pairs, print_json, show, side_by_side, state_text, table
 from taskq.cli.quantity import count_text, duration_text, size_text
 from taskq.cli.queues import queue_rows
 from taskq.client.views import QueueStatus, WorkerStatus
@@ -50,12 +50,14 @@ def stats_command(url: str | None, request_timeout: float, as_json: bool) -> Non
         ("mean run", duration_text(stats.duration_sum_ms / 1000 / ran) if ran else ""),
     ]
     states = [(state_text(name), count_text(count)) for name, count in stats.states.items()]
-    totals = [(name, count_text(count)) for name, count in stats.totals.items()]
+    totals = [(name.replace("_", " "), count_text(count)) for name, count in stats.totals.items()]
     parts: list[Any] = [
         pairs("Cluster", cluster),
         "",
-        table("Tasks by state", ("state", "now"), states, numbers=("now",)),
-        table("Since the beginning", ("count", "total"), totals, numbers=("total",)),
+        side_by_side(
+            table("Tasks by state", ("state", "now"), states, numbers=("now",)),
+            table("Since the beginning", ("count", "total"), totals, numbers=("total",)),
+        ),
     ]
     if queues:
         parts.append(queue_rows("Queues", queues))

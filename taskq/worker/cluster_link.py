@@ -10,6 +10,7 @@ from taskq.client.batch import batch_answers
 from taskq.commands import CancelRequested, Nack, TaskResult, TaskResults
 from taskq.errors import TaskqError
 from taskq.results import ClaimedTask, HeartbeatReply
+from taskq.worker.held import HEARTBEAT_REPEAT_SECS
 
 
 class ClusterLink:
@@ -53,7 +54,9 @@ class ClusterLink:
         self, tokens: list[int], cpu_permille: int, memory_size: int
     ) -> HeartbeatReply:
         """See `Link`."""
-        return await self._session.heartbeat(tokens, cpu_permille, memory_size)
+        # Ends just before the worker's own limit, because it can say what is wrong.
+        timeout_secs = HEARTBEAT_REPEAT_SECS - 0.1
+        return await self._session.heartbeat(tokens, cpu_permille, memory_size, timeout_secs)
 
     async def send(self, outcomes: list[TaskResult]) -> list[TaskqError | None]:
         """See `Link`."""

@@ -14,6 +14,9 @@ from taskq.worker.usage import Usage
 
 _log = logging.getLogger("taskq.worker")
 
+# Seconds between two warnings that the cluster is silent.
+WARNING_INTERVAL_SECS = 10.0
+
 
 class WorkerLost(TaskqError):
     """The worker had no contact with the cluster for `max_inactivity` and gave up its tasks."""
@@ -29,6 +32,7 @@ class Heartbeats:
         self._executor = executor
         self._inactivity_secs = inactivity_secs
         self._usage = Usage()
+        self._told_at: float | None = None
 
     async def beat(self, now: Callable[[], float]) -> None:
         """Sends heartbeats until contact is lost for too long: raises WorkerLost. Also raises
@@ -57,7 +61,7 @@ class Heartbeats:
             async with asyncio.timeout(HEARTBEAT_REPEAT_SECS):
                 reply = await self._link.heartbeat(self._held.tokens(), cpu_permille, memory_size)
         except TRANSIENT as error:
-            _log.warning("Heartbeat not answered: %s", str(error) or "nothing came in time")
+            self._tell_silence(sent_at, str(error) or "nothing came in time")
             return
         except RequestRefused as error:
             if error.code in (ErrorCode.UNAUTHENTICATED, ErrorCode.PERMISSION_DENIED):
@@ -65,8 +69,22 @@ class Heartbeats:
             _log.warning("Heartbeat refused: %s", error)
             self._held.contact(now())
             return
+        if self._told_at is not None:
+            _log.warning("In contact with the cluster again.")
+            self._told_at = None
         lost, cancel = self._held.heartbeat_answered(sent_at, now(), reply.invalid, reply.cancel)
         for token in lost:
             _log.warning("The lease with token %d is no longer ours; stopping its run.", token)
         for token in (*lost, *cancel):
             self._executor.stop(token)
+
+    def _tell_silence(self, now: float, reason: str) -> None:
+        """Warns of a heartbeat without an answer: at first, then now and then."""
+        if self._told_at is None or now - self._told_at >= WARNING_INTERVAL_SECS:
+            self._told_at = now
+            _log.warning(
+                "Heartbeat not answered, for %.0f s no contact (gives up after %.0f s): %s",
+                self._held.silent_secs(now),
+                self._inactivity_secs,
+                reason,
+            )

@@ -38,6 +38,7 @@ class PoolProcess:
         self._stdin, self._stdout = process.stdin, process.stdout
         self.exited = asyncio.ensure_future(process.wait())
         self.token = 0
+        self.signalled = False  # by us, so that its end is no surprise
 
     @classmethod
     async def start(cls, target: Target) -> PoolProcess:
@@ -126,6 +127,7 @@ class PoolProcess:
     def signal(self, number: int) -> None:
         """Sends a signal, also to what the function has started."""
         if self.alive:
+            self.signalled = True
             send_signal(self.pid, number)
 
     def how_it_ended(self) -> str:

@@ -60,9 +60,9 @@ class ProcessPool:
     def _lost(self, process: PoolProcess) -> None:
         self._processes.discard(process)
         if not self._closed:
-            _log.warning(
-                "Pool process %d %s; starting another.", process.pid, process.how_it_ended()
-            )
+            level = logging.DEBUG if process.signalled else logging.WARNING
+            text = "Pool process %d %s; starting another."
+            _log.log(level, text, process.pid, process.how_it_ended())
             chore = asyncio.ensure_future(self._replace())
             self._chores.add(chore)
             chore.add_done_callback(self._chores.discard)
