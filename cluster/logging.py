@@ -83,4 +83,9 @@ def _rendering(*, json_lines: bool, colours: bool) -> list[structlog.typing.Proc
             structlog.processors.EventRenamer("message"),
             structlog.processors.JSONRenderer(sort_keys=True),
         ]
-    return [structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=0)]
+    # Plain tracebacks: the rich ones show local variables, payloads and keys among them.
+    return [
+        structlog.dev.ConsoleRenderer(
+            colors=colours, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        )
+    ]
