@@ -6,8 +6,10 @@ Nothing expires by itself: a token is valid until an `Advance` (or an outcome) t
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
+from taskq.limits import ADVANCE_LIMIT
 from taskq.machine import keys
 from taskq.machine.dead_letter import bury
 from taskq.machine.ending import cancel_now, end_waiting, record_attempt, return_to_place
@@ -50,12 +52,16 @@ def _bury_workers(state: State, limit: int) -> int:
         worker = state.workers.first_dead(state.elapsed)
         if worker is None:
             break
-        held = sorted(state.leases.held_by(worker.id))
-        for token in held[: limit - done]:
+        # Oldest first, and not all: a worker may hold more than one entry should act upon.
+        for token in nsmallest(limit - done, state.leases.held_by(worker.id)):
             lease = state.leases.by_token[token]
-            _lose(state, lease, "worker_dead")
-        done += len(held[: limit - done]) + 1
+            if worker.leaving:
+                release_run(state, running(state, lease), lease, 0)
+            else:
+                _lose(state, lease, "worker_dead")
+            done += 1
         if not state.leases.held_by(worker.id):
+            done += 1 + len(worker.claims)
             state.workers.remove(worker)
     return min(done, limit)
 
@@ -110,13 +116,20 @@ def _expire_waiting(state: State, limit: int) -> None:
 
 
 def deregister_worker(state: State, command: DeregisterWorker) -> Deregistered:
-    """Forgets a worker and gives back what it holds. An unknown worker holds nothing."""
+    """Forgets a worker and gives back what it holds; of very much, the rest with the `Advance`s
+    that are then due. An unknown worker holds nothing."""
     worker = state.workers.find(command.worker_id)
     if worker is None:
         return Deregistered(0)
-    held = sorted(state.leases.held_by(worker.id))
-    for token in held:
+    held = state.leases.held_by(worker.id)
+    count = len(held)
+    for token in nsmallest(ADVANCE_LIMIT, held):
         lease = state.leases.by_token[token]
         release_run(state, running(state, lease), lease, 0)
-    state.workers.remove(worker)
-    return Deregistered(len(held))
+    if count <= ADVANCE_LIMIT:
+        state.workers.remove(worker)
+    else:
+        worker.leaving = True
+        state.workers.sooner(worker)
+        state.workers.save(worker)
+    return Deregistered(count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from taskq.errors import ErrorCode, Refusal, refuse
-from taskq.limits import CLAIMS_REMEMBERED_MAX, FRAME_MARGIN, FRAME_SIZE_MAX
+from taskq.limits import CLAIM_COUNT_MAX, CLAIMS_REMEMBERED_MAX, FRAME_MARGIN, FRAME_SIZE_MAX
 from taskq.machine import keys
 from taskq.machine.ending import end_waiting
 from taskq.machine.lease import Lease, lease_ms_for, running
@@ -22,7 +22,6 @@ from taskq.machine.task import (
     save_task,
 )
 from taskq.machine.ttl import has_run_out, stop_ttl
-from taskq.machine.view import View
 from taskq.results import Claimed, ClaimedTask
 
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from taskq.machine.state import State
     from taskq.machine.worker import Worker
 
-# Room of a claimed task in a frame beside payload, name and headers.
-_OVERHEAD_SIZE = 256
 # Tasks whose TTL ran out that one claim may meet and expire: bounds the work of one entry.
 _EXPIRED_MAX = 100
 
@@ -49,10 +46,10 @@ def claim_task(state: State, command: ClaimTask) -> Granted | Refusal:
     worker = state.workers.contact(state, command.worker_id)
     if isinstance(worker, Refusal):
         return worker
-    count_max = min(command.max_tasks, state.settings.max_batch_claim)
+    count_max = min(command.max_tasks, state.settings.max_batch_claim, CLAIM_COUNT_MAX)
     state.workers.forget_claims(worker, command.lowest_unanswered)
     state.workers.save(worker)
-    if command.claim_number < worker.claim_floor:
+    if worker.leaving or command.claim_number < worker.claim_floor:
         return Granted([], count_max)
     remembered = worker.claims.get(command.claim_number)
     if remembered is not None:
@@ -95,7 +92,8 @@ def _take(
                 end_waiting(state, task, EXPIRED, "TTL ended before a worker took it")
                 expired_max -= 1
                 continue
-            room -= _size(task)
+            # `head_size` holds more than ids, times and the lengths of 32 headers need in a frame.
+            room -= task.payload_size + task.head_size
             if room < 0 and granted:
                 queue.window.push(task.rank, task.sequence, task.id)
                 return granted
@@ -134,22 +132,16 @@ def _grant(state: State, worker: Worker, task: Task, lease_ms: int) -> Lease:
     return lease
 
 
-def _size(task: Task) -> int:
-    size = task.payload_size + _OVERHEAD_SIZE + len(task.name) * 4
-    if task.headers:
-        size += sum(len(name) * 4 + len(value) * 4 for name, value in task.headers.items())
-    return size
-
-
-def with_payloads(view: View, granted: Granted) -> Claimed:
+def with_payloads(state: State, granted: Granted) -> Claimed:
     """The reply to a claim. To be called before the next entry is applied."""
     tasks = []
     for task, lease in granted.tasks:
+        if state.leases.by_token.get(lease.token) is not lease:
+            continue  # taken away within the same entry
         payload = b""
         if task.payload_size:
-            stored = view.get(keys.PAYLOAD + task.id)
-            if stored is None:
-                continue  # ended by force within the same entry
+            stored = state.view.get(keys.PAYLOAD + task.id)
+            assert stored is not None, "a running task without its payload"
             payload = stored
         fields = (task.id, lease.token, task.queue, task.name, payload, task.headers)
         times = (lease.lease_ms, task.timeout_ms or None, task.submitted_wall)

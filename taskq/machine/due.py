@@ -69,8 +69,8 @@ class DueIndex:
         """
         if limit <= 0:
             return []
-        if self._next is not None and self._next > until:
-            found = []  # spares the scan; `low` rises all the same
+        if self.next() > until:
+            found = []  # spares a scan of `limit`; `low` rises all the same
         else:
             found = [pair for pair in self._scan(limit) if keys.from_u64(pair[0][1:9]) <= until]
         taken = [Due(keys.from_u64(key[1:9]), key[9:], value) for key, value in found]

@@ -27,7 +27,6 @@ def finish(state: State, task: Task, to: int, reason: str) -> None:
     """Moves a task to a final state and indexes it for retention. The caller saves it."""
     move(state, task, to)
     task.ended_wall, task.ended_ms, task.reason = state.wall, state.elapsed, reason
-    task.outcome_state = to
     if to == DEAD:
         state.indices[keys.DEAD].add(task.ended_wall, task.id)
         state.counters.dead += 1
@@ -70,12 +69,16 @@ def return_to_place(state: State, task: Task) -> None:
 
 
 def record_attempt(state: State, task: Task, outcome: str, error: str) -> None:
-    """Remembers a run that did not complete; the oldest beyond the limit is forgotten."""
+    """Remembers a run that did not complete; the oldest beyond the limit is forgotten. To be called
+    while the task counts as leased: `history_size` is part of what other states count."""
     error = cut(error, ERROR_SIZE_MAX)
     run = pack(task.worker, task.started_wall, state.wall, outcome, error)
     state.view.put(keys.attempt_key(task.id, task.attempt), run)
+    task.history_size += len(run)
     if task.attempt > ATTEMPT_HISTORY_MAX:
-        state.view.delete(keys.attempt_key(task.id, task.attempt - ATTEMPT_HISTORY_MAX))
+        oldest = keys.attempt_key(task.id, task.attempt - ATTEMPT_HISTORY_MAX)
+        task.history_size -= len(state.view.get(oldest) or b"")
+        state.view.delete(oldest)
 
 
 def cut(text: str, size_max: int) -> str:

@@ -103,13 +103,13 @@ class Leases:
             heapify(self._heap)
 
     def extend(self, lease: Lease, deadline: int) -> None:
-        """Sets a new deadline, never past the end of the run's timeout."""
+        """Moves the deadline, never past the end of the run's timeout, and never back: a heartbeat
+        does not take away what an extension gave."""
         if lease.run_deadline:
             deadline = min(deadline, lease.run_deadline)
-        if deadline < lease.deadline:
-            heappush(self._heap, (deadline, lease.token))
-        lease.deadline = deadline
-        self.save(lease)
+        if deadline > lease.deadline:
+            lease.deadline = deadline
+            self.save(lease)
 
     def save(self, lease: Lease) -> None:
         """Writes the lease's record."""
@@ -177,4 +177,5 @@ def extend_lease(state: State, command: ExtendLease) -> Extended | Refusal:
     length = command.lease_ms or lease.lease_ms
     state.workers.touch(state, lease.worker_id)
     state.leases.extend(lease, state.elapsed + length)
-    return Extended(lease.deadline - state.elapsed, task.cancel_requested)
+    # A lease whose time is over is valid until an `Advance` takes it: nothing is left of it then.
+    return Extended(max(lease.deadline - state.elapsed, 0), task.cancel_requested)

@@ -104,7 +104,7 @@ class Machine:
     def reply(self, result: Any) -> Any:
         """The reply that goes on the wire for a result; before the next entry is applied."""
         if type(result) is Granted:
-            return with_payloads(self._state.view, result)
+            return with_payloads(self._state, result)
         return result
 
     def ask(self, question: Any) -> Any:
@@ -144,7 +144,8 @@ class Machine:
         return next_due(self._state)
 
     def next_retention(self) -> tuple[int, bool]:
-        """When a `Retain` is due next by age (wall time), and whether it is due now by bytes."""
+        """When a `Retain` is due next by age (wall time), and whether it is due now (by bytes, or
+        because ids may be forgotten)."""
         return next_retention(self._state)
 
     @property

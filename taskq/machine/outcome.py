@@ -113,6 +113,7 @@ def _complete(
     state.counters.completed += 1
     state.counters.observe(state.elapsed - task.started_ms)
     finish(state, task, COMPLETED, "")
+    task.outcome_state = COMPLETED
     save_task(state, task)
     return OutcomeReply(COMPLETED)
 

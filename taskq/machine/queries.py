@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from taskq.errors import ErrorCode, Refusal, refuse
-from taskq.limits import LIST_SCAN_MAX
+from taskq.limits import FRAME_SIZE_MAX, LIST_SCAN_MAX, MIB
 from taskq.machine import keys
 from taskq.machine.record import unpack
 from taskq.machine.task import (
@@ -39,6 +39,11 @@ if TYPE_CHECKING:
         QueryStatus,
     )
     from taskq.machine.state import State
+
+# A page ends with the task that exceeds this: error texts and headers can make one task 1.6 MiB.
+_PAGE_SIZE = FRAME_SIZE_MAX - 4 * MIB
+# Of a task's view, what its sizes do not count: the reason, ids in hex, numbers.
+_VIEW_SIZE = 5_000
 
 
 def query_status(state: State, command: QueryStatus) -> TaskView | Refusal:
@@ -89,12 +94,14 @@ def list_tasks(state: State, command: ListTasks) -> TaskPage:
     after = None if command.after is None else keys.TASK + command.after
     found = state.view.scan(keys.TASK, after, LIST_SCAN_MAX)
     tasks: list[TaskView] = []
+    room = _PAGE_SIZE
     for key, record in found:
         task = Task.decode(key[1:], record)
         if command.queue not in (None, task.queue) or command.state not in (None, task.state):
             continue
         tasks.append(_view(state, task, None))
-        if len(tasks) == command.limit:
+        room -= task.head_size + task.history_size + _VIEW_SIZE
+        if len(tasks) == command.limit or room < 0:
             return TaskPage(tasks, key[1:])
     return TaskPage(tasks, found[-1][0][1:] if len(found) == LIST_SCAN_MAX else None)
 
@@ -104,13 +111,15 @@ def list_dead(state: State, command: ListDead) -> TaskPage:
     after = None if command.after is None else keys.DEAD + command.after
     found = state.view.scan(keys.DEAD, after, LIST_SCAN_MAX)
     tasks: list[TaskView] = []
+    room = _PAGE_SIZE
     for key, _ in found:
         task = load_task(state, key[9:])
         assert task is not None, "a retention index without a task"
         if command.queue not in (None, task.queue):
             continue
         tasks.append(_view(state, task, None))
-        if len(tasks) == command.limit:
+        room -= task.head_size + task.history_size + _VIEW_SIZE
+        if len(tasks) == command.limit or room < 0:
             return TaskPage(tasks, key[1:])
     return TaskPage(tasks, found[-1][0][1:] if len(found) == LIST_SCAN_MAX else None)
 

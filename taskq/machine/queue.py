@@ -79,8 +79,10 @@ class Queue:
             self.low = (rank, sequence)
 
     def took(self, rank: int, sequence: int) -> None:
-        """The task at this place, the smallest of all, was claimed."""
+        """The task at this place, the smallest of all, was claimed or looked at. Recorded even if
+        nothing else changes: `low` is part of the state, the same on a node that restarted."""
         self.low = (rank, sequence)
+        self.touch()
 
 
 class Queues:
@@ -155,7 +157,8 @@ def pause_queue(state: State, command: PauseQueue) -> Done | Refusal:
 def resume_queue(state: State, command: ResumeQueue) -> Done | Refusal:
     """Claims see the queue again."""
     done = _set_paused(state, command.queue, paused=False)
-    state.readied.add(command.queue)
+    if isinstance(done, Done):
+        state.readied.add(command.queue)
     return done
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from taskq.limits import ATTEMPT_HISTORY_MAX
 from taskq.machine import keys
-from taskq.machine.task import COMPLETED, DEAD, ENDED_STATES, RECORD_SIZE, Task, load_task
+from taskq.machine.task import COMPLETED, DEAD, ENDED_STATES, Task, load_task
 from taskq.results import Done
 
 if TYPE_CHECKING:
@@ -24,15 +24,16 @@ def remove_task(state: State, task: Task) -> None:
     for family in (keys.TASK, keys.PAYLOAD, keys.RESULT):
         view.delete(family + task.id)
     if task.attempt > 1 or task.state != COMPLETED:
-        for number in range(max(1, task.attempt - ATTEMPT_HISTORY_MAX + 1), task.attempt + 1):
+        # A completed run has no record, so that of the attempt before the last 20 is still there.
+        for number in range(max(1, task.attempt - ATTEMPT_HISTORY_MAX), task.attempt + 1):
             view.delete(keys.attempt_key(task.id, number))
     counters.states[task.state] -= 1
     if task.state == DEAD:
-        counters.dead_size -= task.payload_size + RECORD_SIZE
+        counters.dead_size -= task.size
         state.queues.get(task.queue).count(DEAD, task.priority, -1)
     else:
         assert task.state in ENDED_STATES
-        counters.finished_size -= max(task.result_size, 0) + RECORD_SIZE
+        counters.finished_size -= task.size_ended
     counters.removed += 1
     known_until = task.ended_ms + state.settings.dedup_window_ms
     if known_until > state.elapsed:
@@ -67,15 +68,17 @@ def _drop(state: State, family: bytes, age_ms: int, size_max: int, limit: int) -
 
 
 def next_retention(state: State) -> tuple[int, bool]:
-    """When retention is due next by age (wall time), and whether it is due now by bytes."""
+    """When retention is due next by age (wall time), and whether it is due now: by bytes, or
+    because the window of a removed id has ended."""
     settings = state.settings
     finished = state.indices[keys.FINISHED].next() + settings.retention_ms
     dead = state.indices[keys.DEAD].next() + settings.dead_retention_ms
-    over = (
+    now = (
         _size(state, keys.FINISHED) > settings.retention_size_max
         or _size(state, keys.DEAD) > settings.dead_size_max
+        or state.indices[keys.FORGET_DUE].next() <= state.elapsed
     )
-    return min(finished, dead), over
+    return min(finished, dead), now
 
 
 def _size(state: State, family: bytes) -> int:

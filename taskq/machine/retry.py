@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from taskq.limits import ERROR_SIZE_MAX
 from taskq.machine.dead_letter import bury
-from taskq.machine.ending import cancel_now, last_line, record_attempt
+from taskq.machine.ending import cancel_now, cut, last_line, record_attempt
 from taskq.machine.schedule import wait_until
 from taskq.machine.task import BY_ELAPSED, RETRYING, Task
 from taskq.machine.ttl import start_ttl
@@ -32,6 +33,7 @@ def retry_delay_ms(task: Task) -> int:
 def fail_run(state: State, task: Task, outcome: str, error: str, *, retry: bool) -> None:
     """The run failed (outcome `failed` or `timeout`). The lease has ended; the caller saves."""
     state.counters.failed += 1
+    error = cut(error, ERROR_SIZE_MAX)
     record_attempt(state, task, outcome, error)
     if task.cancel_requested:
         cancel_now(state, task, "cancelled while running")
@@ -43,4 +45,5 @@ def fail_run(state: State, task: Task, outcome: str, error: str, *, retry: bool)
         state.counters.retried += 1
         wait_until(state, task, RETRYING, BY_ELAPSED, state.elapsed + retry_delay_ms(task))
         start_ttl(state, task)
-        task.outcome_state = RETRYING
+    # What a repeat of this outcome is answered with, whatever becomes of the task.
+    task.outcome_state = task.state

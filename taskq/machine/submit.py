@@ -42,13 +42,14 @@ def submit_task(state: State, command: SubmitTask) -> Submitted | Refusal:
         return refuse(ErrorCode.INVALID_REQUEST, "id: the node that proposes a task names it")
     if view.get(keys.TASK + task_id) is not None or _is_forgotten(state, task_id):
         return Submitted(task_id)
-    refusal = _refusal(state, command)
+    head_size = _head_size(command)
+    refusal = _refusal(state, command, head_size)
     if refusal is not None:
         return refusal
     queue = state.queues.ensure(command.queue)
     if isinstance(queue, Refusal):
         return queue
-    task = _new_task(state, task_id, command)
+    task = _new_task(state, task_id, command, head_size)
     state.counters.submitted += 1
     if command.run_at_wall_ms is not None and command.run_at_wall_ms > state.wall:
         wait_until(state, task, SCHEDULED, BY_WALL, command.run_at_wall_ms)
@@ -79,7 +80,15 @@ def _is_forgotten(state: State, task_id: bytes) -> bool:
     return state.view.get(keys.FORGOTTEN + task_id) is not None
 
 
-def _refusal(state: State, command: SubmitTask) -> Refusal | None:
+def _head_size(command: SubmitTask) -> int:
+    """What is counted beside the payload: texts can be large, and stay as long as the record."""
+    size = RECORD_SIZE + len(command.queue) + len(command.name.encode())
+    if command.headers:
+        size += sum(len(k.encode()) + len(v.encode()) for k, v in command.headers.items())
+    return size
+
+
+def _refusal(state: State, command: SubmitTask, head_size: int) -> Refusal | None:
     settings, states = state.settings, state.counters.states
     size = len(command.payload)
     if size > settings.payload_size_max:
@@ -91,13 +100,13 @@ def _refusal(state: State, command: SubmitTask) -> Refusal | None:
     if states[1] + states[2] + states[4] >= settings.queue_depth_threshold:
         text = f"{settings.queue_depth_threshold} tasks are waiting (queue_depth_threshold)"
         return refuse(ErrorCode.QUEUE_FULL, text, RETRY_AFTER_MS)
-    if state.counters.waiting_size + size + RECORD_SIZE > settings.queue_bytes_threshold:
+    if state.counters.waiting_size + size + head_size > settings.queue_bytes_threshold:
         text = f"{state.counters.waiting_size} bytes are waiting (queue_bytes_threshold)"
         return refuse(ErrorCode.QUEUE_FULL, text, RETRY_AFTER_MS)
     return None
 
 
-def _new_task(state: State, task_id: bytes, command: SubmitTask) -> Task:
+def _new_task(state: State, task_id: bytes, command: SubmitTask, head_size: int) -> Task:
     task = Task.__new__(Task)
     task.id = task_id
     task.state = NEW
@@ -116,5 +125,5 @@ def _new_task(state: State, task_id: bytes, command: SubmitTask) -> Task:
     task.worker, task.outcome, task.outcome_state = b"", RUNNING, 0
     task.cancel_requested = False
     task.started_wall = task.started_ms = task.ended_wall = task.ended_ms = 0
-    task.reason = ""
+    task.reason, task.head_size, task.history_size = "", head_size, 0
     return task

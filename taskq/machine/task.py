@@ -44,7 +44,7 @@ MOVES: dict[int, frozenset[int]] = {
 WAITING_STATES = frozenset({SCHEDULED, READY, RETRYING})
 ENDED_STATES = frozenset({COMPLETED, CANCELLED, EXPIRED})
 
-# What a record costs beside its payload or result: head, keys, indices. For limits in bytes.
+# What a task costs beside its payload, result and texts: head, keys, indices. For limits in bytes.
 RECORD_SIZE = 300
 
 # How the run under `token` ended; what makes a repeated outcome recognisable.
@@ -69,7 +69,7 @@ class Task:
         *("ttl_left", "ttl_deadline", "timeout_ms", "max_retries", "retries"),
         *("backoff_ms", "backoff_max_ms", "expiries", "attempt", "token", "worker"),
         *("outcome", "outcome_state", "cancel_requested", "started_wall", "started_ms"),
-        *("ended_wall", "ended_ms", "reason"),
+        *("ended_wall", "ended_ms", "reason", "head_size", "history_size"),
     )
 
     id: bytes
@@ -106,6 +106,18 @@ class Task:
     ended_wall: int
     ended_ms: int
     reason: str
+    head_size: int  # bytes beside payload, result and attempts; for limits in bytes
+    history_size: int  # bytes of the attempts kept
+
+    @property
+    def size(self) -> int:
+        """Bytes that a waiting or dead task is counted with."""
+        return self.payload_size + self.head_size + self.history_size
+
+    @property
+    def size_ended(self) -> int:
+        """Bytes that an ended task is counted with: its payload is gone."""
+        return max(self.result_size, 0) + self.head_size + self.history_size
 
     def encode(self) -> bytes:
         """The head record; must list the fields in the order of `decode`."""
@@ -118,7 +130,7 @@ class Task:
                 *(self.retries, self.backoff_ms, self.backoff_max_ms, self.expiries),
                 *(self.attempt, self.token, self.worker, self.outcome, self.outcome_state),
                 *(self.cancel_requested, self.started_wall, self.started_ms),
-                *(self.ended_wall, self.ended_ms, self.reason),
+                *(self.ended_wall, self.ended_ms, self.reason, self.head_size, self.history_size),
             )
         )
         return record
@@ -137,7 +149,7 @@ class Task:
             task.retries, task.backoff_ms, task.backoff_max_ms, task.expiries,
             task.attempt, task.token, task.worker, task.outcome, task.outcome_state,
             task.cancel_requested, task.started_wall, task.started_ms,
-            task.ended_wall, task.ended_ms, task.reason,
+            task.ended_wall, task.ended_ms, task.reason, task.head_size, task.history_size,
         ) = _unpack(record)
         # fmt: on
         assert version == keys.FORMAT, f"task record of format {version}"
@@ -165,20 +177,19 @@ def move(state: State, task: Task, to: int) -> None:
     origin = task.state
     assert to in MOVES[origin], f"no move {origin} -> {to} for task {task.id.hex()}"
     counters, queue = state.counters, state.queues.get(task.queue)
-    size = task.payload_size + RECORD_SIZE
     if origin != NEW:
         counters.states[origin] -= 1
         queue.count(origin, task.priority, -1)
         if origin in WAITING_STATES:
-            counters.waiting_size -= size
+            counters.waiting_size -= task.size
         elif origin == DEAD:
-            counters.dead_size -= size
+            counters.dead_size -= task.size
     counters.states[to] += 1
     queue.count(to, task.priority, 1)
     if to in WAITING_STATES:
-        counters.waiting_size += size
+        counters.waiting_size += task.size
     elif to == DEAD:
-        counters.dead_size += size
+        counters.dead_size += task.size
     elif to in ENDED_STATES:
-        counters.finished_size += max(task.result_size, 0) + RECORD_SIZE
+        counters.finished_size += task.size_ended
     task.state = to

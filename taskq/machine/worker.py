@@ -1,6 +1,6 @@
 """Workers: who they are, when they were last in contact, what their claims returned.
 
-    (unknown) --register, claim, heartbeat--> known --deregister--> gone
+    (unknown) --register, claim, heartbeat--> known --deregister--> leaving --released--> gone
                                                     --two intervals without contact--> dead
 
 Any claim, heartbeat or extension is a contact. Dead or deregistered workers are forgotten; what
@@ -34,7 +34,7 @@ class Worker:
 
     __slots__ = (
         *("id", "name", "concurrency", "interval_ms", "seen_ms", "claim_floor"),
-        *("cpu_permille", "memory_size", "registered_wall", "claims"),
+        *("cpu_permille", "memory_size", "registered_wall", "leaving", "claims"),
     )
 
     def __init__(self, worker_id: bytes, elapsed: int, wall: int) -> None:
@@ -47,25 +47,30 @@ class Worker:
         self.cpu_permille = 0
         self.memory_size = 0
         self.registered_wall = wall
+        # It deregistered while it held more than one entry may release; `Advance` does the rest.
+        self.leaving = False
         self.claims: dict[int, list[int]] = {}
 
     @property
     def deadline(self) -> int:
-        """When the worker counts as dead, in cluster time."""
+        """When the worker counts as dead, in cluster time; a leaving one is due at once."""
+        if self.leaving:
+            return 0
         return self.seen_ms + DEAD_WORKER_INTERVALS * self.interval_ms
 
     def encode(self) -> bytes:
         """The worker's record."""
         return pack(
             *(self.name, self.concurrency, self.interval_ms, self.seen_ms, self.claim_floor),
-            *(self.cpu_permille, self.memory_size, self.registered_wall),
+            *(self.cpu_permille, self.memory_size, self.registered_wall, self.leaving),
         )
 
     def decode(self, record: bytes) -> Worker:
         """Fills in the fields of a record."""
         fields = unpack(record)
         self.name, self.concurrency, self.interval_ms, self.seen_ms = fields[:4]
-        self.claim_floor, self.cpu_permille, self.memory_size, self.registered_wall = fields[4:]
+        self.claim_floor, self.cpu_permille, self.memory_size = fields[4:7]
+        self.registered_wall, self.leaving = fields[7:]
         return self
 
 
@@ -109,7 +114,7 @@ class Workers:
                 text = f"{WORKER_COUNT_MAX} workers are known; no more can register"
                 return refuse(ErrorCode.TOO_MANY_WORKERS, text, 1_000)
             worker = self._workers[worker_id] = Worker(worker_id, state.elapsed, state.wall)
-            heappush(self._heap, (worker.deadline, worker_id))
+            self._push(worker)
         worker.seen_ms = state.elapsed
         return worker
 
@@ -125,8 +130,15 @@ class Workers:
         self._view.put(keys.WORKER + worker.id, worker.encode())
 
     def sooner(self, worker: Worker) -> None:
-        """The worker's interval became shorter."""
+        """The worker's deadline may have come nearer: a shorter interval, or it is leaving."""
+        self._push(worker)
+
+    def _push(self, worker: Worker) -> None:
         heappush(self._heap, (worker.deadline, worker.id))
+        # Whoever registers in a loop must not fill our memory.
+        if len(self._heap) > 64 + 4 * len(self._workers):
+            self._heap = [(other.deadline, other.id) for other in self._workers.values()]
+            heapify(self._heap)
 
     def remember(self, worker: Worker, number: int, tokens: list[int]) -> None:
         """What a claim returned, for a repeat."""
@@ -195,7 +207,7 @@ def heartbeat(state: State, command: Heartbeat) -> HeartbeatReply | Refusal:
     invalid, cancel = [], []
     for token in dict.fromkeys(command.tokens):
         lease = leases.by_token.get(token)
-        if lease is None or lease.worker_id != worker.id:
+        if lease is None or lease.worker_id != worker.id or worker.leaving:
             invalid.append(token)
             continue
         leases.extend(lease, state.elapsed + lease.lease_ms)
