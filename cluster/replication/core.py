@@ -51,6 +51,7 @@ class Core:
                 directory.identity.node_id,
                 journal,
                 self.state.index,
+                self.state.terms,
                 self.applier.apply,
                 self.applier.applied,
             )
@@ -78,8 +79,10 @@ class Core:
 
     async def close(self) -> None:
         """Flushes and writes what there is, unless the disk failed; releases the folder's files."""
-        await self.driver.stop()
-        self._close_stores()
+        try:
+            await self.driver.stop()
+        finally:
+            self._close_stores()
 
     def _close_stores(self) -> None:
         self.log.close()

@@ -28,6 +28,7 @@ from cluster.replication.checkpoint import Checkpoints
 from cluster.replication.clock import ClusterClock
 from cluster.replication.journal import LogJournal
 from cluster.replication.raft import Raft
+from cluster.storage.errors import StorageFailed
 from cluster.storage.log_store import LogStore
 from taskq.commands import SubmitTasks, TaskResults
 from taskq.errors import ErrorCode, Refusal, refuse
@@ -85,10 +86,13 @@ class Driver:
         self._round_scheduled = False
         self._flush: asyncio.Future[None] | None = None
         self._state_write: asyncio.Future[None] | None = None
-        self._flush_after = 0.0
+        # A frozen layer of the state, and the index that the log must hold before it is written.
+        self._frozen: tuple[int, Callable[[], None]] | None = None
+        self._interval_over = True
         self._written_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._led = False
+        self._stopping = False
         self.failure: BaseException | None = None
         self.stopped = False
 
@@ -102,7 +106,7 @@ class Driver:
 
     def propose(self, command: Any, sink: Sink, tag: Any) -> None:
         """The command goes into the next entry; `sink.deliver(tag, value)` follows exactly once."""
-        if not self.raft.is_leader or self.stopped:
+        if not self.raft.is_leader or self.stopped or self._stopping:
             sink.deliver(tag, self._not_leading())
             return
         self._proposals.append((command, sink, tag))
@@ -120,22 +124,36 @@ class Driver:
         return self._journal.pending_size
 
     async def stop(self) -> None:
-        """Stops taking proposals, flushes what was proposed, writes the state, ends the executors.
+        """Takes no more proposals, flushes what was proposed, writes the state, ends the executors.
 
         After a failed write nothing more is written."""
-        while self.failure is None and (self._proposals or self._flush or self._proposed):
+        self._stopping = True
+        while self.failure is None and (self._proposals or self._proposed or self._journal.dirty):
+            self._interval_over = True
             self.wake()
             await asyncio.sleep(0.001)
         self.stopped = True
+        writes = [write for write in (self._flush, self._state_write) if write is not None]
+        if writes:
+            await asyncio.wait(writes)
         if self._timer is not None:
             self._timer.cancel()
-        if self._state_write is not None:
-            await asyncio.wait([self._state_write])
-        if self.failure is None and self.applier.unwritten:
-            await self._loop.run_in_executor(self._state_executor, self.applier.begin_write())
-            self.applier.end_write()
+        if self.failure is None:
+            await self._write_state_now()
         self._log_executor.shutdown(wait=True)
         self._state_executor.shutdown(wait=True)
+
+    async def _write_state_now(self) -> None:
+        """The last write of the state. The log holds everything that it would lose."""
+        try:
+            if self._frozen is not None:
+                await self._loop.run_in_executor(self._state_executor, self._frozen[1])
+                self.applier.end_write()
+            if self.applier.unwritten:
+                await self._loop.run_in_executor(self._state_executor, self.applier.begin_write())
+                self.applier.end_write()
+        except StorageFailed as error:
+            log.error("the state could not be written; the log has it", error=str(error))
 
     # --- rounds -----------------------------------------------------------------------------------
 
@@ -151,7 +169,7 @@ class Driver:
             self._begin_flush()
             self._begin_state_write()
         except BaseException as error:  # noqa: BLE001  # a bug or a damaged disk: the node stops
-            self._fail(error)
+            self.fail(error)
             return
         self._notice_leadership()
         if self.raft.behind:
@@ -162,14 +180,17 @@ class Driver:
         under way commands wait: they would only wait for the next one inside the journal."""
         if not self._proposals or (self._flush is not None and not self._sync_interval_secs):
             return
-        waiting, self._proposals = self._proposals, []
         if not self.raft.is_leader:
+            waiting, self._proposals = self._proposals, []
             self._answer(waiting, self._not_leading())
             return
         elapsed, wall = self.clock.elapsed_ms, self.clock.wall_ms
-        for batch in _by_weight(waiting):
-            for part, entry in _encode(elapsed, wall, batch):
-                self._propose(part, entry)
+        parts = [
+            part for batch in _by_weight(self._proposals) for part in _encode(elapsed, wall, batch)
+        ]
+        self._proposals = []
+        for part, entry in parts:
+            self._propose(part, entry)
 
     def _propose(self, batch: list[Proposal], entry: bytes) -> None:
         index = self._journal.last_index + 1
@@ -182,8 +203,15 @@ class Driver:
                 self._answer(batch, self._not_leading())
                 return
             reply = self.applier.machine.reply
-            for (_, sink, tag), value in zip(batch, result.results, strict=True):
-                sink.deliver(tag, reply(value))
+            count = 0
+            try:
+                for (_, sink, tag), value in zip(batch, result.results, strict=True):
+                    answer = reply(value)  # reads the disk, which may fail
+                    count += 1
+                    sink.deliver(tag, answer)
+            except BaseException:
+                self._proposed[index] = batch[count:]  # they hear "unknown" when the round fails
+                raise
 
         self.raft.propose(entry, done)
 
@@ -198,45 +226,56 @@ class Driver:
         if self._sync_interval_secs and self.raft.is_leader and self._journal.only_entries:
             # Nobody waits for these entries: they count as held, and are synced in time.
             self._journal.count_unflushed()
-            if self._loop.time() < self._flush_after:
+            if not self._interval_over:
                 return
         if self._flush is not None:
             return
         if self._sync_interval_secs:
-            self._flush_after = self._loop.time() + self._sync_interval_secs
-            self._loop.call_at(self._flush_after, self.wake)
+            self._interval_over = False
+            self._loop.call_later(self._sync_interval_secs, self._interval_ended)
         batch, last_index = self._journal.take_pending()
         self._flush = self._loop.run_in_executor(self._log_executor, self._store.write, batch)
         self._flush.add_done_callback(lambda future: self._flushed(future, last_index))
+
+    def _interval_ended(self) -> None:
+        self._interval_over = True
+        self.wake()
 
     def _flushed(self, future: asyncio.Future[None], last_index: int) -> None:
         self._flush = None
         error = future.exception()
         if error is not None:
-            self._fail(error)
+            self.fail(error)
             return
         self._journal.flushed(last_index)
         if not self._round_scheduled and not self.stopped:
             self._round()
 
     def _begin_state_write(self) -> None:
-        if self._state_write is not None or not self.applier.unwritten:
+        if self._state_write is not None:
             return
-        now = self._loop.time()
-        if not self.applier.wants_write and now - self._written_at < WRITE_BEHIND_SECS:
+        if self._frozen is None:
+            now = self._loop.time()
+            if not self.applier.unwritten:
+                return
+            if not self.applier.wants_write and now - self._written_at < WRITE_BEHIND_SECS:
+                return
+            self._written_at = now
+            self._frozen = (self.applier.index, self.applier.begin_write())
+        index, write = self._frozen
+        # Never ahead of the log. With durability `interval` the applied index is always ahead of
+        # the synced one under load; a frozen layer stands still until the log has caught up.
+        if self._journal.synced_index < index:
             return
-        if self._journal.synced_index < self.applier.index:
-            return  # never ahead of the log; only with durability interval
-        self._written_at = now
-        write = self.applier.begin_write()
         self._state_write = self._loop.run_in_executor(self._state_executor, write)
+        self._frozen = None
         self._state_write.add_done_callback(self._state_written)
 
     def _state_written(self, future: asyncio.Future[None]) -> None:
         self._state_write = None
         error = future.exception()
         if error is not None:
-            self._fail(error)
+            self.fail(error)
             return
         self.applier.end_write()
         start = self._checkpoints.due(self._loop.time(), self._journal, self.applier.written_index)
@@ -263,25 +302,29 @@ class Driver:
     def _not_leading(self) -> Refusal:
         return refuse(ErrorCode.NO_LEADER, "this node does not lead (yet)", NOT_LEADER_RETRY_MS)
 
-    def _fail(self, error: BaseException) -> None:
-        """L2: nothing that waited is released; what was proposed may or may not have been kept."""
-        if self.stopped:
+    def fail(self, error: BaseException) -> None:
+        """L2: nothing that waited is released; what was proposed may or may not have been kept.
+
+        For the driver itself, and for whoever finds that the disk is damaged."""
+        if self.failure is not None:
             return
         self.stopped = True
         self.failure = error
         unknown = Refusal(
             ErrorCode.UNAVAILABLE.value, "the node's disk failed; the outcome is unknown", 0, True
         )
-        for batch in self._proposed.values():
-            self._answer(batch, unknown)
-        self._proposed.clear()
-        waiting, self._proposals = self._proposals, []
-        text = "the node's disk failed; nothing was changed"
-        self._answer(waiting, refuse(ErrorCode.UNAVAILABLE, text, NOT_LEADER_RETRY_MS))
-        if self._led:
-            self._led = False
-            self._on_leadership(False)
-        self._on_failure(error)
+        try:
+            for batch in self._proposed.values():
+                self._answer(batch, unknown)
+            self._proposed.clear()
+            waiting, self._proposals = self._proposals, []
+            text = "the node's disk failed; nothing was changed"
+            self._answer(waiting, refuse(ErrorCode.UNAVAILABLE, text, NOT_LEADER_RETRY_MS))
+            if self._led:
+                self._led = False
+                self._on_leadership(False)
+        finally:
+            self._on_failure(error)
 
 
 def _by_weight(waiting: list[Proposal]) -> list[list[Proposal]]:

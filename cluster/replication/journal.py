@@ -38,6 +38,8 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         self._recent_first = self._last + 1
         self._recent_size = 0
         self._pending = LogBatch()
+        # The last entry that the store holds once the batches taken so far are written.
+        self._taken = self._last
         # (index, bytes of log up to it); what an earlier process wrote counts as one piece.
         self._appended = store.size()
         self._marks: list[tuple[int, int]] = [(self._last, self._appended)] if self._last else []
@@ -78,15 +80,19 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
     def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803  # PySyncObj's names
         """Drops the entries from a position on: a conflict (A3)."""
         index = self._first + entryFrom
+        if index > self._last:
+            return
+        assert index > self._commit, f"truncating from {index}, committed up to {self._commit}"
         self._last = index - 1
         kept = max(index - self._recent_first, 0)
         self._recent_size -= sum(len(entry[0]) for entry in self._recent[kept:])
         del self._recent[kept:]
         self._recent_first = min(self._recent_first, index)
         self._pending.entries = [e for e in self._pending.entries if e[0] < index]
-        if index <= self._store.last_index:
-            before = self._pending.truncate_from
-            self._pending.truncate_from = index if before is None else min(before, index)
+        if index <= self._taken:
+            # Also where the batch that holds them is being written just now.
+            self._pending.truncate_from = index
+            self._taken = index - 1
         self._marks = [mark for mark in self._marks if mark[0] < index]
         self.flushed_index = min(self.flushed_index, index - 1)
         self.synced_index = min(self.synced_index, index - 1)
@@ -94,6 +100,21 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
     def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: N802, N803
         """Drops the entries before a position: the state covers them."""
         self.drop_below(self._first + entryTo)
+
+    def rebase(self, entries: list[Entry], term: int) -> None:
+        """A12: these entries take the place of the whole log, in the next batch, which keeps term
+        and vote (a higher term than the log's has no vote yet). Only before the first batch."""
+        assert not self.dirty, "a rebase comes before anything else"
+        if term > self._term:
+            self.setCurrentTerm(term, None)
+        self._pending.rebase = [(index, term, command) for command, index, term in entries]
+        self._recent = list(entries)
+        self._recent_size = sum(len(entry[0]) for entry in entries)
+        self._first = self._recent_first = entries[0][1]
+        self._last = entries[-1][1]
+        self._appended += self._recent_size
+        self._marks = [(self._last, self._appended)]
+        self._taken = self.flushed_index = self.synced_index = 0
 
     def setRaftCommitIndex(self, raftCommitIndex: int) -> None:  # noqa: N802, N803
         """Advisory: written along with the next batch, never a reason for one."""
@@ -158,6 +179,7 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         pending = self._pending
         return bool(
             pending.entries
+            or pending.rebase is not None
             or pending.term is not None
             or pending.truncate_from is not None
             or pending.drop_below is not None
@@ -166,9 +188,14 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
 
     @property
     def only_entries(self) -> bool:
-        """Whether what waits is nothing but entries: no term, vote or truncation."""
+        """Whether what waits is nothing but entries: no term, vote, truncation or rebase."""
         pending = self._pending
-        return pending.term is None and pending.truncate_from is None and pending.flags is None
+        return (
+            pending.term is None
+            and pending.truncate_from is None
+            and pending.rebase is None
+            and pending.flags is None
+        )
 
     def count_unflushed(self) -> None:
         """Durability `interval`: entries count as held before they are on disk."""
@@ -178,11 +205,13 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         """The batch to write now, and the last index that it brings to disk."""
         batch, self._pending = self._pending, LogBatch()
         batch.commit_index = min(self._commit, self._last)
+        self._taken = self._last
         return batch, self._last
 
     def flushed(self, last_index: int) -> None:
-        """A batch taken with this last index is on disk."""
-        self.synced_index = max(self.synced_index, min(last_index, self._last))
+        """A batch taken with this last index is on disk. What was truncated since it was taken is
+        not counted, though entries with the same index may have come after."""
+        self.synced_index = max(self.synced_index, min(last_index, self._taken))
         self.flushed_index = max(self.flushed_index, self.synced_index)
 
     def forget_applied(self, applied_index: int) -> None:

@@ -122,7 +122,7 @@ class Overlay:
             if v is not None and k >= low and k not in active and k.startswith(prefix)
         ]
         chosen = nsmallest(limit, keys) if limit < len(keys) else sorted(keys)
-        return [(k, active.get(k) or writing.get(k) or b"") for k in chosen]
+        return [(k, (active if k in active else writing)[k] or b"") for k in chosen]
 
     def begin_write(self) -> dict[bytes, bytes | None]:
         """Freezes what has changed and hands it out; a new layer takes what changes from now on."""

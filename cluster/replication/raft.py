@@ -41,11 +41,38 @@ _APPLY_SIZE = 4 * MIB
 Callback = Callable[[Any, bool], None]
 
 
+class LogConflict(Exception):
+    """The log and the state tell different histories; see the message."""
+
+
+def holds_state(journal: LogJournal, index: int, term: int) -> bool:
+    """A12: whether the log continues a state at this index, whose last entry has this term.
+
+    False where the log ends before it: after a repair, or when a snapshot was swapped in and the
+    node stopped before the log was rebased. A log that starts right after the state continues it,
+    too (a repair may leave it so). Raises LogConflict where the log holds another entry there: no
+    group of one can come to that, so that two folders were mixed, and nothing is dropped.
+    """
+    if index <= 1:
+        return True
+    if not len(journal) or journal.last_index < index:
+        return False
+    if index < journal.first_index:
+        return True
+    held: int = journal.entries(index, 1)[0][2]
+    if held != term:
+        text = f"entry {index} has term {held} in the log and {term} in the state"
+        raise LogConflict(f"{text}; do they come from the same folder?")
+    return True
+
+
 class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
     """A member of the group; see the module.
 
-    `on_entry(entry)` applies our part of a regular entry and returns its result; `on_applied(index,
-    term, result)` follows every entry, after the callback of whoever proposed it.
+    `applied_index`, `applied_terms`: where the state is, the terms of that entry's predecessor and
+    of itself. `on_entry(entry)` applies our part of a regular entry and returns its result;
+    `on_applied(index, term, result)` follows every entry, after the callback of whoever proposed
+    it. Raises LogConflict.
     """
 
     def __init__(
@@ -53,6 +80,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         node_id: str,
         journal: LogJournal,
         applied_index: int,
+        applied_terms: tuple[int, int],
         on_entry: Callable[[bytes], Any],
         on_applied: Callable[[int, int, Any], None],
     ) -> None:
@@ -71,13 +99,17 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
             dynamicMembershipChange=False,
         )
         super().__init__(Node(node_id), [], conf, transportClass=NoTransport)
-        self._adopt(journal, applied_index)
+        self._adopt(journal, applied_index, applied_terms)
 
-    def _adopt(self, journal: LogJournal, applied_index: int) -> None:
+    def _adopt(self, journal: LogJournal, applied_index: int, terms: tuple[int, int]) -> None:
         """A12: the log on disk takes the place of the one that the constructor made; what the state
         covers counts as applied and committed; no dump file is ever looked for."""
         self._SyncObj__raftLog = journal
-        if len(journal) == 0:
+        if not holds_state(journal, applied_index, terms[1]):
+            # The state has all that the log held; entries above would be numbered twice.
+            before, last = (NO_OP, applied_index - 1, terms[0]), (NO_OP, applied_index, terms[1])
+            journal.rebase([before, last], terms[1])
+        elif len(journal) == 0:
             journal.add(NO_OP, 1, 0)
         term = max(journal.getCurrentTerm(), journal[-1][2])
         self._SyncObj__raftCurrentTerm = term
@@ -201,11 +233,15 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
             for command, index, term in self._journal.entries(
                 first, min(ready, _APPLY_COUNT), _APPLY_SIZE
             ):
+                if command[:1] not in (REGULAR, NO_OP):
+                    raise AssertionError(f"entry {index} has type {command[:1]!r}; known: 0, 1")
                 result = self._SyncObj__doApplyCommand(command)
                 self._SyncObj__raftLastApplied = index
                 for proposed_term, callback in waiting.pop(index, ()):
                     callback(result, proposed_term == term)
                 self._on_applied(index, term, result)
+                if monotonic() - started >= _APPLY_SECS:
+                    break
         self._journal.forget_applied(self.applied_index)
         return False
 

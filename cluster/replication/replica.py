@@ -41,14 +41,13 @@ class Replica:
         space: DiskSpace,
         settings: Settings,
         *,
-        address: str,
         compact_secs: float | None,
     ) -> None:
         self._directory = directory
         self._policy = policy
         self._space = space
         self._settings = settings
-        self._address = address
+        self.address = ""  # told to clients; the node sets it once it listens
         self._compact_secs = compact_secs
         self._listeners: list[Callable[[Applied], None]] = []
         self._leadership: list[Callable[[bool], None]] = []
@@ -57,6 +56,7 @@ class Replica:
         self._reopening: asyncio.Task[None] | None = None
         self._last_machine: Machine | None = None
         self._ready: asyncio.Future[None] | None = None
+        self._stopping = False
         self.fatal: BaseException | None = None
         self.stopped = asyncio.Event()
         self.reopened = 0
@@ -72,6 +72,7 @@ class Replica:
 
     async def stop(self) -> None:
         """Flushes, writes the state, closes the folder's databases."""
+        self._stopping = True
         for task in (self._reopening, self._upkeep):
             if task is not None:
                 task.cancel()
@@ -94,8 +95,9 @@ class Replica:
         self._upkeep.add_done_callback(self._upkeep_ended)
 
     def _upkeep_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self._failed(task.exception())
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._core is not None:
+            self._core.driver.fail(error)  # nothing more is written over what is damaged
 
     def _leads(self, leads: bool) -> None:
         core = self._core
@@ -106,10 +108,12 @@ class Replica:
         if leads and self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
 
-    def _failed(self, error: BaseException | None) -> None:
+    def _failed(self, error: BaseException) -> None:
         """L2: a failed write is survived by opening again; anything else ends the node."""
+        if self._stopping:
+            log.error("the disk failed while the node stopped", error=str(error))
+            return
         if self._ready is not None and not self._ready.done():
-            assert error is not None
             self._ready.set_exception(error)
             return
         if isinstance(error, StorageFailed):
@@ -123,13 +127,14 @@ class Replica:
 
     async def _reopen(self) -> None:
         pause, pause_max = REOPEN_SECS
-        assert self._core is not None
-        core, self._core = self._core, None
+        core = self._core
+        assert core is not None
         try:
             if self._upkeep is not None:
                 self._upkeep.cancel()
                 await asyncio.gather(self._upkeep, return_exceptions=True)
             await core.close()
+            self._core = None
             while True:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, pause_max)
@@ -241,7 +246,7 @@ class Replica:
 
     def members(self) -> list[tuple[str, str]]:
         """(node id, client address) of every member."""
-        return [(self.node_id, self._address)]
+        return [(self.node_id, self.address)]
 
     def growth_refused(self) -> Refusal | None:
         """Why what grows is refused, or None (L6)."""

@@ -61,7 +61,9 @@ class Upkeep:
             for duty in duties:
                 duty.cancel()
             await asyncio.gather(*duties, return_exceptions=True)
-            self._executor.shutdown(wait=True)
+            # A database must not be closed under a compaction; the loop goes on meanwhile.
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, self._executor.shutdown)
 
     async def _compact_regularly(self, interval_secs: float) -> None:
         loop = asyncio.get_running_loop()
