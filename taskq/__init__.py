@@ -34,6 +34,10 @@ from taskq.errors import (
     Unavailable,
 )
 from taskq.results import ClaimedTask, HeartbeatReply, Stats, TaskState
+from taskq.worker.context import TaskContext, current_task
+from taskq.worker.function import WorkerError, raw
+from taskq.worker.heartbeats import WorkerLost
+from taskq.worker.worker import Worker
 
 __all__ = [
     "AsyncClient",
@@ -57,6 +61,7 @@ __all__ = [
     "Stats",
     "TaskAttempt",
     "TaskCancelled",
+    "TaskContext",
     "TaskError",
     "TaskExpired",
     "TaskFailed",
@@ -66,6 +71,11 @@ __all__ = [
     "TaskStatus",
     "TaskqError",
     "Unavailable",
+    "Worker",
+    "WorkerError",
+    "WorkerLost",
     "WorkerSession",
     "WorkerStatus",
+    "current_task",
+    "raw",
 ]

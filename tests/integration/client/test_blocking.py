@@ -50,7 +50,7 @@ def node() -> Iterator[ScriptedNode]:
 
 def run_program(source: str, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(source), *arguments],
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(source), *arguments],
         capture_output=True,
         text=True,
         timeout=30,

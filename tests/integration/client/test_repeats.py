@@ -153,7 +153,7 @@ async def test_no_leader_is_waited_out():
 
 async def test_no_leader_until_the_deadline_is_said_so():
     async with ScriptedNode() as node, AsyncClient(node.url, timeout=0.3) as client:
-        node.script = lambda command: refuse(ErrorCode.NO_LEADER, "an election is on", 20)
+        node.script = lambda command: refuse(ErrorCode.NO_LEADER, "an election is on", 200)
         with pytest.raises(Unavailable, match="an election is on"):
             await client.submit("q")
 
@@ -182,9 +182,10 @@ async def test_room_is_waited_for_where_asked():
 
 async def test_a_full_queue_is_told_at_the_deadline():
     async with ScriptedNode() as node, AsyncClient(node.url, timeout=0.3) as client:
-        node.script = lambda command: FULL
+        node.script = lambda command: FULL._replace(retry_after_ms=200)
         with pytest.raises(QueueFull):
             await client.submit("q", retry_full=True)
+        assert node.count(c.SubmitTask) == 2
 
 
 async def test_a_wrong_key_ends_all_calls_at_once():
