@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import structlog
@@ -52,9 +52,14 @@ class Sink(Protocol):
 Proposal = tuple[Any, Sink, Any]  # command, sink, tag
 
 
+def _thread(name: str) -> Executor:
+    return ThreadPoolExecutor(1, name)
+
+
 class Driver:
     """Drives one node's Raft. `sync_interval_secs`: 0 for durability fsync, else how long an
-    acknowledged entry may wait for the disk."""
+    acknowledged entry may wait for the disk. `executor(name)` makes an executor whose tasks run one
+    after the other."""
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class Driver:
         checkpoints: Checkpoints,
         on_failure: Callable[[BaseException], None],
         on_leadership: Callable[[bool], None],
+        executor: Callable[[str], Executor] = _thread,
     ) -> None:
         self.raft = raft
         self.applier = applier
@@ -79,8 +85,8 @@ class Driver:
         self._on_failure = on_failure
         self._on_leadership = on_leadership
         self._loop = asyncio.get_running_loop()
-        self._log_executor = ThreadPoolExecutor(1, "log")
-        self._state_executor = ThreadPoolExecutor(1, "state")
+        self._log_executor = executor("log")
+        self._state_executor = executor("state")
         self._proposals: list[Proposal] = []
         self._proposed: dict[int, list[Proposal]] = {}
         self._round_scheduled = False
