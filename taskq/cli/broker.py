@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from taskq.cli.command import Command
@@ -25,5 +23,4 @@ def broker_command(arguments: tuple[str, ...]) -> None:
     require_broker("broker")
     from cluster.node import main
 
-    sys.argv = ["taskq broker", *arguments]
-    main()
+    main(args=list(arguments), prog_name="taskq broker")

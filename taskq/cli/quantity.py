@@ -7,18 +7,17 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of "5", "5s", "500ms", "1h30m" or "2d". Raises ValueError."""
-    compact = text.replace(" ", "").lower()
-    if re.fullmatch(r"\d+(\.\d+)?", compact):
-        return float(compact)
-    parts = _PART.findall(compact)
-    if not parts or "".join(number + unit for number, unit in parts) != compact:
+    """Seconds of "5", "5s", "500ms", "1h30m" or "2 d". Raises ValueError."""
+    lower = text.lower()
+    if re.fullmatch(r"\d+(\.\d+)?", lower):
+        return float(lower)
+    if not re.fullmatch(f"({_PART.pattern})+", lower):
         raise ValueError(f"{text!r} is no duration; write for example 5s, 500ms, 1h30m or 2d")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(lower))
 
 
 def duration_text(secs: float) -> str:

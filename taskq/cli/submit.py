@@ -22,7 +22,7 @@ def payload_of(json_args: str | None, file: BinaryIO | None) -> tuple[bytes, dic
     if json_args is not None and file is not None:
         raise click.UsageError("--json-args and --file both give the payload; use one of them.")
     if file is not None:
-        is_json = file.name.endswith(".json")
+        is_json = str(getattr(file, "name", "")).endswith(".json")
         return file.read(), {CONTENT_TYPE_HEADER: CONTENT_TYPE_JSON if is_json else BYTES}
     if json_args is None:
         return b"", {}

@@ -158,7 +158,7 @@ def arguments(
     if content_type.partition(";")[0].strip().lower() != CONTENT_TYPE_JSON:
         raise PayloadError(
             f"The payload is {content_type}, and this function takes {CONTENT_TYPE_JSON}; "
-            "mark it with @taskq.worker.raw to get the bytes."
+            "mark it with @taskq.raw to get the bytes."
         )
     try:
         body = json.loads(payload)
