@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, Protocol
+from typing import Any, cast, Protocol
 
 from taskq.client.call import Call
 from taskq.client.outbox import Outbox
@@ -127,8 +127,8 @@ class Connection(asyncio.Protocol):
     # --- from the loop -----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclasses of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         if self._ended:
             transport.abort()
             return
@@ -238,15 +238,13 @@ class Connection(asyncio.Protocol):
                 continue
             wait_ms = max(1, min(int((call.deadline - now) * 1000), DURATION_MS_MAX))
             try:
-                request_id, frame = self._wire.request(call.command, wait_ms)
+                request_id, frame = self._wire.request(call.next_attempt(now), wait_ms)
             except (ProtocolError, TypeError, ValueError, OverflowError) as error:
                 call.fail(_cannot_be_sent(call, error))
                 continue
             self._enter(request_id, call)
             call.connection = self
             self._parked += call.parks
-            if call.first_sent is None:
-                call.first_sent = now
             chunks.append(frame)
             size += len(frame)
         return chunks
