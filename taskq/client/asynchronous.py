@@ -183,24 +183,29 @@ class AsyncClient:
 
     # --- one task ----------------------------------------------------------------------------
 
-    async def status(self, task_id: TaskIdLike) -> TaskStatus:
+    async def status(self, task_id: TaskIdLike, *, timeout: Duration | None = None) -> TaskStatus:
         """All that is known of a task, without its result. Raises NotFound."""
-        view = await self.send(QueryStatus(task_id_bytes(task_id), 0, False))
+        view = await self.send(QueryStatus(task_id_bytes(task_id), 0, False), timeout)
         return task_status(view)
 
     async def result(self, task_id: TaskIdLike, *, timeout: Duration | None = None) -> bytes | None:
         """Waits for a task to end, at most `timeout` (default: as long as it takes); its result.
 
+        `timeout=0` asks once, within the deadline of any other call.
         Raises TaskFailed with the error text of the worker, TaskCancelled, TaskExpired,
         TimeoutError, or NotFound.
         """
         task = task_id_bytes(task_id)
         loop = asyncio.get_running_loop()
-        deadline = math.inf if timeout is None else loop.time() + seconds_of(timeout, "timeout")
+        if timeout is not None:
+            timeout = seconds_of(timeout, "timeout")
+        deadline = math.inf if timeout is None else loop.time() + timeout
         while True:
             rest = max(0.0, deadline - loop.time())
             wait = min(rest, RESULT_WAIT_SECONDS)
-            seconds = min(rest, wait + self.channel.timeout)
+            seconds = wait + self.channel.timeout
+            if timeout != 0:
+                seconds = min(rest, seconds)
             try:
                 view = await self.send(QueryStatus(task, int(wait * 1000)), seconds)
             except ConnectionFailed:
@@ -209,7 +214,7 @@ class AsyncClient:
                 raise
             if view.state in FINAL_STATES:
                 return outcome_of(view)
-            if loop.time() >= deadline or rest == 0:
+            if loop.time() >= deadline:
                 raise _still_running(task, timeout)
 
     async def cancel(
@@ -265,61 +270,74 @@ class AsyncClient:
                 raise ProtocolError("a listing that does not come forward")
             command = command._replace(after=after)
 
-    async def stats(self) -> Stats:
+    async def stats(self, *, timeout: Duration | None = None) -> Stats:
         """Counts over the whole cluster."""
-        reply: Stats = await self.send(GetStats())
+        reply: Stats = await self.send(GetStats(), timeout)
         return reply
 
-    async def ping(self) -> float:
+    async def ping(self, *, timeout: Duration | None = None) -> float:
         """Seconds until a node answered."""
         started = time.perf_counter()
-        await self.send(Ping())
+        await self.send(Ping(), timeout)
         return time.perf_counter() - started
 
     # --- queues and dead letters -------------------------------------------------------------
 
     async def create_queue(
-        self, name: str, *, ageing: Duration = 0.0, lease: Duration | None = None
+        self,
+        name: str,
+        *,
+        ageing: Duration = 0.0,
+        lease: Duration | None = None,
+        timeout: Duration | None = None,
     ) -> None:
         """Makes a queue. `ageing`: what one step of priority is worth in waiting time (0: off).
         `lease` default: the broker's. Raises RequestRefused (`ALREADY_EXISTS`) where it exists
         with other settings."""
         lease_ms = None if lease is None else duration_ms(lease, "lease")
-        await self.send(CreateQueue(name, duration_ms(ageing, "ageing"), lease_ms))
+        await self.send(CreateQueue(name, duration_ms(ageing, "ageing"), lease_ms), timeout)
 
-    async def pause_queue(self, name: str) -> None:
+    async def pause_queue(self, name: str, *, timeout: Duration | None = None) -> None:
         """Workers get no more tasks of the queue; running ones go on."""
-        await self.send(PauseQueue(name))
+        await self.send(PauseQueue(name), timeout)
 
-    async def resume_queue(self, name: str) -> None:
+    async def resume_queue(self, name: str, *, timeout: Duration | None = None) -> None:
         """Workers get tasks of the queue again."""
-        await self.send(ResumeQueue(name))
+        await self.send(ResumeQueue(name), timeout)
 
-    async def purge_queue(self, name: str) -> int:
-        """Cancels all waiting and scheduled tasks of a queue; their number."""
+    async def purge_queue(self, name: str, *, timeout: Duration | None = None) -> int:
+        """Cancels all waiting and scheduled tasks of a queue; their number. `timeout` is for each
+        of the requests that this takes."""
         count = 0
         while True:
-            purged = await self.send(PurgeQueue(name))
+            purged = await self.send(PurgeQueue(name), timeout)
             count += int(purged.cancelled)
             if not purged.more:
                 return count
 
-    async def redrive(self, task_ids: Iterable[TaskIdLike]) -> list[TaskqError | None]:
+    async def redrive(
+        self, task_ids: Iterable[TaskIdLike], *, timeout: Duration | None = None
+    ) -> list[TaskqError | None]:
         """Makes dead tasks ready again; for each None, or why not."""
-        return await self._for_each_dead(RedriveDead, task_ids)
+        return await self._for_each_dead(RedriveDead, task_ids, timeout)
 
-    async def delete_dead(self, task_ids: Iterable[TaskIdLike]) -> list[TaskqError | None]:
+    async def delete_dead(
+        self, task_ids: Iterable[TaskIdLike], *, timeout: Duration | None = None
+    ) -> list[TaskqError | None]:
         """Deletes dead tasks; for each None, or why not."""
-        return await self._for_each_dead(DeleteDead, task_ids)
+        return await self._for_each_dead(DeleteDead, task_ids, timeout)
 
     async def _for_each_dead(
-        self, kind: type[RedriveDead | DeleteDead], task_ids: Iterable[TaskIdLike]
+        self,
+        kind: type[RedriveDead | DeleteDead],
+        task_ids: Iterable[TaskIdLike],
+        timeout: Duration | None,
     ) -> list[TaskqError | None]:
         ids = [task_id_bytes(task_id) for task_id in task_ids]
         answers: list[TaskqError | None] = []
         for start in range(0, len(ids), BATCH_COUNT_MAX):
             batch = kind(ids[start : start + BATCH_COUNT_MAX])
-            replies = batch_answers(batch, await self.send(batch))
+            replies = batch_answers(batch, await self.send(batch, timeout))
             answers += [reply if isinstance(reply, TaskqError) else None for reply in replies]
         return answers
 

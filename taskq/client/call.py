@@ -87,6 +87,15 @@ class Call:
     def changes_state(self) -> bool:
         return self.row.sort is Sort.COMMAND
 
+    def next_attempt(self, now: float) -> Any:
+        """The command to send now. A repeat parks for the rest of the time only."""
+        if self.first_sent is None:
+            self.first_sent = now
+        elif self.parks:
+            spent_ms = int((now - self.first_sent) * 1000)
+            return self.command._replace(wait_ms=max(0, self.command.wait_ms - spent_ms))
+        return self.command
+
     def lose(self) -> None:
         """The connection of an attempt was lost before its answer."""
         self.unknown = True

@@ -36,7 +36,8 @@ class Channel:
         self._pid = os.getpid()
         self._closed = False
         self._target = parse_url(url or os.environ.get(URL_VARIABLE) or URL_DEFAULT)
-        self._name = (name or f"pid {self._pid}")[:200]
+        # What cannot be encoded would break the greeting, not the call.
+        self._name = (name or f"pid {self._pid}")[:200].encode("utf-8", "replace").decode()
         self._ssl = ssl_context
         self.timeout = timeout
         # Weak: a link lives until it is closed and must not keep its users alive.

@@ -237,6 +237,7 @@ class Link:
                 if connection.hello is not None:
                     self.leader_seen(connection, connection.hello.leader)
                 return
+            self._outbox.prune()
             await asyncio.sleep(_pause(number))
             number += 1
 

@@ -30,6 +30,13 @@ class Outbox:
         self.parking.clear()
         return calls
 
+    def prune(self) -> None:
+        """Drops calls that ended while they waited: nobody pops them without a connection."""
+        for calls in (self.calls, self.parking):
+            alive = [call for call in calls if not call.future.done()]
+            calls.clear()
+            calls.extend(alive)
+
     def __iter__(self) -> Iterator[Call]:
         return chain(self.calls, self.parking)
 

@@ -98,7 +98,8 @@ class AsyncWorkerSession:
         lease: Duration | None = None,
         timeout: Duration | None = None,
     ) -> list[ClaimedTask]:
-        """The next tasks of the queues, in the order listed; waits up to `wait` for the first.
+        """The next tasks of the queues, in the order listed; waits up to `wait` for the first, at
+        most 300 s. The deadline is `timeout` after that.
 
         Several claims may be under way. A broken connection repeats a claim under its number.
         Tasks that come after the caller has gone (cancelled, or out of time) are released.

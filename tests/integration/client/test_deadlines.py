@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from taskq import AsyncClient, ConnectionFailed, OutcomeUnknown, TaskqError
+from taskq import AsyncClient, ConnectionFailed, OutcomeUnknown, TaskqError, TaskState
 from taskq import commands as c
 from tests.integration.client.scripted_node import Delayed, Drop, ScriptedNode, Silent
 
@@ -59,8 +59,27 @@ async def test_result_gives_up_in_time():
         assert isinstance(error, TimeoutError)
         assert "has not ended within 0.3 s" in str(error)
         assert 0.29 <= seconds < 0.3 + SLACK_SECONDS
-        node.script = lambda command: None
-        assert isinstance((await timed(handle.result(timeout=0)))[1], TimeoutError)
+
+
+async def test_a_timeout_of_nothing_asks_once():
+    async with ScriptedNode() as node:
+        task_id = b"1" * 16
+        node.tasks[task_id] = c.SubmitTask(task_id, "q")
+        async with AsyncClient(node.url) as client:  # not even connected yet
+            assert isinstance((await timed(client.result(task_id, timeout=0)))[1], TimeoutError)
+            node.ended[task_id], node.results[task_id] = TaskState.COMPLETED, b"done"
+            assert await client.result(task_id, timeout=0) == b"done"
+        assert [command.wait_ms for command in node.received] == [0, 0]
+
+
+async def test_calls_without_a_node_leave_nothing_behind(unused_tcp_port):
+    async with AsyncClient(f"taskq://127.0.0.1:{unused_tcp_port}") as client:
+        pending = asyncio.create_task(timed(client.submit("q", timeout=2)))
+        for _ in range(30):
+            await asyncio.gather(*(timed(client.submit("q", timeout=0.01)) for _ in range(10)))
+        await pending
+        await asyncio.sleep(0)
+        assert len(list(client.channel._link._outbox)) <= 10
 
 
 async def test_the_node_is_told_how_long_we_wait():

@@ -60,6 +60,19 @@ async def test_a_claim_whose_answer_was_lost_gets_its_tasks_under_the_same_numbe
         assert [claim.claim_number for claim in claims(node)] == [1, 1, 1, 2]
 
 
+async def test_a_repeated_claim_parks_for_the_rest_of_its_time_only():
+    async with ScriptedNode() as node, AsyncClient(node.url) as client:
+        node.script = lambda command: Silent() if len(claims(node)) == 1 else None
+        claim = asyncio.create_task(client.worker().claim(["q"], wait=10))
+        await asyncio.sleep(0.2)
+        node.drop_all()
+        assert await claim == []
+        first, second = claims(node)
+        assert first.wait_ms == 10_000
+        assert 9_000 < second.wait_ms <= 9_800
+        assert second.claim_number == first.claim_number
+
+
 async def test_claims_name_the_lowest_unanswered():
     async with ScriptedNode() as node, AsyncClient(node.url) as client:
         worker = client.worker()
