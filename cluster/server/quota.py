@@ -1,0 +1,62 @@
+"""What connections may cost this node, each number with its reason.
+
+Sizes in bytes, times in seconds. `quota_of` takes from the configuration what an operator may
+change; the rest follows from it or is fixed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cluster.config.model import Config
+from taskq.limits import KIB, MIB
+
+# A request costs more than its bytes: its objects, its place in the log, its answer.
+REQUEST_COST = KIB
+# A member of a batch becomes objects of its own when it is decoded.
+MEMBER_COST = 256
+# So much of an incomplete frame within one idle time-out counts as a sign of life: a large frame
+# over a slow link is not cut, while a trickle of bytes does not hold a connection.
+PROGRESS_SIZE = 64 * KIB
+# Requests of one connection that are started in one round of the loop: others get their turn.
+TAKE_COUNT_MAX = 1024
+# Connections beyond `connection_count_max` that are held just long enough to be told so.
+OVERFLOW_COUNT_MAX = 64
+OVERFLOW_SECS = 2.0
+# Longest time to say Hello.
+HELLO_SECS = 10.0
+# All parked claims and queries of the node: about 1 KiB each.
+WAITING_COUNT_MAX = 50_000
+
+
+@dataclass(frozen=True)
+class Quota:
+    """See the module."""
+
+    connection_count_max: int = 1000
+    request_count_max: int = 1024  # unanswered, per connection
+    connection_size_max: int = 64 * MIB  # unanswered and unread, per connection
+    node_size_max: int = 256 * MIB  # the same over all connections
+    idle_secs: float = 30.0
+    overflow_count_max: int = OVERFLOW_COUNT_MAX
+    hello_secs: float = HELLO_SECS
+    waiting_count_max: int = WAITING_COUNT_MAX
+
+    @property
+    def write_high(self) -> int:
+        """Bytes that the peer has not read from which on no more is read from it. Half of the
+        connection's size at most, so that unread answers alone never stop it for good."""
+        return min(256 * KIB, self.connection_size_max // 2)
+
+
+def quota_of(config: Config) -> Quota:
+    """The quota that the configuration sets."""
+    broker = config.broker
+    return Quota(
+        connection_count_max=broker.max_connections,
+        request_count_max=broker.max_requests_in_flight,
+        connection_size_max=broker.max_bytes_in_flight,
+        # Four connections may be at their limit at once before all have to wait.
+        node_size_max=4 * broker.max_bytes_in_flight,
+        idle_secs=broker.connection_timeout_secs,
+    )

@@ -1,0 +1,85 @@
+"""The door to the replicated state, as the server and the monitors see it.
+
+Implemented by `cluster/replication`; everything here is called on the node's one loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from taskq.errors import Refusal
+from taskq.machine.machine import Applied, Machine
+
+
+class Sink(Protocol):
+    """Takes what became of a proposal or a read barrier."""
+
+    def deliver(self, tag: Any, value: Any) -> None:
+        """Called exactly once per proposal, on the loop, in log order."""
+
+
+class Replica(Protocol):
+    """One node's replica of the state machine."""
+
+    @property
+    def machine(self) -> Machine:
+        """The applied state; read it freely on the loop, unless `unavailable` says why not."""
+
+    @property
+    def node_id(self) -> str:
+        """This node."""
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster that the node belongs to."""
+
+    @property
+    def leader(self) -> str:
+        """Node id of the leader, or "" while nobody leads."""
+
+    @property
+    def term(self) -> int:
+        """The current term."""
+
+    @property
+    def applied_index(self) -> int:
+        """Index of the last applied entry."""
+
+    @property
+    def commit_index(self) -> int:
+        """Index of the last committed entry."""
+
+    def unavailable(self) -> Refusal | None:
+        """Why the state cannot be read just now (the disk failed), or None."""
+
+    def is_leader(self) -> bool:
+        """Leader, and its own no-op is applied."""
+
+    def propose(self, command: Any, sink: Sink, tag: Any) -> None:
+        """Puts a command into the log. Delivers its reply, ready for the wire, or a `Refusal`;
+        `Refusal(..., unknown=True)` if the outcome is not known."""
+
+    def read_barrier(self, sink: Sink, tag: Any) -> None:
+        """Delivers None when a linearizable read may look at `machine`, or a `Refusal`."""
+
+    def cluster_time_ms(self) -> int:
+        """The leader's cluster time now; not less than `machine.elapsed_ms`."""
+
+    def wall_ms(self) -> int:
+        """The wall time that an entry would be stamped with now."""
+
+    def subscribe(self, listener: Callable[[Applied], None]) -> None:
+        """Calls after each applied entry, after its results were delivered."""
+
+    def on_leadership(self, listener: Callable[[bool], None]) -> None:
+        """Calls when this node became leader (true) or is leader no more (false)."""
+
+    def members(self) -> list[tuple[str, str]]:
+        """(node id, "host:port" for clients) of every member."""
+
+    def growth_refused(self) -> Refusal | None:
+        """What commands that make the state grow are answered with while the disk is full."""
+
+    def in_flight_bytes(self) -> int:
+        """Bytes of commands that were proposed and not delivered yet."""

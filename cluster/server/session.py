@@ -1,0 +1,409 @@
+"""One connection of a client or worker: bytes in, requests to the dispatcher, answers out.
+
+    NEW --Hello--> OPEN --> CLOSED        beyond the connection limit: NEW --Hello--> told, CLOSED
+
+The hot path makes no task, future, timer or closure for a request; the tag of a request is the
+pair (arrival in loop time, request). Answers are collected and written once per round of the loop.
+
+What one connection may hold is bounded by `Quota`: `held` counts requests in flight (with what
+their answers are expected to take, `reserved`) and answers that the peer has not read (`unread`).
+Over it the session stops starting requests, keeps those of the chunk in hand in a backlog, and
+stops reading from the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from cluster.server.quota import PROGRESS_SIZE, REQUEST_COST, TAKE_COUNT_MAX
+from taskq.commands import Hello
+from taskq.errors import ErrorCode, ProtocolError, Refusal, refuse
+from taskq.limits import DEADLINE_MS_DEFAULT
+from taskq.protocol.codec import Rejected, Request
+from taskq.protocol.connection import ServerConnection
+from taskq.registry import MESSAGE_OF
+
+if TYPE_CHECKING:
+    from cluster.server.sessions import Sessions
+
+# (arrival in loop time, request)
+Tag = tuple[float, Request]
+Handler = Callable[["Session", Tag], None]
+
+HELLO = MESSAGE_OF[Hello].code
+
+
+class Session(asyncio.Protocol):
+    """See the module. Public attributes are read and, where said, written by the server alone."""
+
+    __slots__ = (
+        *(
+            "closed",
+            "closing_at",
+            "deferred",
+            "frame_at",
+            "handlers",
+            "held",
+            "in_flight",
+            "open",
+            "opened_at",
+        ),
+        *("overflow", "parked", "reckoned", "reserved", "starved", "stuck_at", "unread", "workers"),
+        *("_arrival", "_arrivals", "_backlog", "_backlog_arrival", "_backlog_size", "_connection"),
+        *("_dirty", "_out", "_paused", "_progress", "_sessions", "_transport"),
+    )
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._connection = ServerConnection()
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._dirty = False
+        self._paused = False
+        self._backlog: deque[Request | Rejected] = deque()
+        self._backlog_arrival = 0.0
+        self._backlog_size = 0
+        self._progress = 0
+        self._arrival = 0.0
+        self._arrivals: list[tuple[float, int]] = []
+        self.handlers: dict[int, Handler] = {HELLO: sessions.greet}
+        self.deferred: deque[Tag] = deque()  # reads that wait until the peer has read
+        self.parked: set[Any] = set()  # what `Waiting` keeps for this session
+        self.workers: dict[bytes, None] = {}  # workers whose pushes go here
+        self.in_flight = 0
+        self.held = 0
+        self.reserved = 0  # the part of `held` that is expected, not there
+        self.unread = 0
+        self.reckoned = 0  # what the account of all sessions has of this one
+        self.open = False
+        self.closed = False
+        self.overflow = False  # over the connection limit: told so, then closed
+        self.starved = False  # the node as a whole holds too much
+        self.stuck_at = 0.0  # since when the peer does not read; 0: it reads
+        self.closing_at = 0.0  # since when it is being closed; 0: it is not
+        self.opened_at = self.frame_at = sessions.loop.time()
+
+    # --- called by the transport ------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Takes its place among the sessions, or is refused one."""
+        # uvloop's transports are no subclasses of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        transport = self._transport
+        high = self._sessions.quota.write_high
+        transport.set_write_buffer_limits(high=high, low=high // 4)
+        self._sessions.enter(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Starts the requests that `data` completes."""
+        if self.closed or self.closing_at:
+            return
+        sessions = self._sessions
+        sessions.counters.bytes_in += len(data)
+        arrival = sessions.loop.time()
+        try:
+            requests = self._connection.receive(data)
+        except ProtocolError as error:
+            sessions.counters.refuse(0, ErrorCode.INVALID_REQUEST.value)
+            self.leave(refuse(ErrorCode.INVALID_REQUEST, str(error)))
+            return
+        if requests:
+            self.frame_at = arrival
+            self._progress = 0
+            if self._backlog:
+                self._put_off(requests)
+            else:
+                self._take(requests, arrival)
+        else:
+            self._progress += len(data)
+            if self._progress >= PROGRESS_SIZE:
+                self.frame_at = arrival
+                self._progress = 0
+        self.reckon()
+        if sessions.over_quota():
+            sessions.starve(self)
+
+    def pause_writing(self) -> None:
+        """The peer does not read its answers: no more is read from it."""
+        if not self.stuck_at:
+            self.stuck_at = self._sessions.loop.time()
+        self._steer()
+
+    def resume_writing(self) -> None:
+        """The peer has read most of its answers."""
+        self.stuck_at = 0.0
+        self._measure()
+        self.reckon()
+        if self._backlog or self.deferred:
+            self._soil()
+        self._steer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Drops everything that nobody will read; what is in the log goes on without a reader."""
+        self.closed = True
+        self._out.clear()
+        self._backlog.clear()
+        self._backlog_size = 0
+        self.held -= self.unread
+        self.unread = 0
+        self._transport = None
+        while self.deferred:
+            self.deliver(self.deferred.popleft(), None)
+        self._sessions.leave(self)
+        self.reckon()
+
+    def eof_received(self) -> bool:
+        """A peer that sends no more gets no more either: half-open connections are closed."""
+        return False
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def _take(self, requests: Sequence[Request | Rejected], arrival: float) -> None:
+        """Starts requests until one of the limits says stop; the rest waits in the backlog."""
+        if len(requests) > TAKE_COUNT_MAX:
+            self._put_off(requests[TAKE_COUNT_MAX:], arrival)
+            requests = requests[:TAKE_COUNT_MAX]
+        quota = self._sessions.quota
+        count_max, size_max = quota.request_count_max, quota.connection_size_max
+        handlers = self.handlers
+        for position, request in enumerate(requests):
+            if self.in_flight >= count_max or self.held >= size_max or self.stuck_at:
+                self._put_back(requests[position:], arrival)
+                return
+            if isinstance(request, Rejected):
+                self._reject(request)
+                continue
+            self.in_flight += 1
+            self.held += request.size + REQUEST_COST
+            handler = handlers.get(request.message.code)
+            if handler is None:
+                text = f"{request.message.name} needs the role {request.message.role.value}"
+                refusal = refuse(ErrorCode.PERMISSION_DENIED, text)
+                self.deliver((arrival, request), refusal)
+            else:
+                handler(self, (arrival, request))
+            if self.closed or self.closing_at:
+                return
+
+    def _put_off(self, requests: Sequence[Request | Rejected], arrival: float = 0.0) -> None:
+        """Appends to the backlog; its arrival is that of its oldest request."""
+        if not self._backlog:
+            self._backlog_arrival = arrival
+            self._soil()
+        self._backlog.extend(requests)
+        self._backlog_size += sum(_cost(request) for request in requests)
+        self._steer()
+
+    def _put_back(self, requests: Sequence[Request | Rejected], arrival: float) -> None:
+        """Puts what could not be started before the rest of the backlog."""
+        if not self._backlog:
+            self._backlog_arrival = arrival
+        self._backlog.extendleft(reversed(requests))
+        self._backlog_size += sum(_cost(request) for request in requests)
+        if self._measure():
+            self._soil()
+        self._steer()
+
+    def _take_backlog(self, now: float) -> None:
+        """Goes on with what waited, unless its sender has given up on it."""
+        arrival = self._backlog_arrival
+        waited_ms = (now - arrival) * 1000
+        requests, self._backlog = list(self._backlog), deque()
+        self._backlog_size = 0
+        late: list[Request] = []
+        fresh: list[Request | Rejected] = []
+        for request in requests:
+            if isinstance(request, Request) and waited_ms > (
+                request.deadline_ms or DEADLINE_MS_DEFAULT
+            ):
+                late.append(request)
+            else:
+                fresh.append(request)
+        for request in late:
+            self.in_flight += 1
+            self.held += request.size + REQUEST_COST
+            text = f"{request.message.name} waited {waited_ms:.0f} ms on its connection"
+            self.deliver((arrival, request), refuse(ErrorCode.DEADLINE_EXCEEDED, text))
+        self._take(fresh, arrival)
+        self._steer()
+
+    def _reject(self, rejected: Rejected) -> None:
+        self._sessions.counters.refuse(0, rejected.refusal.code)
+        self._send(self._connection.reply(0, rejected.request_id, rejected.refusal))
+
+    # --- answers ----------------------------------------------------------------------------------
+
+    def deliver(self, tag: Tag, value: Any) -> None:
+        """Answers a request; called exactly once for each."""
+        arrival, request = tag
+        self.in_flight -= 1
+        self.held -= request.size + REQUEST_COST
+        if self.closed:
+            self.reckon()
+            return
+        code = request.message.code
+        frame = self._connection.reply(code, request.request_id, value)
+        counters = self._sessions.counters
+        if type(value) is Refusal:
+            counters.refuse(code, value.code)
+        else:
+            counters.answered[code] += 1
+        # Requests that arrived together mostly follow each other: one observation for all.
+        arrivals = self._arrivals
+        if arrivals and arrivals[-1][0] == arrival:
+            arrivals[-1] = (arrival, arrivals[-1][1] + 1)
+        else:
+            arrivals.append((arrival, 1))
+        self._send(frame)
+
+    def push(self, command: Any) -> None:
+        """Sends a message that nobody asked for, unless the peer does not read."""
+        if self.open and not self.closed and not self.stuck_at:
+            self._sessions.counters.pushed += 1
+            self._send(self._connection.push(command))
+
+    def accept(self, tag: Tag, reply: Any, handlers: dict[int, Handler]) -> None:
+        """Opens the session with the messages that its credential allows."""
+        request = tag[1]
+        self.in_flight -= 1
+        self.held -= request.size + REQUEST_COST
+        self.open = True
+        self.handlers = handlers
+        self._sessions.counters.answered[HELLO] += 1
+        self._send(self._connection.accept(request.request_id, reply))
+
+    def turn_away(self, tag: Tag, refusal: Refusal) -> None:
+        """Answers Hello with a refusal and closes."""
+        self.deliver(tag, refusal)
+        self.close()
+
+    def _send(self, frame: bytes) -> None:
+        self._out.append(frame)
+        self.unread += len(frame)
+        self.held += len(frame)
+        if not self._dirty:
+            self._soil()
+
+    def _soil(self) -> None:
+        """Something is to be done for this session in the next round of the loop."""
+        if not self._dirty and not self.closed:
+            self._dirty = True
+            self._sessions.soil(self)
+
+    def flush(self, now: float) -> None:
+        """Once per round: writes the collected answers, goes on with what waited."""
+        self._dirty = False
+        transport = self._transport
+        if transport is None:
+            return
+        if self._out:
+            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+            self._out.clear()
+            transport.write(data)
+            counters = self._sessions.counters
+            counters.bytes_out += len(data)
+            for arrival, count in self._arrivals:
+                counters.observe(now - arrival, count)
+            self._arrivals.clear()
+            self._measure()
+        if self.deferred:
+            self._answer_deferred()
+        if self._backlog:
+            self._take_backlog(now)
+        self.reckon()
+
+    def _answer_deferred(self) -> None:
+        for _ in range(len(self.deferred)):
+            if self.is_full():
+                return
+            self._sessions.answer(self, self.deferred.popleft())
+
+    # --- limits -----------------------------------------------------------------------------------
+
+    def is_full(self) -> bool:
+        """Whether the peer has so much unread that nothing large should be added."""
+        return self.unread >= self._sessions.quota.connection_size_max or self.stuck_at > 0
+
+    def reserve(self, size: int) -> None:
+        """Expects an answer of `size` bytes (negative: no more)."""
+        self.reserved += size
+        self.held += size
+
+    def _measure(self) -> bool:
+        """Asks the transport what is unread; whether that is less than was known."""
+        transport = self._transport
+        if transport is None or self._out:
+            return False
+        unread = transport.get_write_buffer_size()
+        shrunk = unread < self.unread
+        self.held += unread - self.unread
+        self.unread = unread
+        return shrunk
+
+    def reckon(self) -> None:
+        """Brings the account of all sessions up to date with this one."""
+        pending = 0 if self.closed else self._connection.pending
+        here = self.held - self.reserved + pending + self._backlog_size
+        self._sessions.size += here - self.reckoned
+        self.reckoned = here
+
+    def review(self) -> None:
+        """For the sweep: what is unread may have become less without a word."""
+        self._measure()
+        self.reckon()
+        if self._backlog or self.deferred:
+            self._soil()
+
+    def reads(self) -> bool:
+        """Whether the node reads from this connection."""
+        return not self._paused
+
+    def starve(self, starved: bool) -> None:
+        """The node as a whole holds too much (or no more): stops or goes on reading."""
+        self.starved = starved
+        self._steer()
+
+    def _steer(self) -> None:
+        pause = bool(self._backlog) or self.stuck_at > 0 or self.starved
+        transport = self._transport
+        if pause == self._paused or transport is None or transport.is_closing():
+            return
+        self._paused = pause
+        if pause:
+            transport.pause_reading()
+        else:
+            # The peer could not be heard meanwhile: its silence starts now.
+            self.frame_at = self._sessions.loop.time()
+            transport.resume_reading()
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def leave(self, refusal: Refusal) -> None:
+        """Tells the peer why, and closes."""
+        if not self.closed:
+            self._send(self._connection.goodbye(refusal))
+            self.close()
+
+    def close(self) -> None:
+        """Closes once the answers are written. Requests that arrive meanwhile are dropped."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            now = self._sessions.loop.time()
+            self._backlog.clear()
+            self._backlog_size = 0
+            self.flush(now)
+            self.closing_at = now
+            transport.close()
+
+    def abort(self, reason: str) -> None:
+        """Closes at once, whatever is unread."""
+        if self._transport is not None:
+            self._sessions.counters.drop(reason)
+            self._transport.abort()
+
+
+def _cost(request: Request | Rejected) -> int:
+    return REQUEST_COST + (request.size if isinstance(request, Request) else 0)

@@ -1,0 +1,205 @@
+"""All sessions of a node: their number and total size, the round that writes, the sweep.
+
+One periodic sweep does all time-outs of connections, so that no request needs a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from cluster.server.access import Access
+from cluster.server.counters import Counters
+from cluster.server.dispatcher import Dispatcher
+from cluster.server.quota import OVERFLOW_SECS, Quota
+from cluster.server.session import Session, Tag
+from taskq.commands import PROTOCOL_VERSION
+from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.limits import FRAME_SIZE_MAX
+from taskq.results import HelloReply
+
+log = structlog.get_logger(__name__)
+
+SWEEP_SECS = 1.0
+RETRY_AFTER_MS = 1_000
+
+
+class Sessions:
+    """See the module. `size` is what all sessions hold together, in bytes (`Session.reckon`)."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        quota: Quota,
+        counters: Counters,
+        access: Access,
+        dispatcher: Dispatcher,
+        server_version: str,
+    ) -> None:
+        self.loop = loop
+        self.quota = quota
+        self.counters = counters
+        self.size = 0
+        self.stopping = False
+        self._access = access
+        self._dispatcher = dispatcher
+        self._server_version = server_version
+        self._sessions: dict[Session, None] = {}
+        self._overflow: dict[Session, None] = {}
+        self._dirty: list[Session] = []
+        self._starved: dict[Session, None] = {}
+        self._was_over = False
+        self._sweeping: asyncio.TimerHandle | None = None
+        self.answer: Callable[[Session, Tag], None] = dispatcher.answer
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def all(self) -> list[Session]:
+        """Every session, those over the limit included."""
+        return [*self._sessions, *self._overflow]
+
+    # --- coming and going -------------------------------------------------------------------------
+
+    def enter(self, session: Session) -> None:
+        """A connection was made. Over the limit a few are held until they can be told so."""
+        self.counters.accepted += 1
+        if self.stopping:
+            session.abort("stopping")
+        elif len(self._sessions) < self.quota.connection_count_max:
+            self._sessions[session] = None
+        elif len(self._overflow) < self.quota.overflow_count_max:
+            session.overflow = True
+            self._overflow[session] = None
+        else:
+            self.counters.turned_away += 1
+            session.abort("overflow")
+
+    def leave(self, session: Session) -> None:
+        """A connection was lost."""
+        self._sessions.pop(session, None)
+        self._overflow.pop(session, None)
+        self._starved.pop(session, None)
+        self._dispatcher.forget(session)
+
+    def greet(self, session: Session, tag: Tag) -> None:
+        """Answers Hello: opens the session, or says why not and closes."""
+        hello = tag[1].command
+        if session.overflow:
+            self.counters.turned_away += 1
+            text = f"the node has {self.quota.connection_count_max} connections (max_connections)"
+            session.turn_away(tag, refuse(ErrorCode.TOO_MANY_CONNECTIONS, text, RETRY_AFTER_MS))
+            return
+        if PROTOCOL_VERSION not in hello.versions:
+            text = f"this node speaks version {PROTOCOL_VERSION}, not {hello.versions}"
+            session.turn_away(tag, refuse(ErrorCode.UNSUPPORTED_VERSION, text))
+            return
+        codes = self._access.admit(hello.key)
+        if isinstance(codes, Refusal):
+            session.turn_away(tag, codes)
+            return
+        handlers = self._dispatcher.handlers
+        allowed = {code: handlers[code] for code in codes if code in handlers}
+        session.accept(tag, self._hello_reply(), allowed)
+
+    def _hello_reply(self) -> HelloReply:
+        replica = self._dispatcher.replica
+        settings = replica.machine.settings
+        return HelloReply(
+            *(PROTOCOL_VERSION, replica.cluster_id, replica.node_id, replica.leader, replica.term),
+            [[node_id, address] for node_id, address in replica.members()],
+            self._server_version,
+            round(self.quota.idle_secs * 1000),
+            *(FRAME_SIZE_MAX, settings.payload_size_max, settings.result_size_max),
+            *(settings.max_batch_claim, self.quota.request_count_max),
+        )
+
+    # --- rounds -----------------------------------------------------------------------------------
+
+    def soil(self, session: Session) -> None:
+        """A session has something to write or to go on with in the next round of the loop."""
+        if not self._dirty:
+            self.loop.call_soon(self._flush)
+        self._dirty.append(session)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        now = self.loop.time()
+        for session in dirty:
+            session.flush(now)
+        if self._starved:
+            self._feed()
+
+    # --- total size -------------------------------------------------------------------------------
+
+    def over_quota(self) -> bool:
+        """Whether the node holds so much that nobody may send more."""
+        size_max = self.quota.node_size_max
+        return self.size >= size_max or self._dispatcher.replica.in_flight_bytes() >= size_max
+
+    def starve(self, session: Session) -> None:
+        """Reads no more from a session until the node holds less."""
+        if session not in self._starved:
+            self._starved[session] = None
+            session.starve(True)
+
+    def _feed(self) -> None:
+        if not self.over_quota():
+            starved, self._starved = self._starved, {}
+            for session in starved:
+                session.starve(False)
+
+    # --- the sweep --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Starts the sweep."""
+        self._sweeping = self.loop.call_later(SWEEP_SECS, self._sweep)
+
+    def stop(self) -> None:
+        """Ends the sweep; new connections are closed at once."""
+        self.stopping = True
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+
+    def _sweep(self) -> None:
+        self._sweeping = self.loop.call_later(SWEEP_SECS, self._sweep)
+        now = self.loop.time()
+        for session in self.all():
+            session.review()
+            reason = self._overdue(session, now)
+            if reason:
+                log.debug("connection dropped", reason=reason)
+                session.abort(reason)
+        self._shed()
+        self._feed()
+
+    def _overdue(self, session: Session, now: float) -> str:
+        """Why a session has to go; "" where it may stay."""
+        idle = self.quota.idle_secs
+        if session.closing_at:
+            return "does not read" if now - session.closing_at > idle else ""
+        if session.overflow:
+            return "overflow" if now - session.opened_at > OVERFLOW_SECS else ""
+        if not session.open and now - session.opened_at > self.quota.hello_secs:
+            return "no hello"
+        if session.stuck_at and now - session.stuck_at > idle:
+            return "does not read"
+        return "idle" if session.reads() and now - session.frame_at > idle else ""
+
+    def _shed(self) -> None:
+        """Over the limit from one sweep to the next, nothing drains by itself: what holds most goes
+        (incomplete frames, unread answers), until there is room."""
+        over = self.size >= self.quota.node_size_max
+        if over and self._was_over:
+            heaviest = sorted(self.all(), key=lambda session: session.reckoned, reverse=True)
+            room = self.size - self.quota.node_size_max
+            for session in heaviest:
+                if room < 0:
+                    break
+                room -= session.reckoned
+                log.warning("connection dropped", reason="memory", size=session.reckoned)
+                session.abort("memory")
+        self._was_over = over

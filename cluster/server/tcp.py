@@ -1,0 +1,93 @@
+"""The port for clients and workers: listens, and stops without leaving anybody hanging.
+
+`BrokerServer` joins the parts of this package; `cluster/node.py` makes one for each node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from ssl import SSLContext
+
+import structlog
+
+from cluster.server.access import Access
+from cluster.server.counters import Counters
+from cluster.server.dispatcher import Dispatcher
+from cluster.server.pushes import WorkerLinks
+from cluster.server.quota import Quota
+from cluster.server.replica import Replica
+from cluster.server.session import Session
+from cluster.server.sessions import Sessions
+from cluster.server.waiters import Waiting
+from taskq.errors import ErrorCode, refuse
+
+log = structlog.get_logger(__name__)
+
+# A burst of connections after a restart waits here instead of being refused by the kernel.
+BACKLOG = 1024
+# How long written answers may take to leave after everything is answered.
+CLOSE_SECS = 1.0
+# How often it is looked whether all is answered. Only while stopping.
+POLL_SECS = 0.01
+RETRY_AFTER_MS = 1_000
+
+
+class BrokerServer:
+    """One node's server. All of it runs on the loop on which it was made."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        access: Access,
+        quota: Quota | None = None,
+        *,
+        server_version: str = "",
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.quota = quota or Quota()
+        self.counters = Counters()
+        loop = loop or asyncio.get_running_loop()
+        self.waiting = Waiting(loop, replica, self.quota.waiting_count_max)
+        self.links = WorkerLinks()
+        self.dispatcher = Dispatcher(replica, self.waiting, self.links)
+        self.sessions = Sessions(
+            loop, self.quota, self.counters, access, self.dispatcher, server_version
+        )
+        self._loop = loop
+        self._listener: asyncio.Server | None = None
+
+    def session(self) -> Session:
+        """A protocol for one connection."""
+        return Session(self.sessions)
+
+    async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
+        """Listens; the port that was taken, where `port` is 0. Raises OSError."""
+        self._listener = await self._loop.create_server(
+            self.session, host, port, ssl=ssl, backlog=BACKLOG, reuse_address=True
+        )
+        self.sessions.start()
+        taken: int = self._listener.sockets[0].getsockname()[1]
+        return taken
+
+    async def stop(self, grace_secs: float = 5.0) -> None:
+        """Takes no more requests, answers those it has for at most `grace_secs`, then closes."""
+        if self._listener is not None:
+            self._listener.close()
+        self.sessions.stop()
+        for session in self.sessions.all():
+            session.starve(True)
+        text = "the node is stopping"
+        self.waiting.refuse_all(refuse(ErrorCode.UNAVAILABLE, text, RETRY_AFTER_MS), stale=True)
+        await self._until(lambda: not any(s.in_flight for s in self.sessions.all()), grace_secs)
+        for session in self.sessions.all():
+            session.close()
+        await self._until(lambda: not self.sessions.all(), CLOSE_SECS)
+        for session in self.sessions.all():
+            session.abort("stopping")
+        self.waiting.stop()
+
+    async def _until(self, done: Callable[[], bool], secs: float) -> None:
+        end = self._loop.time() + secs
+        while not done() and self._loop.time() < end:  # noqa: ASYNC110  # once, at the end
+            await asyncio.sleep(POLL_SECS)

@@ -1,0 +1,114 @@
+"""A replica in memory: the real machine, entries as the driver makes them, no disk and no peers.
+
+All commands that arrive in one round of the loop become one entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from cluster.server.replica import Sink
+from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.machine.entry import encode_entry
+from taskq.machine.machine import Applied, Machine
+from taskq.machine.view import MemoryView
+
+WALL_MS = 1_800_000_000_000
+
+
+class MemoryReplica:
+    """See the module. Its clocks are the loop's, plus `skip_ms`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.machine = Machine(MemoryView())
+        self.node_id = "node1"
+        self.cluster_id = "c" * 32
+        self.leader = "node1"
+        self.term = 1
+        self.applied_index = 0
+        self.commit_index = 0
+        self.full: Refusal | None = None
+        self.entries: list[list[Any]] = []  # the commands of each entry
+        self.keep_entries = True
+        self.held = False  # proposals wait until `release`
+        self.skip_ms = 0
+        self.extra_bytes = 0
+        self._loop = loop
+        self._start = loop.time()
+        self._batch: list[tuple[Any, Sink, Any]] = []
+        self._listeners: list[Callable[[Applied], None]] = []
+        self._leadership: list[Callable[[bool], None]] = []
+
+    def is_leader(self) -> bool:
+        return self.leader == self.node_id
+
+    def propose(self, command: Any, sink: Sink, tag: Any) -> None:
+        if not self.is_leader():
+            sink.deliver(tag, refuse(ErrorCode.NO_LEADER, "not the leader", 200))
+            return
+        if not self._batch and not self.held:
+            self._loop.call_soon(self._apply)
+        self._batch.append((command, sink, tag))
+
+    def release(self) -> None:
+        self.held = False
+        self._apply()
+
+    def _apply(self) -> None:
+        if not self._batch or self.held:
+            return
+        batch, self._batch = self._batch, []
+        commands = [command for command, _, _ in batch]
+        elapsed, wall = self.cluster_time_ms(), self.wall_ms()
+        applied = self.machine.apply(encode_entry(elapsed, wall, commands))
+        self.applied_index += 1
+        self.commit_index = self.applied_index
+        if self.keep_entries:
+            self.entries.append(commands)
+        reply = self.machine.reply
+        for (_, sink, tag), result in zip(batch, applied.results, strict=True):
+            sink.deliver(tag, reply(result))
+        for listener in self._listeners:
+            listener(applied)
+
+    def lose_leadership(self, *, unknown: bool = True) -> None:
+        """As the driver does it: what is in flight is answered, then the listeners hear of it."""
+        self.leader = ""
+        batch, self._batch = self._batch, []
+        refusal = Refusal(ErrorCode.NO_LEADER.value, "leadership lost", 200, unknown)
+        for _, sink, tag in batch:
+            sink.deliver(tag, refusal)
+        for listener in self._leadership:
+            listener(False)
+
+    def lead(self) -> None:
+        self.leader = self.node_id
+        self.term += 1
+        for listener in self._leadership:
+            listener(True)
+
+    def read_barrier(self, sink: Sink, tag: Any) -> None:
+        sink.deliver(tag, None)
+
+    def cluster_time_ms(self) -> int:
+        return int((self._loop.time() - self._start) * 1000) + self.skip_ms
+
+    def wall_ms(self) -> int:
+        return WALL_MS + self.cluster_time_ms()
+
+    def subscribe(self, listener: Callable[[Applied], None]) -> None:
+        self._listeners.append(listener)
+
+    def on_leadership(self, listener: Callable[[bool], None]) -> None:
+        self._leadership.append(listener)
+
+    def members(self) -> list[tuple[str, str]]:
+        return [("node1", "127.0.0.1:6379")]
+
+    def growth_refused(self) -> Refusal | None:
+        return self.full
+
+    def in_flight_bytes(self) -> int:
+        return self.extra_bytes
