@@ -28,6 +28,11 @@ from tests.unit.replication.disk import Disk, MemoryLog, MemoryState
 WALL_START_SECS = 1_000_000.0
 
 
+def spelled(command: Any) -> str:
+    """What tells one command from another."""
+    return repr(command._replace(payload=b"") if type(command) is SubmitTask else command)
+
+
 class Loop(asyncio.SelectorEventLoop):
     """Its time stands still until the test moves it."""
 
@@ -63,7 +68,7 @@ class Held(Executor):
         task, future = self.waiting.pop(0)
         try:
             future.set_result(task())
-        except Exception as error:  # the executor hands every error to whoever waits
+        except Exception as error:  # noqa: BLE001  # an executor hands on every error
             future.set_exception(error)
         self._loop.settle()
         return True
@@ -87,7 +92,7 @@ class Held(Executor):
 
 class Rig:
     """One disk and the node that runs on it now. `answers`: tag -> what was delivered, over all
-    starts; `submitted`: task id -> tag."""
+    starts; `tags`: what a command says -> its tag."""
 
     def __init__(
         self,
@@ -100,7 +105,7 @@ class Rig:
         self.disk = disk or Disk()
         self.answers: dict[Any, Any] = {}
         self.order: list[Any] = []
-        self.ids: dict[bytes, Any] = {}
+        self.tags: dict[str, Any] = {}
         self.failures: list[BaseException] = []
         self.leaderships: list[bool] = []
         self.wall_secs = WALL_START_SECS
@@ -182,15 +187,15 @@ class Rig:
         self.loop.settle()
 
     def propose(self, command: Any, tag: Any, *, settle: bool = True) -> None:
+        self.tags[spelled(command)] = tag
         self.driver.propose(command, self, tag)
         if settle:
             self.loop.settle()
 
     def submit(self, tag: int, *, size: int = 0, settle: bool = True) -> None:
         """Proposes a task whose id is the tag."""
-        task_id = tag.to_bytes(16, "big")
-        self.ids[task_id] = tag
-        self.propose(SubmitTask(task_id, "q", "", bytes(size)), tag, settle=settle)
+        command = SubmitTask(tag.to_bytes(16, "big"), "q", "", bytes(size))
+        self.propose(command, tag, settle=settle)
 
     def deliver(self, tag: Any, value: Any) -> None:
         assert tag not in self.answers, f"{tag} was answered twice"
@@ -212,12 +217,12 @@ class Rig:
         return {tag for tag, value in self.answers.items() if not isinstance(value, Refusal)}
 
     def stored(self) -> list[Any]:
-        """Tags of the submits in the log that was ever on disk, in order."""
+        """Tags of the commands in the log that was ever on disk, in order."""
         found = []
         for index in sorted(self.disk.history):
             command = self.disk.history[index][1]
             if command[:1] == b"\0":
-                found += [self.ids.get(one.id) for one in decode_entry(command[1:])[2]]
+                found += [self.tags.get(spelled(one)) for one in decode_entry(command[1:])[2]]
         return found
 
     def replayed(self, last: int) -> MemoryView:

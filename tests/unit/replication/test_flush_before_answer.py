@@ -1,4 +1,4 @@
-"""A2: nothing is delivered, applied, committed or written to the state before the flush it needs."""
+"""A2: nothing is delivered, applied, committed or written to the state before its flush."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def commands_of(rig: Rig, first: int) -> list[int]:
     return [len(decode_entry(command[1:])[2]) for command in entries if command[:1] == b"\0"]
 
 
-def test_the_first_start_leads_only_after_term_vote_and_no_op_are_on_disk(make_rig: MakeRig) -> None:
+def test_the_first_start_leads_only_after_term_vote_and_no_op_are_on_disk(
+    make_rig: MakeRig,
+) -> None:
     rig = make_rig()
     rig.start()
     rig.submit(1)
