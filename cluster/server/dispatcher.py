@@ -7,7 +7,10 @@ where a request leaves this node.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
+
+import structlog
 
 from cluster.server.growth import grows, propose_rest
 from cluster.server.pushes import WorkerLinks
@@ -22,6 +25,8 @@ from taskq.machine.machine import Applied
 from taskq.registry import MESSAGE_OF, MESSAGES, Sort
 from taskq.results import PingReply
 
+log = structlog.get_logger(__name__)
+
 RETRY_AFTER_MS = 200
 
 _GROWING = (commands.SubmitTask, commands.TaskResult)
@@ -35,8 +40,15 @@ _LISTINGS = frozenset(
 class Dispatcher:
     """Routes the requests of all sessions. `handlers`: message code -> what handles it."""
 
-    def __init__(self, replica: Replica, waiting: Waiting, links: WorkerLinks) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        waiting: Waiting,
+        links: WorkerLinks,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
         self.replica = replica
+        self._on_failure = on_failure
         self._waiting = waiting
         self._links = links
         self._loop = waiting.loop
@@ -163,6 +175,10 @@ class Dispatcher:
         if session.is_full():
             session.deferred.append(tag)
             return
+        refusal = self.replica.unavailable()
+        if refusal is not None:
+            session.deliver(tag, refusal)
+            return
         command = tag[1].command
         shape = type(command)
         if shape is commands.QueryStatus and command.wait_ms and self._waiting.query(session, tag):
@@ -178,16 +194,26 @@ class Dispatcher:
         """Asks the machine now."""
         answer = None
         if not session.closed:
-            answer = self.replica.machine.ask(tag[1].command)
-            if type(tag[1].command) is commands.GetStats:
-                replica = self.replica
-                answer = answer._replace(
-                    node_id=replica.node_id,
-                    leader=replica.leader,
-                    term=replica.term,
-                    applied_index=replica.applied_index,
-                )
+            answer = self.replica.unavailable() or self._ask(tag[1].command)
         session.deliver(tag, answer)
+
+    def _ask(self, question: Any) -> Any:
+        try:
+            answer = self.replica.machine.ask(question)
+        except Exception as error:
+            # A read met a damaged disk or a bug: the asker must not hang, and the node must know.
+            log.exception("a read failed", question=type(question).__name__)
+            self._on_failure(error)
+            return refuse(ErrorCode.UNAVAILABLE, "the node cannot read its state", RETRY_AFTER_MS)
+        if type(question) is commands.GetStats:
+            replica = self.replica
+            return answer._replace(
+                node_id=replica.node_id,
+                leader=replica.leader,
+                term=replica.term,
+                applied_index=replica.applied_index,
+            )
+        return answer
 
     def _list_next(self) -> None:
         session, tag = self._listings.popleft()

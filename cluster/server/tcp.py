@@ -34,7 +34,10 @@ RETRY_AFTER_MS = 1_000
 
 
 class BrokerServer:
-    """One node's server. All of it runs on the loop on which it was made."""
+    """One node's server. All of it runs on the loop on which it was made.
+
+    `on_failure` is told when the state cannot be read; the request is refused by then.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class BrokerServer:
         quota: Quota | None = None,
         *,
         server_version: str = "",
+        on_failure: Callable[[BaseException], None] = lambda _: None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.quota = quota or Quota()
@@ -50,7 +54,7 @@ class BrokerServer:
         loop = loop or asyncio.get_running_loop()
         self.waiting = Waiting(loop, replica, self.quota.waiting_count_max)
         self.links = WorkerLinks()
-        self.dispatcher = Dispatcher(replica, self.waiting, self.links)
+        self.dispatcher = Dispatcher(replica, self.waiting, self.links, on_failure)
         self.sessions = Sessions(
             loop, self.quota, self.counters, access, self.dispatcher, server_version
         )

@@ -30,6 +30,7 @@ class MemoryReplica:
         self.applied_index = 0
         self.commit_index = 0
         self.full: Refusal | None = None
+        self.closed: Refusal | None = None
         self.entries: list[list[Any]] = []  # the commands of each entry
         self.keep_entries = True
         self.held = False  # proposals wait until `release`
@@ -40,6 +41,9 @@ class MemoryReplica:
         self._batch: list[tuple[Any, Sink, Any]] = []
         self._listeners: list[Callable[[Applied], None]] = []
         self._leadership: list[Callable[[bool], None]] = []
+
+    def unavailable(self) -> Refusal | None:
+        return self.closed
 
     def is_leader(self) -> bool:
         return self.leader == self.node_id
