@@ -1,0 +1,149 @@
+"""A port that answers GET of a few paths: metrics and probes. Bounded, and closed to slow peers.
+
+HTTP/1.1 as far as scrapers and probes need it: one request for a connection, headers ignored,
+`Connection: close`. Runs in the node's loop; a page is made by a coroutine, so that a long one can
+let others have their turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import structlog
+
+from taskq.limits import KIB
+
+log = structlog.get_logger(__name__)
+
+# A scraper's request is a few hundred bytes.
+REQUEST_SIZE_MAX = 8 * KIB
+# Prometheus, two probes, a person, and as many again.
+CONNECTION_COUNT_MAX = 32
+# From connection to the last byte of the answer.
+CONNECTION_SECS = 10.0
+
+# (status, content type, body)
+Page = tuple[int, str, bytes]
+PageMaker = Callable[[], Awaitable[Page]]
+
+TEXT = "text/plain; charset=utf-8"
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+
+class HttpPort:
+    """See the module. `pages`: path -> what makes the page."""
+
+    def __init__(self, pages: dict[str, PageMaker]) -> None:
+        self.pages = pages
+        self.connections: set[_Connection] = set()
+        self._listener: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listens; the port that was taken, where `port` is 0. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(lambda: _Connection(self), host, port)
+        taken: int = self._listener.sockets[0].getsockname()[1]
+        return taken
+
+    async def stop(self) -> None:
+        """Closes the port and what is connected to it."""
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self.connections):
+            connection.abort()
+
+
+class _Connection(asyncio.Protocol):
+    """One request and its answer."""
+
+    def __init__(self, port: HttpPort) -> None:
+        self._port = port
+        self._head = b""
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are not asyncio's, but have all of their methods.
+        self._transport = cast(asyncio.Transport, transport)
+        if len(self._port.connections) >= CONNECTION_COUNT_MAX:
+            self._transport.abort()
+            return
+        self._port.connections.add(self)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(CONNECTION_SECS, self._transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self._task is not None:
+            return  # a second request, or a body: neither is asked for
+        self._head += data
+        if b"\r\n\r\n" in self._head or b"\n\n" in self._head:
+            self._task = asyncio.create_task(self._answer(self._head))
+        elif len(self._head) > REQUEST_SIZE_MAX:
+            self._write((431, TEXT, b"request too large\n"), head_only=False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._port.connections.discard(self)
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _answer(self, head: bytes) -> None:
+        method, _, rest = head.partition(b"\n")[0].decode("latin-1").strip().partition(" ")
+        target, _, version = rest.partition(" ")
+        if not version.startswith("HTTP/1."):
+            page: Page = (400, TEXT, b"bad request\n")
+        elif method not in ("GET", "HEAD"):
+            page = (405, TEXT, b"only GET\n")
+        else:
+            page = await self._page(target.partition("?")[0])
+        self._write(page, head_only=method == "HEAD")
+
+    async def _page(self, path: str) -> Page:
+        maker = self._port.pages.get(path)
+        if maker is None:
+            return 404, TEXT, f"there are: {' '.join(sorted(self._port.pages))}\n".encode()
+        try:
+            return await maker()
+        except Exception:
+            log.exception("a page could not be made", path=path)
+            return 500, TEXT, b"the page could not be made; the log says why\n"
+
+    def _write(self, page: Page, *, head_only: bool) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        status, kind, body = page
+        allow = "Allow: GET, HEAD\r\n" if status == 405 else ""
+        head = (
+            f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\n"
+            f"Content-Length: {len(body)}\r\n{allow}Connection: close\r\n\r\n"
+        )
+        transport.write(head.encode() + (b"" if head_only else body))
+        transport.close()
+
+
+def probe(question: Callable[[], str]) -> PageMaker:
+    """A page that is 200 where `question` answers "", else 503 with the answer."""
+
+    async def page() -> Page:
+        missing = question()
+        return (503, TEXT, f"{missing}\n".encode()) if missing else (200, TEXT, b"ok\n")
+
+    return page

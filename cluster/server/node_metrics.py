@@ -1,0 +1,113 @@
+"""What every node says about itself, read at the time of the scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from cluster.server.counters import LATENCY_BOUNDS
+from cluster.server.replica import Replica
+from cluster.server.tcp import BrokerServer
+from taskq.registry import MESSAGES
+
+OK = "ok"
+# What was no legal request has no message type.
+NO_MESSAGE = "none"
+
+
+class NodeMetrics:
+    """A collector. `free_size()` is the free space on the disk of the data folder, in bytes."""
+
+    def __init__(
+        self, replica: Replica, server: BrokerServer, free_size: Callable[[], int]
+    ) -> None:
+        self._replica = replica
+        self._server = server
+        self._free_size = free_size
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        yield from self._gauges()
+        yield from self._counts()
+        yield self._requests()
+        yield self._latency()
+
+    def _gauges(self) -> Iterator[Metric]:
+        replica, server = self._replica, self._server
+        waiting = server.waiting
+        rows = (
+            ("tq_is_leader", "1 on the node that leads.", int(replica.is_leader())),
+            ("tq_raft_term", "Raft term.", replica.term),
+            ("tq_applied_index", "Index of the last applied entry.", replica.applied_index),
+            ("tq_commit_index", "Index of the last committed entry.", replica.commit_index),
+            ("tq_connections", "Open client connections.", len(server.sessions)),
+            ("tq_parked_claims", "Claims that wait for a task.", waiting.claims.count),
+            (
+                "tq_parked_queries",
+                "Queries that wait for a result.",
+                waiting.queries.count,
+            ),
+            ("tq_buffered_bytes", "Requests in flight and unread answers.", server.sessions.size),
+            ("tq_proposed_bytes", "Commands on their way to the log.", replica.in_flight_bytes()),
+            ("tq_disk_free_bytes", "Free space for the data folder.", self._free_size()),
+            (
+                "tq_growth_refused",
+                "1 while the disk is below its reserve.",
+                int(replica.growth_refused() is not None),
+            ),
+        )
+        for name, about, value in rows:
+            yield GaugeMetricFamily(name, about, value=value)
+
+    def _counts(self) -> Iterator[Metric]:
+        counters = self._server.counters
+        rows = (
+            ("tq_received_bytes", "Bytes from clients.", counters.bytes_in),
+            ("tq_sent_bytes", "Bytes to clients.", counters.bytes_out),
+            ("tq_connections_accepted", "Connections accepted.", counters.accepted),
+            ("tq_connections_refused", "Connections over max_connections.", counters.turned_away),
+            ("tq_pushes", "Messages sent without a request.", counters.pushed),
+        )
+        for name, about, value in rows:
+            yield CounterMetricFamily(name, about, value=value)
+        about = "Connections that the node ended, by reason."
+        dropped = CounterMetricFamily("tq_connections_dropped", about, labels=["reason"])
+        for reason, count in sorted(counters.dropped.items()):
+            dropped.add_metric([reason], count)
+        yield dropped
+
+    def _requests(self) -> Metric:
+        counters = self._server.counters
+        about = "Answered requests by message type; outcome is ok or the code of the refusal."
+        family = CounterMetricFamily("tq_requests", about, labels=["message", "outcome"])
+        for code, count in enumerate(counters.answered):
+            if count:
+                family.add_metric([MESSAGES[code].name, OK], count)
+        for (code, error), count in sorted(counters.refused.items()):
+            family.add_metric([MESSAGES[code].name if code else NO_MESSAGE, error], count)
+        return family
+
+    def _latency(self) -> Metric:
+        counters = self._server.counters
+        about = "From the arrival of a request to its answer; waits for tasks are part of it."
+        buckets = cumulative(LATENCY_BOUNDS, counters.latencies)
+        return HistogramMetricFamily(
+            "tq_request_duration_seconds", about, buckets=buckets, sum_value=counters.latency_sum
+        )
+
+
+def cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
+    """Buckets as the exposition wants them: (upper bound, how many were not above it)."""
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    for bound, count in zip(bounds, counts, strict=False):
+        total += count
+        buckets.append((repr(float(bound)), total))
+    buckets.append(("+Inf", total + counts[len(bounds)]))
+    return buckets
