@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shlex
@@ -10,9 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -20,9 +17,10 @@ from taskq.cli import exits
 from taskq.cli.command import Command, Failure, json_option
 from taskq.cli.demo_run import COUNTED, FUNCTION, QUEUE, SUBMITTED, count_by_tasks
 from taskq.cli.output import note, print_json, print_text, show, table
-from taskq.cli.process import Broker, Child, Interrupted, require_broker, stop_signals
+from taskq.cli.process import Broker, Child, require_broker
 from taskq.cli.progress import progress
 from taskq.cli.quantity import count_text
+from taskq.cli.stopping import Interrupted, StopSignals
 from taskq.cli.wordcount import Totals, count_directly, standard_library
 
 # How long one look at the children waits, while the demo stays in front.
@@ -35,10 +33,16 @@ WATCH_SECS = 0.3
               help="Folder for the tasks; default: a temporary one.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(1), default=os.cpu_count() or 2,
               help="Tasks at a time; default: the number of processors.")  # fmt: skip
+@click.option("--files", "file_count", type=click.IntRange(1), help="Count only so many files.")
 @json_option
 @click.pass_context
 def demo_command(
-    ctx: click.Context, once: bool, data: Path | None, concurrency: int, as_json: bool
+    ctx: click.Context,
+    once: bool,
+    data: Path | None,
+    concurrency: int,
+    file_count: int | None,
+    as_json: bool,
 ) -> None:
     """Run everything once: a broker, a worker and real work.
 
@@ -47,51 +51,43 @@ def demo_command(
     Ctrl-C; --once ends after the totals.
     """
     require_broker("demo")
-    with _started(data, concurrency) as (broker, worker, ignore_signals):
+    with StopSignals() as stops, contextlib.ExitStack() as ends:
+        ends.callback(stops.ignore)
         try:
-            equal = _run(broker, worker, as_json)
-        except BaseExceptionGroup as group:
-            # Those of the first task that failed; the others were cancelled because of it.
-            raise group.exceptions[0] from None
-        if once or as_json:
-            code = exits.OK if equal else exits.FAILED
-        else:
-            code = _stay(broker, worker, equal)
-        ignore_signals()
-    ctx.exit(code)
-
-
-@contextlib.contextmanager
-def _started(data: Path | None, concurrency: int) -> Iterator[tuple[Broker, Child, Any]]:
-    """A broker and a worker in processes of their own; ended, with the scratch folder, after."""
-    scratch = Path(tempfile.mkdtemp(prefix="taskq-demo-"))
-    children: list[Child] = []
-    with stop_signals() as ignore_signals:
-        try:
-            broker = Broker(
-                data or scratch / "data",
-                scratch,
-                0,
-                log=scratch / "broker.log",
-                remove_scratch=True,
-            )
-            children.append(broker)
-            broker.wait_ready()
-            # Two slots for the queue's sake even on one processor: claims overlap with runs.
-            slots = str(max(2, concurrency))
-            arguments = ["worker", FUNCTION, f"--queue={QUEUE}", f"--concurrency={slots}"]
-            arguments += [f"--url={broker.url}", "--name=demo"]
-            worker = Child("command_line", arguments, scratch / "worker.log")
-            children.append(worker)
-            yield broker, worker, ignore_signals
+            broker, worker = _start(stops, ends, data, concurrency)
+            equal = _run(stops, broker, worker, file_count, as_json)
+            if not once and not as_json:
+                _stay(broker, worker)
         except Interrupted as stop:
             note("\nStopped.")
-            raise click.exceptions.Exit(stop.code) from None
-        finally:
-            ignore_signals()
-            for child in reversed(children):  # the worker first: it hands in what it has
-                child.stop()
-            shutil.rmtree(scratch, ignore_errors=True)
+            ctx.exit(stop.code)
+        except BaseExceptionGroup as group:
+            # The first task that failed; the others were cancelled because of it.
+            raise group.exceptions[0] from None
+    ctx.exit(exits.OK if equal else exits.FAILED)
+
+
+def _start(
+    stops: StopSignals, ends: contextlib.ExitStack, data: Path | None, concurrency: int
+) -> tuple[Broker, Child]:
+    """A broker and a worker in processes of their own. `ends` ends them in the opposite order:
+    the worker first, which hands in what it has; the scratch folder last."""
+    with stops.held():
+        scratch = Path(tempfile.mkdtemp(prefix="taskq-demo-"))
+        ends.callback(shutil.rmtree, scratch, ignore_errors=True)
+        log = scratch / "broker.log"
+        broker = Broker(data or scratch / "data", scratch, 0, log=log, remove_scratch=True)
+        ends.callback(broker.stop)
+        ends.callback(stops.ignore)
+    broker.wait_ready()
+    # Two slots even on one processor: a claim is under way while a task runs.
+    arguments = ["worker", FUNCTION, f"--queue={QUEUE}", f"--concurrency={max(2, concurrency)}"]
+    arguments += [f"--url={broker.url}", "--name=demo"]
+    with stops.held():
+        worker = Child("command_line", arguments, scratch / "worker.log")
+        ends.callback(worker.stop)
+        ends.callback(stops.ignore)
+    return broker, worker
 
 
 def _check(broker: Broker, worker: Child) -> None:
@@ -102,17 +98,18 @@ def _check(broker: Broker, worker: Child) -> None:
             raise Failure(f"The {name} ended (exit {child.status}):\n{words}")
 
 
-def _run(broker: Broker, worker: Child, as_json: bool) -> bool:
-    files = standard_library()
+def _run(
+    stops: StopSignals, broker: Broker, worker: Child, file_count: int | None, as_json: bool
+) -> bool:
+    """Counts both ways and shows the totals; whether they are equal."""
+    files = standard_library()[:file_count]
     note(
         f"Broker on {broker.address}. Counting the words of {count_text(len(files))} Python files, "
         "one task per file."
     )
     began = time.perf_counter()
     with progress([SUBMITTED, COUNTED], len(files)) as step:
-        totals = asyncio.run(
-            count_by_tasks(broker.url, files, step, lambda: _check(broker, worker))
-        )
+        totals = stops.run(count_by_tasks(broker.url, files, step, lambda: _check(broker, worker)))
     secs = time.perf_counter() - began
     direct_began = time.perf_counter()
     direct = count_directly(files)
@@ -146,8 +143,8 @@ def _show_totals(totals: Totals, secs: float, direct: Totals, direct_secs: float
         print_text("THE TOTALS DIFFER: a task was lost or counted twice. This is a bug in taskq.")
 
 
-def _stay(broker: Broker, worker: Child, equal: bool) -> int:
-    """Stays in front until a signal; the exit code."""
+def _stay(broker: Broker, worker: Child) -> None:
+    """Stays in front until a signal, which here is the ordinary end."""
     program = "taskq"
     if shutil.which("taskq") != str(Path(sys.argv[0]).absolute()) and "taskq" in sys.argv[0]:
         program = shlex.quote(os.path.relpath(sys.argv[0]))
@@ -165,4 +162,3 @@ def _stay(broker: Broker, worker: Child, equal: bool) -> int:
             time.sleep(WATCH_SECS)
     except Interrupted:
         note("\nStopping the worker and the broker ...")
-        return exits.OK if equal else exits.FAILED

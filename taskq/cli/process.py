@@ -1,4 +1,4 @@
-"""Child processes of `taskq up` and `taskq demo`: started, waited for, and ended in order.
+"""Child processes of `taskq up` and `taskq demo`: started, waited for, and ended.
 
 Each child leads a session of its own, so that Ctrl-C at the terminal reaches only the command in
 front, which then ends its children one by one; should that command be killed, they end, too.
@@ -10,12 +10,11 @@ import contextlib
 import importlib.util
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -162,39 +161,3 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal asked to stop. `code` is the exit code for it.
-
-    A KeyboardInterrupt, because asyncio lets only those through from within a callback.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.code = 128 + number  # as shells have it: 130 for Ctrl-C
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[Callable[[], None]]:
-    """Turns SIGINT, SIGTERM and SIGHUP into Interrupted within the block.
-
-    Gives a function that ignores them from then on: called before children are ended, so that an
-    impatient second Ctrl-C cannot leave one behind.
-    """
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-
-    def interrupt(number: int, _: object) -> None:
-        raise Interrupted(number)
-
-    def ignore() -> None:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield ignore
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -31,6 +31,7 @@ def repair_command(
 
     if not folder.is_dir():
         raise Failure(f"{folder} is not a folder.")
+    folder = folder.absolute()
     try:
         found = examine(folder)
         lines = found.lines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import click
 from taskq.cli import exits
 from taskq.cli.command import Command, Failure
 from taskq.cli.output import note, print_text
-from taskq.cli.process import Broker, Interrupted, is_free, require_broker, stop_signals
+from taskq.cli.process import Broker, is_free, require_broker
+from taskq.cli.stopping import Interrupted, StopSignals
 
 PORT_DEFAULT = 6379
 MONITORING_PORT_DEFAULT = 9091
@@ -49,12 +51,16 @@ def up_command(ctx: click.Context, data: Path, port: int | None, log_level: str)
     require_broker("up")
     chosen = choose_port(port)
     monitoring = MONITORING_PORT_DEFAULT if is_free(MONITORING_PORT_DEFAULT) else 0
-    with tempfile.TemporaryDirectory(prefix="taskq-up-") as scratch, stop_signals() as ignore:
-        broker: Broker | None = None
+    with StopSignals() as stops, contextlib.ExitStack() as ends:
+        ends.callback(stops.ignore)
         try:
-            broker = Broker(
-                data, Path(scratch), chosen, log_level=log_level, monitoring_port=monitoring
-            )
+            with stops.held():
+                folder = tempfile.TemporaryDirectory(prefix="taskq-up-")
+                scratch = Path(ends.enter_context(folder))
+                broker = Broker(
+                    data, scratch, chosen, log_level=log_level, monitoring_port=monitoring
+                )
+                ends.callback(broker.stop)
             served = broker.wait_ready()
             print_text(f"Broker on {served['broker']}, tasks in {data}. Ctrl-C stops it.")
             if served["monitoring"]:
@@ -65,7 +71,3 @@ def up_command(ctx: click.Context, data: Path, port: int | None, log_level: str)
             ctx.exit(exits.FAILED)
         except Interrupted:
             note("\nStopping the broker ...")
-        finally:
-            ignore()
-            if broker is not None:
-                broker.stop()

@@ -35,6 +35,8 @@ from taskq.worker.worker import Worker
 @click.option("--max-inactivity", type=DURATION, default="60s", show_default=True,
               envvar="TASKQ_WORKER__MAX_INACTIVITY_SECS",
               help="Without contact with the cluster for so long it gives up.")  # fmt: skip
+@click.option("--cancel-grace", type=DURATION, default="5s", show_default=True,
+              help="How long a cancelled run may take to stop before it is made to.")  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
               default="info", show_default=True)  # fmt: skip
 @url_option
