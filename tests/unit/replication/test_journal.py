@@ -190,7 +190,7 @@ class JournalModel(RuleBasedStateMachine):
 
 
 TestJournalModel = JournalModel.TestCase
-TestJournalModel.settings = settings(max_examples=60, stateful_step_count=40)
+TestJournalModel.settings = settings(max_examples=30, stateful_step_count=30)
 
 
 def appended(store: MemoryLog, sizes: list[int]) -> LogJournal:
