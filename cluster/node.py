@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
-import signal
+import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +23,15 @@ import structlog
 
 from cluster.config import Config, ConfigError, load_config, not_served_yet
 from cluster.logging import set_up_logging
+from cluster.monitors.duties import duties
+from cluster.monitors.runner import Runner
+from cluster.process import ReadyFile, fill_standard_streams, stop_signals
 from cluster.replication.disk_space import DiskSpace
 from cluster.replication.replica import Replica
 from cluster.server.access import Access
+from cluster.server.health import Health
+from cluster.server.http_port import HttpPort
+from cluster.server.metrics import monitoring_port
 from cluster.server.quota import quota_of
 from cluster.server.tcp import BrokerServer
 from cluster.settings import disk_policy_of, settings_of
@@ -88,24 +93,31 @@ async def _serve(
     on_ready: Callable[[Addresses], None],
     stop: asyncio.Event,
 ) -> int:
+    loop = asyncio.get_running_loop()
     server = BrokerServer(
         replica, Access.of(config.auth), quota_of(config), server_version=version("taskq-cluster")
     )
-    addresses = await _listen(config, replica, server)
-    on_ready(addresses)
-    log.info(
-        "serving",
-        broker=addresses.broker,
-        monitoring=addresses.monitoring,
-        applied_index=replica.applied_index,
-        term=replica.term,
-    )
-    waits = [asyncio.create_task(stop.wait()), asyncio.create_task(replica.stopped.wait())]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-    log.info("stopping")
-    await server.stop()
+    health = Health(replica)
+    monitoring = monitoring_port(replica, server, health, replica.free_bytes)
+    runner = Runner(replica, duties(), loop)
+    try:
+        addresses = await _listen(config, replica, server, monitoring)
+        runner.start()
+        health.started = True
+        on_ready(addresses)
+        log.info(
+            "serving", **addresses._asdict(), applied_index=replica.applied_index, term=replica.term
+        )
+        waits = [asyncio.create_task(stop.wait()), asyncio.create_task(replica.stopped.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+    finally:
+        log.info("stopping")
+        health.stopping = True
+        runner.stop()
+        await server.stop()
+        await monitoring.stop()
     if replica.fatal is not None:
         return BROKEN
     await replica.stop()
@@ -113,12 +125,15 @@ async def _serve(
     return 0
 
 
-async def _listen(config: Config, replica: Replica, server: BrokerServer) -> Addresses:
-    broker = config.broker
-    port = await _bind("broker.port", broker.host, broker.port, server.start)
-    address = broker.advertise or _address(broker.host, port)
-    replica.address = address
-    return Addresses(address, "")
+async def _listen(
+    config: Config, replica: Replica, server: BrokerServer, monitoring: HttpPort
+) -> Addresses:
+    host = config.broker.host
+    port = await _bind("broker.port", host, config.broker.port, server.start)
+    replica.address = config.broker.advertise or _address(host, port)
+    setting = "monitoring.prometheus_port"
+    metrics_port = await _bind(setting, host, config.monitoring.prometheus_port, monitoring.start)
+    return Addresses(_address(host, port), _address(host, metrics_port))
 
 
 async def _bind(setting: str, host: str, port: int, start: Start) -> int:
@@ -127,8 +142,15 @@ async def _bind(setting: str, host: str, port: int, start: Start) -> int:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             why = f"port {port} on {host} is taken by another program: change {setting}"
+        elif error.errno == errno.EACCES:
+            why = f"port {port} on {host} is reserved for the system: change {setting}"
+        elif error.errno == errno.EADDRNOTAVAIL:
+            why = f"{host} is no address of this machine: change broker.host"
+        elif isinstance(error, socket.gaierror):
+            why = f"no address is known for {host} ({error.strerror}): change broker.host"
         else:
-            why = f"cannot listen on {host} port {port}: {error.strerror or error} ({setting})"
+            reason = error.strerror or error
+            why = f"cannot listen on {host} port {port}: {reason} (broker.host, {setting})"
         raise CannotStart(why) from error
 
 
@@ -138,47 +160,44 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def _until_signal(config: Config, ready_file: Path | None) -> int:
+async def _until_signal(config: Config, ready_file: ReadyFile | None) -> int:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
 
     def ready(addresses: Addresses) -> None:
         if ready_file is not None:
-            _write_ready_file(ready_file, addresses)
+            try:
+                ready_file.write(addresses._asdict())
+            except OSError as error:
+                raise CannotStart(f"--ready-file cannot be written: {error}") from error
 
-    try:
-        return await serve(config, ready, stop)
-    finally:
-        if ready_file is not None:
-            _remove(ready_file)
-
-
-def _write_ready_file(path: Path, addresses: Addresses) -> None:
-    content = {**addresses._asdict(), "pid": os.getpid()}
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(content) + "\n")
-    aside.replace(path)
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    with stop_signals(stop):
+        if ready_file is None:
+            return await serve(config, ready, stop)
+        if ready_file.obstacle():
+            raise CannotStart(f"--ready-file: {ready_file.obstacle()}")
+        # One that a killed node left behind would say "ready" too early.
+        ready_file.remove()
+        try:
+            return await serve(config, ready, stop)
+        finally:
+            ready_file.remove()
 
 
 def run(config: Config, ready_file: Path | None = None) -> int:
-    """Runs a node in this process until SIGTERM or SIGINT; the exit code."""
+    """Runs a node in this process until SIGTERM, SIGINT or SIGHUP; the exit code."""
+    fill_standard_streams()
     set_up_logging(config.monitoring, node_id=config.raft.node_id)
-    for found in not_served_yet(config):
-        if found.refuse:
-            log.error("cannot start", why=found.message)
-            return FAILED
+    refused = [found.message for found in not_served_yet(config) if found.refuse]
+    if refused:
+        log.error("cannot start", why="; ".join(refused))
+        return FAILED
     for warning in config.warnings():
         log.warning(warning)
     sys.setswitchinterval(SWITCH_INTERVAL_SECS)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_until_signal(config, ready_file))
+            file = None if ready_file is None else ReadyFile(ready_file)
+            return runner.run(_until_signal(config, file))
     except CannotStart as error:
         log.error("cannot start", why=str(error))
         return FAILED
@@ -192,20 +211,66 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--config", "-c", "path", type=click.Path(path_type=Path), help="YAML file.")
-@click.option(
-    "--set", "-s", "given", multiple=True, metavar="KEY=VALUE", help="Such as broker.port=6379."
-)
-@click.option("--ready-file", type=click.Path(path_type=Path), help="Written while serving.")
-def main(path: Path | None, given: tuple[str, ...], ready_file: Path | None) -> None:
-    """Run one broker node: from a file, the environment (TASKQ_BROKER__PORT=...) and --set."""
+def _path(_context: click.Context, option: click.Parameter, value: str | None) -> Path | None:
+    # Path("") would be the working folder: usually a variable of a script that is not set.
+    if value == "":
+        raise click.BadParameter("is empty", param=option)
+    return None if value is None else Path(value)
+
+
+def _show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from taskq.cli.version import version_text
+
+        click.echo(version_text())
+        context.exit()
+
+
+def _pairs(given: Sequence[str]) -> dict[str, Any]:
     overrides: dict[str, Any] = {}
     for pair in given:
         key, equals, value = pair.partition("=")
-        if not equals:
+        if not (equals and key.strip()):
             raise click.UsageError(f"--set {pair}: expected KEY=VALUE, such as broker.port=6379")
         overrides[key.strip()] = value
+    return overrides
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--config", "-c", "path", metavar="FILE", callback=_path, help="Configuration file (YAML)."
+)
+@click.option(
+    "--set", "-s", "given", multiple=True, metavar="KEY=VALUE", help="Such as broker.port=7000."
+)
+@click.option(
+    "--ready-file",
+    metavar="FILE",
+    callback=_path,
+    help="JSON with addresses and process id; exists while the node serves.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the versions of package, protocol and storage format.",
+)
+def main(path: Path | None, given: tuple[str, ...], ready_file: Path | None) -> None:
+    """Run one broker node until Ctrl-C or SIGTERM.
+
+    Its configuration comes from FILE, then from the environment (TASKQ_BROKER__PORT=7000), then
+    from --set; the later wins. `taskq config --example` prints a file with every key.
+
+    \b
+    Exit codes:
+      0   stopped as asked
+      1   cannot start: configuration, folder or port
+      2   wrong usage
+      70  ended by a bug or a damaged disk
+    """
+    overrides = _pairs(given)
     try:
         config = load_config(path, os.environ, overrides)
     except ConfigError as error:

@@ -1,0 +1,86 @@
+"""A node as a process of its system: standard streams, stop signals, the file that says "ready".
+
+Knows nothing of queues or disks; `cluster/node.py` uses it, once per process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def fill_standard_streams() -> None:
+    """Opens the null device where a parent closed stdin, stdout or stderr.
+
+    Otherwise a socket or a data file gets the number 1 or 2, and whatever prints writes into it;
+    libuv ends the process when it closes such a socket.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free: just this one.
+            os.open(os.devnull, os.O_RDWR)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # for good
+            setattr(sys, name, stream)
+
+
+@contextlib.contextmanager
+def stop_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Within the block SIGTERM, SIGINT and SIGHUP set `stop`, however often they come.
+
+    SIGHUP comes when the terminal is closed; under `nohup` it stays ignored.
+    """
+    loop = asyncio.get_running_loop()
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            # It is ending: an impatient second Ctrl-C must not cut that short with a traceback.
+            signal.signal(number, signal.SIG_IGN)
+
+
+class ReadyFile:
+    """A JSON file that exists while the node serves and says where. Removed by `remove`.
+
+    `write` raises OSError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def obstacle(self) -> str:
+        """Why the file could not be written later, in words; empty if nothing speaks against it."""
+        if self._path.is_dir():
+            return f"{self._path} is a folder, not a file"
+        folder = self._path.parent
+        if not folder.is_dir():
+            return f"the folder {folder} does not exist"
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return f"no permission to write in {folder}"
+        return ""
+
+    def write(self, content: Mapping[str, Any]) -> None:
+        """Makes the file whole in one step: whoever sees it can read all of it."""
+        aside = self._path.with_name(self._path.name + ".new")
+        aside.write_text(json.dumps({**content, "pid": os.getpid()}) + "\n")
+        aside.replace(self._path)
+
+    def remove(self) -> None:
+        """The node serves no more, or never did. A second call does nothing."""
+        self._path.unlink(missing_ok=True)
