@@ -123,10 +123,17 @@ def _unknown(path: str, entry: Given) -> Mistake:
 
 def _likely(path: str, key: str) -> list[str]:
     """What may have been meant: the same key in another group, else what is written alike."""
-    if "." not in path:
-        return difflib.get_close_matches(path, list(groups()), n=1, cutoff=0.6)
-    elsewhere = [name for name in keys() if name.partition(".")[2] == key]
+    if not key:
+        near = difflib.get_close_matches(path.rstrip("."), list(groups()), n=1, cutoff=0.6)
+        return near or _of_any_group(path)
+    if path.strip("_") in keys():  # TASKQ__BROKER__PORT
+        return [path.strip("_")]
+    elsewhere = _of_any_group(key)
     return elsewhere or difflib.get_close_matches(path, list(keys()), n=1, cutoff=0.7)
+
+
+def _of_any_group(key: str) -> list[str]:
+    return [name for name in keys() if name.partition(".")[2] == key]
 
 
 def _near_misses(env: Mapping[str, str]) -> list[str]:

@@ -125,9 +125,11 @@ def read_environment(env: Mapping[str, str]) -> Layer:
     """
     layer = Layer()
     for name in sorted(env):
-        group, underscores, key = name.upper().removeprefix(ENV_PREFIX).partition("__")
-        if not (name.upper().startswith(ENV_PREFIX) and underscores and group):
+        rest = name.upper().removeprefix(ENV_PREFIX)
+        if rest == name.upper() or ("__" not in rest and not rest.startswith("_")):
             continue
+        # TASKQ__BROKER__PORT is taken for what was meant, and refused as an unknown group.
+        group, _, key = rest.partition("__")
         path, source = f"{group}.{key}".lower(), f"environment variable {name}"
         if path in layer.values:
             reason = f"also set by {layer.values[path].source}"
@@ -149,5 +151,10 @@ def _structured(text: str) -> Any:
 
 def read_overrides(overrides: Mapping[str, Any]) -> Layer:
     """The layer of the command line: paths to values; None stands for an option not given."""
-    given = {path: Given(value, "command line") for path, value in overrides.items()}
-    return Layer({path: entry for path, entry in given.items() if entry.value is not None})
+    return Layer(
+        {
+            path: Given(_structured(value) if isinstance(value, str) else value, "command line")
+            for path, value in overrides.items()
+            if value is not None
+        }
+    )

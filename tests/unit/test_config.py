@@ -237,6 +237,25 @@ def test_environment_with_one_underscore_is_noticed() -> None:
     assert any("did you mean TASKQ_AUTH__ENABLED?" in warning for warning in warnings)
 
 
+def test_environment_with_two_underscores_at_the_front_is_refused() -> None:
+    (found,) = mistakes(env={"TASKQ__BROKER__PORT": "7000"})
+    assert "TASKQ__BROKER__PORT" in found
+    assert found.endswith("did you mean broker.port?")
+    assert "TASKQ__X" in mistakes(env={"TASKQ__X": "1"})[0]
+
+
+def test_a_key_without_its_group_is_told_where_it_belongs() -> None:
+    assert "did you mean broker.port or raft.port?" in mistakes("port: 7000\n")[0]
+    assert "did you mean persistence.data_dir?" in mistakes(overrides={"data_dir": "x"})[0]
+
+
+def test_lists_on_the_command_line_are_read_as_in_the_environment() -> None:
+    keys_text = f"[{{hash: '{A_HASH}', role: worker}}]"
+    config = load(overrides={"auth.enabled": "true", "auth.api_keys": keys_text})
+    assert [key.role for key in config.auth.api_keys] == ["worker"]
+    assert config.source("auth.api_keys") == "command line"
+
+
 def test_environment_names_must_be_known_and_unique() -> None:
     assert "did you mean broker.port" in mistakes(env={"TASKQ_BROKER__PORTS": "1"})[0]
     assert "also set by" in mistakes(env={"TASKQ_RAFT__PORT": "1", "taskq_raft__port": "2"})[0]
