@@ -37,7 +37,8 @@ class DueIndex:
         self._next: int | None = None  # the earliest deadline; None: not known
 
     def add(self, when: int, rest: bytes, value: bytes = b"") -> None:
-        """Adds a deadline that is not there yet."""
+        """Adds a deadline that is not there yet, earlier than `NEVER`."""
+        assert when < NEVER, when
         key = self._family + keys.u64(when) + rest
         self._view.create(key, value)
         if when < self.low:

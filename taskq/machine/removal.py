@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from taskq.limits import ATTEMPT_HISTORY_MAX
 from taskq.machine import keys
+from taskq.machine.due import NEVER
 from taskq.machine.task import COMPLETED, DEAD, ENDED_STATES, Task, load_task
 from taskq.results import Done
 
@@ -35,7 +36,7 @@ def remove_task(state: State, task: Task) -> None:
         assert task.state in ENDED_STATES
         counters.finished_size -= task.size_ended
     counters.removed += 1
-    known_until = task.ended_ms + state.settings.dedup_window_ms
+    known_until = min(task.ended_ms + state.settings.dedup_window_ms, NEVER - 1)
     if known_until > state.elapsed:
         view.create(keys.FORGOTTEN + task.id, b"")
         state.indices[keys.FORGET_DUE].add(known_until, task.id)
