@@ -60,7 +60,8 @@ class Channel:
         `wait` are seconds that the node may park the request; the deadline is later by them.
         """
         link = self._link
-        if link is None or link.loop is not asyncio.get_running_loop() or self._pid != os.getpid():
+        # In a forked child no loop of the parent runs: this tells that case, too.
+        if link is None or link.loop is not asyncio.get_running_loop():
             link = self._new_link()
         seconds = (self.timeout if timeout is None else timeout) + wait
         return link.send(command, seconds, retry_full=retry_full, late=late)

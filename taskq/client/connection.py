@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, cast, Protocol
+from typing import Any, Protocol, cast
 
 from taskq.client.call import Call
 from taskq.client.outbox import Outbox
@@ -126,9 +126,9 @@ class Connection(asyncio.Protocol):
 
     # --- from the loop -----------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no subclasses of asyncio's.
-        self._transport = cast("asyncio.Transport", transport)
+    def connection_made(self, base: asyncio.BaseTransport) -> None:
+        # uvloop's transports are no subclasses of asyncio's: told to the type checker only.
+        transport = self._transport = cast("asyncio.Transport", base)
         if self._ended:
             transport.abort()
             return

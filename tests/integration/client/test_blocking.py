@@ -221,15 +221,16 @@ def test_an_import_starts_nothing_and_needs_only_the_base_install():
 def test_ctrl_c_ends_a_call_and_leaves_the_client_usable(node):
     node.script = lambda command: Silent() if isinstance(command, c.GetStats) else None
     program = """
-        import sys, time, taskq
+        import asyncio, sys, taskq
+        from taskq.client.loop_thread import loop_thread
         client = taskq.Client(sys.argv[1])
         client.ping()
         print("ready", flush=True)
-        started = time.monotonic()
         try:
             client.stats()
         except KeyboardInterrupt:
             client.submit("after")
+            assert not asyncio.all_tasks(loop_thread().loop)
             client.close()
             print("ended", flush=True)
     """

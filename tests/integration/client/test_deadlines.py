@@ -8,6 +8,7 @@ import time
 import warnings
 
 import pytest
+import uvloop
 
 from taskq import AsyncClient, ConnectionFailed, OutcomeUnknown, TaskqError, TaskState
 from taskq import commands as c
@@ -247,3 +248,20 @@ def test_a_client_lives_through_several_loops():
 
     port = asyncio.run(once())
     asyncio.run(once())
+
+
+def test_the_loop_of_the_caller_may_be_uvloop():
+    async def rounds():
+        async with ScriptedNode() as node, AsyncClient(node.url, timeout=5) as client:
+            drops = [Drop(carried_out=True)]
+            node.script = lambda command: drops.pop() if drops else None
+            await asyncio.gather(*(client.submit("q", bytes(50_000)) for _ in range(100)))
+            assert len(node.tasks) == 100
+            assert node.connection_count == 2
+            node.script = lambda command: Silent()
+            seconds, error = await timed(client.submit("q", timeout=0.2))
+            assert seconds < 0.2 + SLACK_SECONDS
+            assert isinstance(error, OutcomeUnknown)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(rounds())

@@ -64,6 +64,23 @@ async def test_every_pipelined_call_survives_a_lost_connection_in_order():
         assert repeated[0] <= 49
 
 
+async def test_what_was_sent_goes_before_what_waits():
+    async with ScriptedNode(requests_in_flight_max=8) as node, AsyncClient(node.url) as client:
+        dropped = []
+
+        def script(command):
+            if len(node.received) == 12:
+                dropped.append(None)
+                return Drop(carried_out=False)
+            return None
+
+        node.script = script
+        await asyncio.gather(*(client.submit("q", b"%d" % n) for n in range(50)))
+        order = [int(task.payload) for task in node.tasks.values()]
+        assert dropped
+        assert order == list(range(50))
+
+
 async def test_without_any_node_nothing_was_sent(unused_tcp_port):
     async with AsyncClient(f"taskq://127.0.0.1:{unused_tcp_port}", timeout=0.3) as client:
         with pytest.raises(ConnectionFailed, match=r"not sent within 0.3 s.*[Rr]efused"):
