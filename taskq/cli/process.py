@@ -27,8 +27,14 @@ STOP_TIMEOUT_SECS = 15.0
 POLL_SECS = 0.02
 LOCAL_HOST = "127.0.0.1"
 INSTALL_BROKER = "pip install 'taskq-cluster[broker]'"
-# Modules of the extra [broker] that this command line looks for.
-BROKER_MODULES = ("plyvel", "pysyncobj", "pydantic", "pydantic_settings", "yaml", "structlog")
+# Modules without which no node starts, by the names of their distributions in the extra [broker].
+BROKER_MODULES = {
+    "plyvel": "plyvel",
+    "pysyncobj": "pysyncobj",
+    "pydantic": "pydantic",
+    "pyyaml": "yaml",
+    "structlog": "structlog",
+}
 
 _BOOT = (
     "import sys, json; path, entry, parent, arguments, scratch = json.loads(sys.argv.pop()); "
@@ -39,7 +45,9 @@ _BOOT = (
 
 def require_broker(what: str) -> None:
     """Raises Failure saying what to install where the broker's packages are missing."""
-    missing = [name for name in BROKER_MODULES if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name, module in BROKER_MODULES.items() if importlib.util.find_spec(module) is None
+    ]
     if missing:
         raise Failure(
             f"`taskq {what}` needs the broker, and {', '.join(missing)} is not installed: "

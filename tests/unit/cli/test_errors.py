@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from taskq.cli import exits
 from taskq.cli.exits import exit_code_of
+from taskq.cli.process import BROKER_MODULES
 from taskq.errors import (
     ConnectionFailed,
     NotFound,
@@ -129,3 +133,10 @@ def test_version_names_package_protocol_and_storage(taskq: Any) -> None:
         "protocol",
         "storage format",
     ]
+
+
+def test_what_is_looked_for_is_what_the_extra_installs() -> None:
+    pyproject = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    extra = pyproject["project"]["optional-dependencies"]["broker"]
+    installed = {re.split(r"[^a-z0-9-]", requirement)[0] for requirement in extra}
+    assert set(BROKER_MODULES) <= installed
