@@ -98,6 +98,8 @@ def _take(
                 queue.window.push(task.rank, task.sequence, task.id)
                 return granted
             granted.append((task, _grant(state, worker, task, lease_ms)))
+        if not expired_max:
+            state.readied.add(name)  # there may be more behind: whoever waits should look again
     return granted
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from taskq.commands import TaskResult
 from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.limits import FRAME_MARGIN, FRAME_SIZE_MAX
 from taskq.machine import keys
 from taskq.machine.ending import cancel_now, finish, return_to_place
 from taskq.machine.lease import Lease, owned
@@ -32,6 +33,9 @@ from taskq.results import BatchReply, OutcomeReply
 if TYPE_CHECKING:
     from taskq.commands import Ack, Nack, TaskResults
     from taskq.machine.state import State
+
+# A result is read together with the task's headers and attempts: it must fit a frame with them.
+CONTENT_SIZE_MAX = FRAME_SIZE_MAX - FRAME_MARGIN
 
 
 def task_result(state: State, command: TaskResult) -> OutcomeReply | Refusal:
@@ -106,6 +110,9 @@ def _complete(
     if result is not None and len(result) > state.settings.result_size_max:
         text = f"result: {len(result)} bytes; at most {state.settings.result_size_max}"
         return refuse(ErrorCode.RESULT_TOO_LARGE, f"{text} (result_size_max)")
+    if result is not None and len(result) + task.head_size + task.history_size > CONTENT_SIZE_MAX:
+        text = f"result: {len(result)} bytes do not fit a frame beside headers and attempts"
+        return refuse(ErrorCode.RESULT_TOO_LARGE, text)
     end_lease(state, task, lease, DID_COMPLETE)
     if result is not None and task.keep_result:
         task.result_size = len(result)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from taskq.commands import SubmitTask
 from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.limits import FRAME_MARGIN, FRAME_SIZE_MAX
 from taskq.machine import keys
 from taskq.machine.due import NEVER
 from taskq.machine.ready import make_ready
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from taskq.machine.state import State
 
 RETRY_AFTER_MS = 1_000
+# A task that no frame can carry could never be claimed.
+CONTENT_SIZE_MAX = FRAME_SIZE_MAX - FRAME_MARGIN
 
 
 def submit_task(state: State, command: SubmitTask) -> Submitted | Refusal:
@@ -93,6 +96,9 @@ def _refusal(state: State, command: SubmitTask, head_size: int) -> Refusal | Non
     size = len(command.payload)
     if size > settings.payload_size_max:
         text = f"payload: {size} bytes; at most {settings.payload_size_max} (payload_size_max)"
+        return refuse(ErrorCode.PAYLOAD_TOO_LARGE, text)
+    if size + head_size > CONTENT_SIZE_MAX:
+        text = f"payload, name and headers: {size + head_size} bytes do not fit a claim's frame"
         return refuse(ErrorCode.PAYLOAD_TOO_LARGE, text)
     if command.delay_ms and command.run_at_wall_ms is not None:
         text = "delay_ms and run_at_wall_ms: give one of them at most"

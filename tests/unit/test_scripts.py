@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from taskq import commands
-from taskq.machine import advance, claim, ending, queue, ready, schedule, worker
+from taskq.machine import advance, claim, ending, outcome, queue, ready, schedule, submit, worker
 from taskq.machine.machine import HANDLERS
 from taskq.machine.task import MOVES, NEW, Task, move
 from taskq.results import TaskState
@@ -27,6 +27,7 @@ LIMITS: dict[str, list[tuple[Any, str]]] = {
     "workers": [(worker, "WORKER_COUNT_MAX")],
     "claims": [(claim, "CLAIMS_REMEMBERED_MAX")],
     "released": [(advance, "ADVANCE_LIMIT")],
+    "content": [(outcome, "CONTENT_SIZE_MAX"), (submit, "CONTENT_SIZE_MAX")],
     "frame": [(claim, "FRAME_SIZE_MAX")],
     "margin": [(claim, "FRAME_MARGIN")],
     "expired": [(claim, "_EXPIRED_MAX")],
