@@ -82,7 +82,7 @@ def _start(
     broker.wait_ready()
     # Two slots even on one processor: a claim is under way while a task runs.
     arguments = ["worker", FUNCTION, f"--queue={QUEUE}", f"--concurrency={max(2, concurrency)}"]
-    arguments += [f"--url={broker.url}", "--name=demo"]
+    arguments += [f"--url={broker.url}", "--name=demo", "--prefetch=20"]
     with stops.held():
         worker = Child("command_line", arguments, scratch / "worker.log")
         ends.callback(worker.stop)

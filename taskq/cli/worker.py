@@ -23,6 +23,8 @@ from taskq.worker.worker import Worker
               help="Queue to work for; repeatable, the first one first.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True,
               envvar="TASKQ_WORKER__CONCURRENCY", help="Tasks at a time.")  # fmt: skip
+@click.option("--prefetch", type=click.IntRange(0), default=0, show_default=True,
+              help="Tasks claimed beyond those; for many short tasks.")  # fmt: skip
 @click.option("--executor", type=click.Choice(EXECUTORS), default="auto", show_default=True,
               help="auto: a process for each slot, or the loop for async functions.")  # fmt: skip
 @click.option("--name", help="Shown in lists; default: host and process.")

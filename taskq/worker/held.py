@@ -1,9 +1,10 @@
 """What a worker holds and owes, and when it must speak up; without any clock or I/O.
 
-    claimed --> RUNNING --> SENDING --> (answered: gone)
-                   |
-                   +--> LOST: the token is no longer valid; the run is being stopped, its outcome
-                              is dropped, its slot stays taken until the run has really ended
+    claimed --> WAITING --> RUNNING --> SENDING --> (answered: gone)
+                   |           |
+                   |           +--> LOST: the token is no longer valid; the run is being stopped,
+                   |                      its outcome is dropped, its slot stays taken until then
+                   +--> (lost, or given back: gone)
 
 Times are seconds of any monotonic clock, given by the caller (`worker.py`).
 """
@@ -29,6 +30,7 @@ OUTCOMES_AHEAD_MAX = 1_000
 class Phase(Enum):
     """Where a held task is."""
 
+    WAITING = auto()
     RUNNING = auto()
     SENDING = auto()
     LOST = auto()
@@ -47,11 +49,14 @@ class Holding:
 class Held:
     """The tasks of one worker by token, its slots and its heartbeats.
 
-    `concurrency`: runs at a time. `interval_secs`: longest time between heartbeats.
+    `concurrency`: runs at a time. `prefetch`: tasks claimed beyond them. `interval_secs`: longest
+    time between heartbeats.
     """
 
-    def __init__(self, concurrency: int, interval_secs: float, now: float) -> None:
-        self._concurrency = concurrency
+    def __init__(
+        self, concurrency: int, interval_secs: float, now: float, prefetch: int = 0
+    ) -> None:
+        self._claimable = concurrency + prefetch
         self._interval_secs = interval_secs
         self._holdings: dict[int, Holding] = {}
         self._heartbeat_at = now + interval_secs
@@ -67,27 +72,35 @@ class Held:
         """The holding with this token."""
         return self._holdings.get(token)
 
-    def running(self) -> list[Holding]:
+    def unfinished(self) -> list[Holding]:
         """Everything whose run has not ended, lost ones included."""
         return [held for held in self._holdings.values() if held.phase is not Phase.SENDING]
 
-    def free_slots(self) -> int:
+    def free(self) -> int:
         """How many tasks may be claimed now."""
-        running = len(self.running())
+        running = len(self.unfinished())
         if len(self._holdings) - running >= OUTCOMES_AHEAD_MAX:
             return 0
-        return max(0, self._concurrency - running)
+        return max(0, self._claimable - running)
 
     def claimed(self, tasks: Iterable[ClaimedTask], now: float) -> list[ClaimedTask]:
         """Takes in an answered claim; those that are new. An answer is contact."""
         new = [task for task in tasks if task.token not in self._holdings]
         for task in new:
             timeout = None if task.timeout_ms is None else now + task.timeout_ms / 1000
-            self._holdings[task.token] = Holding(task, Phase.RUNNING, timeout)
+            self._holdings[task.token] = Holding(task, Phase.WAITING, timeout)
             # A shorter lease than any before makes the next heartbeat due earlier.
             self._heartbeat_at = min(self._heartbeat_at, now + task.lease_ms / 3000)
         self.contact(now)
         return new
+
+    def started(self, token: int) -> bool:
+        """The run gets its slot. False where it is not to run: lost or given back meanwhile."""
+        holding = self._holdings.get(token)
+        if holding is None:
+            return False
+        holding.phase = Phase.RUNNING
+        return True
 
     def ended(self, token: int) -> bool:
         """The run has ended. True where its outcome is to be sent; a lost one is forgotten."""
@@ -99,10 +112,19 @@ class Held:
         return True
 
     def give_back(self, token: int) -> None:
-        """A running task is being released: what its run still brings is dropped."""
+        """A task is being released or was lost: what its run still brings is dropped."""
         holding = self._holdings.get(token)
-        if holding is not None and holding.phase is Phase.RUNNING:
+        if holding is not None and holding.phase is Phase.WAITING:
+            del self._holdings[token]
+        elif holding is not None and holding.phase is Phase.RUNNING:
             holding.phase = Phase.LOST
+
+    def give_back_waiting(self) -> list[ClaimedTask]:
+        """Gives back what has not been started; those tasks."""
+        waiting = [held.task for held in self._holdings.values() if held.phase is Phase.WAITING]
+        for task in waiting:
+            self.give_back(task.token)
+        return waiting
 
     def answered(self, token: int) -> None:
         """The outcome, or the release, was answered: the task is no longer ours."""
@@ -121,7 +143,7 @@ class Held:
     # --- heartbeats -----------------------------------------------------------------------------
 
     def tokens(self) -> list[int]:
-        """The tokens really held: running, and those whose outcome has not been answered."""
+        """The tokens really held: everything but what is lost, also outcomes not yet answered."""
         return [token for token, held in self._holdings.items() if held.phase is not Phase.LOST]
 
     def interval_secs(self) -> float:
@@ -135,7 +157,7 @@ class Held:
         timeouts = [
             held.timeout_at + TIMEOUT_MARGIN_SECS
             for held in self._holdings.values()
-            if held.timeout_at is not None and held.phase is Phase.RUNNING
+            if held.timeout_at is not None and held.phase in (Phase.WAITING, Phase.RUNNING)
         ]
         return min([self._heartbeat_at, *timeouts])
 
@@ -157,18 +179,18 @@ class Held:
             holding = self._holdings.get(token)
             # The outcome of one that is SENDING may have been accepted already, which also ends
             # the token: its own answer says what became of it.
-            if holding is not None and holding.phase is Phase.RUNNING:
-                holding.phase = Phase.LOST
+            if holding is not None and holding.phase in (Phase.WAITING, Phase.RUNNING):
+                self.give_back(token)
                 lost.append(token)
         return lost, [token for token in cancel if self.cancel_wanted(token)]
 
     def cancel_wanted(self, token: int) -> bool:
-        """Marks a run as to be cancelled; True the first time, for a run that goes on."""
+        """Marks a task as to be cancelled; True the first time, for one whose run goes on."""
         holding = self._holdings.get(token)
-        if holding is None or holding.phase is not Phase.RUNNING or holding.cancel_requested:
+        if holding is None or holding.cancel_requested:
             return False
         holding.cancel_requested = True
-        return True
+        return holding.phase is Phase.RUNNING
 
 
 # What one TaskResults may carry: well under a frame, and under one log entry (4 MiB).

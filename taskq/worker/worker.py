@@ -12,6 +12,9 @@ Options, in seconds: `heartbeat_interval` (15), `graceful_shutdown_timeout` (60;
 waits for running tasks before it gives them back), `max_inactivity` (60; without any answer from
 the cluster for so long the worker stops its tasks and raises WorkerLost), `cancel_grace` (5;
 before a process that is to stop is terminated), `lease` (None: the queue's own).
+
+`prefetch`: tasks claimed beyond those that can run now. It hides the way to the broker from short
+tasks; but such a task waits here while another worker may be free, and its time limit runs.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import sys
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import Enum
 from typing import Any
 
@@ -74,6 +77,7 @@ class Worker:
         queues: str | Sequence[str],
         *,
         concurrency: int = 4,
+        prefetch: int = 0,
         executor: str = "auto",
         name: str | None = None,
         heartbeat_interval: float = 15.0,
@@ -85,6 +89,8 @@ class Worker:
     ) -> None:
         if not 1 <= concurrency <= CONCURRENCY_MAX:
             raise WorkerError(f"concurrency is {concurrency}; allowed are 1 to {CONCURRENCY_MAX}.")
+        if not 0 <= prefetch <= CONCURRENCY_MAX - concurrency:
+            raise WorkerError(f"prefetch is {prefetch}; allowed are 0 to {CONCURRENCY_MAX} slots.")
         self.queues = [queues] if isinstance(queues, str) else list(queues)
         if not self.queues:
             raise WorkerError("queues is empty; name at least one queue.")
@@ -92,6 +98,8 @@ class Worker:
         self.counts: Counter[str] = Counter()
         self._url = url
         self._concurrency = concurrency
+        self._prefetch = prefetch
+        self._slots = asyncio.Semaphore(concurrency)
         # A third: so that two heartbeats may go lost before the worker takes itself for cut off.
         self._interval_secs = min(heartbeat_interval, max_inactivity / 3)
         self._drain_secs = graceful_shutdown_timeout
@@ -156,7 +164,7 @@ class Worker:
     async def serve(self) -> None:
         """Works until `stop`. See `run`."""
         self._loop = asyncio.get_running_loop()
-        self._held = Held(self._concurrency, self._interval_secs, self._loop.time())
+        self._held = Held(self._concurrency, self._interval_secs, self._loop.time(), self._prefetch)
         await self._executor.start()
         self._link = self._given_link or self._connect()
         self._link.on_cancel = self._cancel_pushed
@@ -213,7 +221,7 @@ class Worker:
             "Worker %s: %s, %d at a time.", self.name, ", ".join(self.queues), self._concurrency
         )
         while True:
-            free = self._held.free_slots()
+            free = self._held.free()
             if not free:
                 self._changed.clear()
                 await self._changed.wait()
@@ -244,6 +252,22 @@ class Worker:
             await asyncio.sleep(max(pause, PAUSE_SECS))
 
     async def _run_task(self, task: ClaimedTask) -> None:
+        async with self._slots:
+            if not self._held.started(task.token):
+                return
+            ended = await self._run(task)
+        if self._held.ended(task.token):
+            self._outcomes.put(TaskResult(task.task_id, task.token, *ended))
+        else:
+            task_id = uuid.UUID(bytes=task.task_id)
+            _log.warning("Task %s: this run had lost its lease; its outcome is dropped.", task_id)
+            self.counts["dropped"] += 1
+        self._changed.set()
+
+    async def _run(self, task: ClaimedTask) -> Ended:
+        holding = self._held.get(task.token)
+        if holding is not None and holding.cancel_requested:
+            return Ended(False, None, "cancelled before it was started")
         context = TaskContext(
             uuid.UUID(bytes=task.task_id),
             task.token,
@@ -253,18 +277,10 @@ class Worker:
             task.headers,
         )
         try:
-            ended = await self._executor.run(context, task.payload)
+            return await self._executor.run(context, task.payload)
         except Exception as error:  # noqa: BLE001 - a bug in an executor must not lose the outcome
             _log.exception("Bug in the executor.")
-            ended = Ended(False, None, describe(error))
-        if self._held.ended(task.token):
-            self._outcomes.put(TaskResult(task.task_id, task.token, *ended))
-        else:
-            _log.warning(
-                "Task %s: this run had lost its lease; its outcome is dropped.", context.id
-            )
-            self.counts["dropped"] += 1
-        self._changed.set()
+            return Ended(False, None, describe(error))
 
     def _cancel_pushed(self, token: int) -> None:
         if self._held.cancel_wanted(token):
@@ -274,28 +290,40 @@ class Worker:
 
     async def _wind_up(self) -> None:
         assert self._reason is not None
+        unstarted = self._held.give_back_waiting()
         if self._reason[0] is Ending.DRAIN:
-            await self._until(lambda: not self._held.running(), self._drain_secs)
+            await self._give_back(unstarted, FAREWELL_SECS)
+            unstarted = []
+            await self._until(lambda: not self._held.unfinished(), self._drain_secs)
         hurry = self._reason[0] is not Ending.DRAIN or self._hurry.is_set()
-        unfinished = [held.task for held in self._held.running() if not held.cancel_requested]
+        unfinished = [held.task for held in self._held.unfinished() if not held.cancel_requested]
+        unfinished += unstarted
         if unfinished:
             _log.warning("Giving back %d unfinished task(s).", len(unfinished))
             for task in unfinished:
                 self._held.give_back(task.token)
         self._executor.kill()
-        await self._until(lambda: not self._held.running(), FAREWELL_HURRY_SECS, heed_hurry=False)
+        await self._until(
+            lambda: not self._held.unfinished(), FAREWELL_HURRY_SECS, heed_hurry=False
+        )
         if self._reason[0] is Ending.LOST:
             return
         farewell_secs = FAREWELL_HURRY_SECS if hurry else FAREWELL_SECS
         await self._until(lambda: not self._outcomes, farewell_secs, heed_hurry=False)
+        await self._give_back(unfinished, farewell_secs)
+        await self._say_farewell(self._link.deregister(), farewell_secs)
+
+    async def _give_back(self, tasks: list[ClaimedTask], timeout_secs: float) -> None:
+        if tasks:
+            await self._say_farewell(self._link.release(tasks), timeout_secs)
+
+    async def _say_farewell(self, request: Awaitable[None], timeout_secs: float) -> None:
         try:
-            async with asyncio.timeout(farewell_secs):
-                await self._link.release(unfinished)
-                await self._link.deregister()
+            async with asyncio.timeout(timeout_secs):
+                await request
         except (TaskqError, TimeoutError, OSError) as error:
-            _log.warning(
-                "Not deregistered, leases will run out: %s", str(error) or "no answer in time"
-            )
+            reason = str(error) or "no answer in time"
+            _log.warning("Tasks not given back, their leases will run out: %s", reason)
 
     async def _until(
         self, done: Callable[[], bool], timeout_secs: float, *, heed_hurry: bool = True

@@ -267,6 +267,40 @@ async def test_drain_gives_back_what_does_not_end_in_time(
     assert not cluster.outcomes
 
 
+async def test_prefetched_tasks_start_without_another_claim(
+    cluster: Any, start: Any, until: Any
+) -> None:
+    for _ in range(5):
+        cluster.submit(0)
+    await start("sleep", concurrency=1, prefetch=4)
+    await until(lambda: len(cluster.outcomes) == 5)
+    assert cluster.claims[0] == 5
+
+
+async def test_drain_gives_back_at_once_what_was_not_started(
+    cluster: Any, start: Any, until: Any
+) -> None:
+    tasks = [cluster.submit(1.0), cluster.submit(0), cluster.submit(0)]
+    worker, serving = await start("sleep", concurrency=1, prefetch=2)
+    await until(cluster.ready.empty)
+    await asyncio.sleep(0.2)
+    worker.stop()
+    await until(lambda: cluster.released == [tasks[1].token, tasks[2].token], 0.5)
+    assert not serving.done()
+    await asyncio.wait_for(serving, 10)
+    assert list(cluster.outcomes) == [tasks[0].token]
+
+
+async def test_cancelled_before_its_start_is_not_run(cluster: Any, start: Any, until: Any) -> None:
+    await start("sleep", concurrency=1, prefetch=1)
+    cluster.submit(0.5)
+    second = cluster.submit(60)
+    await until(cluster.ready.empty)
+    await asyncio.sleep(0.1)
+    cluster.on_cancel(second.token)
+    assert "before it was started" in (await cluster.outcome(second, 5)).error
+
+
 async def test_second_stop_is_quick(cluster: Any, start: Any, until: Any) -> None:
     worker, serving = await start("sleep", concurrency=2)
     tasks = [cluster.submit(60), cluster.submit(60)]

@@ -21,31 +21,37 @@ def task(token: int, lease_ms: int = 30_000, timeout_ms: int | None = None) -> C
     return ClaimedTask(bytes(16), token, "q", "", b"", {}, 150, 1, lease_ms, timeout_ms, 0)
 
 
+def claim(held: Held, *tasks: ClaimedTask, now: float = 0.0) -> None:
+    """Claims tasks and starts their runs."""
+    for new in held.claimed(tasks, now):
+        assert held.started(new.token)
+
+
 @pytest.fixture
 def held() -> Held:
     return Held(4, 15.0, 0.0)
 
 
 def test_slots_are_free_again_when_the_run_ends(held: Held) -> None:
-    held.claimed([task(1), task(2)], 0.0)
-    assert held.free_slots() == 2
+    claim(held, task(1), task(2))
+    assert held.free() == 2
     assert held.ended(1)
-    assert held.free_slots() == 3
+    assert held.free() == 3
     held.answered(1)
-    assert (held.free_slots(), len(held)) == (3, 1)
+    assert (held.free(), len(held)) == (3, 1)
 
 
 def test_unanswered_outcomes_stop_claims(held: Held) -> None:
-    held.claimed([task(token) for token in range(1, OUTCOMES_AHEAD_MAX + 1)], 0.0)
+    claim(held, *(task(token) for token in range(1, OUTCOMES_AHEAD_MAX + 1)))
     for token in range(1, OUTCOMES_AHEAD_MAX + 1):
         held.ended(token)
-    assert held.free_slots() == 0
+    assert held.free() == 0
     held.answered(1)
-    assert held.free_slots() == 4
+    assert held.free() == 4
 
 
 def test_heartbeats_name_what_is_held_until_it_is_answered(held: Held) -> None:
-    held.claimed([task(1), task(2)], 0.0)
+    claim(held, task(1), task(2))
     held.ended(1)
     assert held.tokens() == [1, 2]
     held.answered(1)
@@ -69,7 +75,7 @@ def test_unanswered_heartbeat_is_due_again_soon(held: Held) -> None:
 
 
 def test_run_over_its_time_is_asked_about(held: Held) -> None:
-    held.claimed([task(1, timeout_ms=5_000)], 1.0)
+    claim(held, task(1, timeout_ms=5_000), now=1.0)
     due = 6.0 + TIMEOUT_MARGIN_SECS
     assert held.heartbeat_due() == due
     held.heartbeat_sent(due)
@@ -79,23 +85,23 @@ def test_run_over_its_time_is_asked_about(held: Held) -> None:
 
 
 def test_invalid_token_loses_the_run_but_keeps_the_slot(held: Held) -> None:
-    held.claimed([task(1), task(2)], 0.0)
+    claim(held, task(1), task(2))
     assert held.heartbeat_answered(1.0, 1.0, [1, 99], []) == ([1], [])
     assert held.tokens() == [2]
-    assert held.free_slots() == 2
+    assert held.free() == 2
     assert not held.ended(1)  # the outcome is dropped
-    assert (held.free_slots(), 1 in held) == (3, False)
+    assert (held.free(), 1 in held) == (3, False)
 
 
 def test_invalid_token_of_an_outcome_under_way_is_left_to_its_answer(held: Held) -> None:
-    held.claimed([task(1)], 0.0)
+    claim(held, task(1))
     held.ended(1)
     assert held.heartbeat_answered(1.0, 1.0, [1], []) == ([], [])
     assert held.get(1).phase is Phase.SENDING  # type: ignore[union-attr]
 
 
 def test_cancellation_is_acted_on_once(held: Held) -> None:
-    held.claimed([task(1)], 0.0)
+    claim(held, task(1))
     assert held.heartbeat_answered(1.0, 1.0, [], [1, 7]) == ([], [1])
     assert held.heartbeat_answered(2.0, 2.0, [], [1]) == ([], [])
     assert not held.cancel_wanted(1)
@@ -103,10 +109,36 @@ def test_cancellation_is_acted_on_once(held: Held) -> None:
 
 
 def test_given_back_run_is_dropped(held: Held) -> None:
-    held.claimed([task(1)], 0.0)
+    claim(held, task(1))
     held.give_back(1)
     assert held.tokens() == []
     assert not held.ended(1)
+
+
+def test_prefetched_tasks_count_as_held_until_they_start() -> None:
+    held = Held(2, 15.0, 0.0, prefetch=3)
+    assert held.free() == 5
+    held.claimed([task(1), task(2), task(3)], 0.0)
+    assert (held.free(), held.tokens()) == (2, [1, 2, 3])
+    assert held.started(1)
+    assert [waiting.token for waiting in held.give_back_waiting()] == [2, 3]
+    assert held.tokens() == [1]
+    assert not held.started(2)
+    assert held.give_back_waiting() == []
+
+
+def test_task_lost_before_its_start_never_runs(held: Held) -> None:
+    held.claimed([task(1)], 0.0)
+    assert held.heartbeat_answered(1.0, 1.0, [1], []) == ([1], [])
+    assert not held.started(1)
+    assert held.free() == 4
+
+
+def test_task_cancelled_before_its_start_is_marked(held: Held) -> None:
+    held.claimed([task(1)], 0.0)
+    assert not held.cancel_wanted(1)  # there is no run to stop
+    assert held.started(1)
+    assert held.get(1).cancel_requested  # type: ignore[union-attr]
 
 
 def test_claim_answered_twice_is_taken_once(held: Held) -> None:
