@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from heapq import nsmallest
 from typing import Protocol
 
-# What a changed key costs beside its bytes: dictionary slot, objects. A rough measure.
-ENTRY_OVERHEAD = 160
+# What a changed key costs: its bytes, those of a small value, dictionary slot, objects. Roughly.
+ENTRY_SIZE = 256
+# Values up to here are in `ENTRY_SIZE`; larger ones are counted by their bytes.
+SMALL_SIZE = 128
 
 
 class Store(Protocol):
@@ -28,66 +30,70 @@ class Store(Protocol):
     ) -> Iterator[tuple[bytes, bytes]]: ...
 
 
-_ABSENT = object()
-# Key family (first byte) -> key -> value; None marks a deleted key.
-_Layer = dict[int, dict[bytes, bytes | None]]
+class _Layer(dict[int, dict[bytes, bytes | None]]):
+    """Key family (first byte) -> key -> value; None marks a deleted key."""
+
+    def __missing__(self, family: int) -> dict[bytes, bytes | None]:
+        changed: dict[bytes, bytes | None] = {}
+        self[family] = changed
+        return changed
 
 
 class Overlay:
-    """A `View` over a store; see the module. `size`: bytes that wait to be written, about."""
+    """A `View` over a store; see the module."""
 
-    __slots__ = ("_active", "_fresh", "_store", "_writing", "size")
+    __slots__ = ("_active", "_fresh", "_large", "_store", "_writing")
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._active: _Layer = {}
-        self._writing: _Layer = {}
+        self._active = _Layer()
+        self._writing = _Layer()
         # Keys of `_active` that no layer below holds: deleting one leaves nothing behind.
         self._fresh: set[bytes] = set()
-        self.size = 0
+        self._large = 0  # bytes of large values put into `_active`
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait to be written, about."""
+        return self._large + ENTRY_SIZE * sum(map(len, self._active.values()))
 
     def get(self, key: bytes) -> bytes | None:
-        family = key[0]
-        for layer in (self._active, self._writing):
-            changed = layer.get(family)
-            if changed is not None:
-                value = changed.get(key, _ABSENT)
-                if value is not _ABSENT:
-                    return value  # type: ignore[return-value]
+        changed = self._active[key[0]]
+        if key in changed:
+            return changed[key]
+        changed = self._writing[key[0]]
+        if key in changed:
+            return changed[key]
         return self._store.get(key)
 
     def put(self, key: bytes, value: bytes) -> None:
-        self._changed(key)[key] = value
-        self.size += len(key) + len(value) + ENTRY_OVERHEAD
+        self._active[key[0]][key] = value
+        if len(value) > SMALL_SIZE:
+            self._large += len(value)
 
     def create(self, key: bytes, value: bytes) -> None:
-        changed = self._changed(key)
+        changed = self._active[key[0]]
         if key not in changed:  # otherwise a tombstone, which the store still needs
             self._fresh.add(key)
         changed[key] = value
-        self.size += len(key) + len(value) + ENTRY_OVERHEAD
+        if len(value) > SMALL_SIZE:
+            self._large += len(value)
 
     def delete(self, key: bytes) -> None:
-        changed = self._changed(key)
+        changed = self._active[key[0]]
         if key in self._fresh:
-            self._fresh.discard(key)
+            self._fresh.remove(key)
             value = changed.pop(key)
-            self.size -= len(key) + len(value or b"") + ENTRY_OVERHEAD
+            if value is not None and len(value) > SMALL_SIZE:
+                self._large -= len(value)
         else:
             changed[key] = None
-            self.size += len(key) + ENTRY_OVERHEAD
-
-    def _changed(self, key: bytes) -> dict[bytes, bytes | None]:
-        changed = self._active.get(key[0])
-        if changed is None:
-            changed = self._active[key[0]] = {}
-        return changed
 
     def scan(self, prefix: bytes, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         if limit <= 0:
             return []
-        active = self._active.get(prefix[0], {})
-        writing = self._writing.get(prefix[0], {})
+        active = self._active[prefix[0]]
+        writing = self._writing[prefix[0]]
         mine = self._smallest(active, writing, prefix, after, limit)
         start = prefix if after is None or after < prefix else after + b"\0"
         found: list[tuple[bytes, bytes]] = []
@@ -126,10 +132,10 @@ class Overlay:
 
     def begin_write(self) -> dict[bytes, bytes | None]:
         """Freezes what has changed and hands it out; a new layer takes what changes from now on."""
-        assert not self._writing, "one write at a time"
-        self._writing, self._active = self._active, {}
+        assert not any(self._writing.values()), "one write at a time"
+        self._writing, self._active = self._active, _Layer()
         self._fresh = set()
-        self.size = 0
+        self._large = 0
         changes: dict[bytes, bytes | None] = {}
         for family in self._writing.values():
             changes.update(family)
@@ -137,4 +143,4 @@ class Overlay:
 
     def end_write(self) -> None:
         """The store holds what `begin_write` handed out."""
-        self._writing = {}
+        self._writing = _Layer()

@@ -152,7 +152,7 @@ def test_the_size_falls_to_zero_with_what_never_existed() -> None:
     overlay = empty()
     for number in range(100):
         overlay.create(b"a%d" % number, bytes(number))
-    assert overlay.size > 100 * 160
+    assert overlay.size > 100 * 200
     for number in range(100):
         overlay.delete(b"a%d" % number)
     assert overlay.size == 0
