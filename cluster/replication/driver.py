@@ -134,20 +134,26 @@ class Driver:
 
         After a failed write nothing more is written."""
         self._stopping = True
-        while self.failure is None and (self._proposals or self._proposed or self._journal.dirty):
-            self._interval_over = True
-            self.wake()
-            await asyncio.sleep(0.001)
-        self.stopped = True
-        writes = [write for write in (self._flush, self._state_write) if write is not None]
-        if writes:
-            await asyncio.wait(writes)
-        if self._timer is not None:
-            self._timer.cancel()
-        if self.failure is None:
-            await self._write_state_now()
-        self._log_executor.shutdown(wait=True)
-        self._state_executor.shutdown(wait=True)
+        try:
+            while self.failure is None and (
+                self._proposals or self._proposed or self._journal.dirty
+            ):
+                self._interval_over = True
+                self.wake()
+                await asyncio.sleep(0.001)
+            self.stopped = True
+            writes = [write for write in (self._flush, self._state_write) if write is not None]
+            if writes:
+                await asyncio.wait(writes)
+            if self.failure is None:
+                await self._write_state_now()
+        finally:
+            self.stopped = True
+            if self._timer is not None:
+                self._timer.cancel()
+            # Also if this was cancelled: no database may be closed while it is written to.
+            self._log_executor.shutdown(wait=True)
+            self._state_executor.shutdown(wait=True)
 
     async def _write_state_now(self) -> None:
         """The last write of the state. The log holds everything that it would lose."""

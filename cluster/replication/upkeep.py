@@ -60,10 +60,13 @@ class Upkeep:
         finally:
             for duty in duties:
                 duty.cancel()
-            await asyncio.gather(*duties, return_exceptions=True)
-            # A database must not be closed under a compaction; the loop goes on meanwhile.
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(None, self._executor.shutdown)
+            try:
+                await asyncio.gather(*duties, return_exceptions=True)
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(None, self._executor.shutdown)
+            finally:
+                # A database must not be closed under a compaction, even if this is cancelled twice.
+                self._executor.shutdown(wait=True)
 
     async def _compact_regularly(self, interval_secs: float) -> None:
         loop = asyncio.get_running_loop()
