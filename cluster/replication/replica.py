@@ -102,10 +102,15 @@ class Replica:
     def _leads(self, leads: bool) -> None:
         core = self._core
         if leads and core is not None and core.applier.machine.settings != self._settings:
-            self.propose(Configure(self._settings.as_map()), _Nobody(), None)
+            # Only then ready: the first Hello must not tell the limits of yesterday.
+            self.propose(Configure(self._settings.as_map()), _Configured(self._is_ready), None)
+        elif leads:
+            self._is_ready()
         for listener in self._leadership:
             listener(leads)
-        if leads and self._ready is not None and not self._ready.done():
+
+    def _is_ready(self) -> None:
+        if self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
 
     def _failed(self, error: BaseException) -> None:
@@ -261,9 +266,13 @@ class Replica:
         return 0 if self._core is None else self._core.driver.in_flight_bytes
 
 
-class _Nobody:
-    """Takes answers that nobody waits for."""
+class _Configured:
+    """Waits for the node's own Configure."""
+
+    def __init__(self, done: Callable[[], None]) -> None:
+        self._done = done
 
     def deliver(self, tag: Any, value: Any) -> None:
         if isinstance(value, Refusal):
-            log.warning("a command of the node itself was refused", error=value.message)
+            log.warning("the limits of the configuration were refused", error=value.message)
+        self._done()
