@@ -1,0 +1,1 @@
+"""Experiments that try to break the promises: recorded, checked, and kept as results."""

@@ -1,0 +1,158 @@
+"""A real node as a process of its own: started, killed, stopped, on one folder and port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+START_SECS = 30.0
+STOP_SECS = 20.0
+# How often to look for the ready file.
+LOOK_SECS = 0.005
+
+
+class NodeDied(Exception):
+    """The process ended while it was to serve; the message holds the end of its log."""
+
+
+class LiveNode:
+    """`python -m cluster.node` on `home`/data and a fixed port of 127.0.0.1.
+
+    `settings`: `{"group.key": value}` beside folder and ports. Its log goes to `home`/node.log.
+    Not running until `spawn`. `pid` and `spawned_at` are those of the running, or last, process.
+    """
+
+    def __init__(
+        self, home: Path, settings: Mapping[str, Any] | None = None, *, port: int | None = None
+    ) -> None:
+        self.home = home
+        self.folder = home / "data"
+        self.log = home / "node.log"
+        self.port = port or free_port()
+        self.spawned_at = 0.0
+        self._ready = home / "ready.json"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._settings = {
+            "broker.host": "127.0.0.1",
+            "broker.port": self.port,
+            "monitoring.prometheus_port": 0,
+            "persistence.data_dir": self.folder,
+            **(settings or {}),
+        }
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"taskq://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._process is not None, "not spawned"
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit code, negative for a signal, None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def spawn(self, **options: Any) -> None:
+        """Starts the process and does not wait. `options` go to Popen."""
+        assert not self.running, "already running"
+        self._ready.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "cluster.node", "--ready-file", str(self._ready)]
+        for key, value in self._settings.items():
+            command += ["--set", f"{key}={value}"]
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.spawned_at = time.monotonic()
+        with self.log.open("ab") as log:
+            # A session of its own: Ctrl-C is for us, and we stop the node.
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, **options
+            )
+
+    def is_serving(self) -> bool:
+        """Whether the running process has said that it serves. Raises NodeDied."""
+        if not self.running:
+            raise NodeDied(f"exit code {self.returncode}: {self.log_tail()}")
+        return self._ready.exists()
+
+    async def serving(self) -> float:
+        """Waits until it serves; seconds since `spawn`. Raises NodeDied."""
+        while not self.is_serving():
+            if time.monotonic() - self.spawned_at > START_SECS:
+                raise NodeDied(f"not serving after {START_SECS:g} s: {self.log_tail()}")
+            await asyncio.sleep(LOOK_SECS)
+        return time.monotonic() - self.spawned_at
+
+    def has_folder(self) -> bool:
+        """Whether the running process holds the folder's lock: it reads the disk or serves."""
+        try:
+            return (self.folder / "lock").read_text().strip() == str(self.pid)
+        except (FileNotFoundError, ValueError):
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL, and waits for the end of the process."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def terminate(self) -> float:
+        """SIGTERM, and waits for the end; how many seconds it took. Kills after 20 s."""
+        assert self._process is not None
+        started = time.monotonic()
+        self._process.terminate()
+        return self.wait(STOP_SECS) - started
+
+    def wait(self, timeout_secs: float) -> float:
+        """Waits for the end; the time then. Raises subprocess.TimeoutExpired after a SIGKILL."""
+        assert self._process is not None
+        try:
+            self._process.wait(timeout_secs)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        return time.monotonic()
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """The node's log so far; lines that are no JSON (a traceback) under `raw`."""
+        lines = []
+        for line in self.log.read_text(errors="replace").splitlines() if self.log.exists() else []:
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                lines.append({"raw": line})
+        return lines
+
+    def log_tail(self, size: int = 2000) -> str:
+        """The end of the node's log."""
+        return self.log.read_text(errors="replace")[-size:] if self.log.exists() else ""
+
+    def __enter__(self) -> LiveNode:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.running:
+            self.kill()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,46 @@
+"""A node killed with SIGKILL, again and again, with requests under way: nothing is lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from chaos.checkers import violations
+from chaos.history import Call, Final, History, Kill
+from chaos.live.kill import Run, run_kills
+
+KILLS = 50
+
+
+@pytest.mark.timeout(240)
+async def test_every_acknowledged_request_outlives_fifty_kills(tmp_path: Path) -> None:
+    run = Run(KILLS, seed=20261121, home=tmp_path)
+    await run_kills(run)
+    assert run.violations == []
+    served = [kill for kill in run.history.kills if kill.served]
+    assert len(served) == KILLS
+    assert min(kill.writes_in_flight for kill in served) >= 1
+    # The load did what it is there for, through the kills.
+    done = Counter((call.kind, call.outcome) for call in run.history.calls)
+    assert done["submit", "ok"] > 20 * KILLS
+    assert done["complete", "ok"] > 10 * KILLS
+    assert done["complete", "refused"] > 0, "no stale token was ever tried"
+    for kind in ("fail", "release", "extend", "heartbeat", "cancel", "status"):
+        assert done[kind, "ok"] > 0, f"no {kind} was ever accepted"
+    assert sum(call.outcome == "unknown" for call in run.history.calls) > 0
+    assert run.history.final is not None
+    assert run.history.final.states["completed"] > 10 * KILLS
+
+
+def test_a_history_that_is_kept_is_judged_alike(tmp_path: Path) -> None:
+    args = {"id": "aa" * 16, "queue": "q", "priority": 1, "size": 0, "crc": 0, "delay_secs": 0.0}
+    final = Final({}, {"aa" * 16: "NOT_FOUND"}, {}, {"submitted": 0, "removed": 0, "completed": 0})
+    kills = [Kill(1.0, "log write", {"submit": 2}, True)]
+    history = History([Call("submit", 0.0, args, 0.1, "ok")], kills, final)
+    history.save(tmp_path / "history.gz")
+    loaded = History.load(tmp_path / "history.gz")
+    assert loaded == history
+    assert violations(loaded) == violations(history)
+    assert [line.partition(":")[0] for line in violations(loaded)] == ["acknowledged_submits"]
