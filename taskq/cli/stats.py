@@ -73,8 +73,9 @@ def worker_rows(workers: list[WorkerStatus]) -> Any:
             worker.name or worker.id,
             worker.concurrency,
             worker.leased,
-            f"{worker.cpu:.0f} %",
-            size_text(worker.memory_size),
+            # Nothing is known before the first heartbeat.
+            f"{worker.cpu:.0f} %" if worker.memory_size else "",
+            size_text(worker.memory_size) if worker.memory_size else "",
             f"{duration_text(round(worker.seen, 1))} ago",
         )
         for worker in workers

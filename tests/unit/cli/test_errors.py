@@ -140,3 +140,9 @@ def test_what_is_looked_for_is_what_the_extra_installs() -> None:
     extra = pyproject["project"]["optional-dependencies"]["broker"]
     installed = {re.split(r"[^a-z0-9-]", requirement)[0] for requirement in extra}
     assert set(BROKER_MODULES) <= installed
+
+
+def test_exit_codes_are_documented_as_they_are() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", page, re.M)
+    assert [(int(code), about) for code, about in rows] == list(exits.ABOUT)
