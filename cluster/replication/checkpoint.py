@@ -28,18 +28,17 @@ class Log(Protocol):
 
 
 class Checkpoints:
-    """Due every `interval_secs`, or when `size_max` bytes were appended since the last one."""
+    """Due every `interval_secs`, or when `size_max` bytes were appended since the last one. What
+    earlier processes left counts: a node that often restarts must not keep its log for ever."""
 
     def __init__(self, interval_secs: float, size_max: int, now: float) -> None:
         self._interval_secs = interval_secs
         self._size_max = size_max
         self._at = now
-        self._appended: int | None = None
+        self._appended = 0
 
     def due(self, now: float, log: Log, written_index: int) -> int | None:
         """The index below which entries may go, or None. `written_index`: the state on disk."""
-        if self._appended is None:
-            self._appended = log.appended_size
         grown = log.appended_size - self._appended
         if now - self._at < self._interval_secs and grown < self._size_max:
             return None

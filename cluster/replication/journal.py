@@ -21,6 +21,8 @@ Entry = tuple[bytes, int, int]
 MEMORY_SIZE_MAX = 16 * MIB
 # Every so many bytes of log a mark remembers the index, to find where a tail of a size begins.
 MARK_SIZE = MIB
+# So many marks are set in the log that is found at opening.
+MARK_COUNT = 64
 
 
 class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
@@ -40,9 +42,16 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         self._pending = LogBatch()
         # The last entry that the store holds once the batches taken so far are written.
         self._taken = self._last
-        # (index, bytes of log up to it); what an earlier process wrote counts as one piece.
+        # (index, bytes of log up to it); what earlier processes wrote is taken as evenly spread.
         self._appended = store.size()
-        self._marks: list[tuple[int, int]] = [(self._last, self._appended)] if self._last else []
+        self._marks: list[tuple[int, int]] = [
+            (
+                self._first + (len(self) - 1) * part // MARK_COUNT,
+                self._appended * part // MARK_COUNT,
+            )
+            for part in range(1, MARK_COUNT + 1)
+            if self._last
+        ]
         self.flushed_index = self.synced_index = self._last
 
     # --- what PySyncObj calls ---------------------------------------------------------------------
@@ -245,7 +254,8 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
             self._marks.pop(0)
 
     def tail_start(self, size: int) -> int:
-        """The index where the last `size` bytes of the log begin, to within a MiB."""
+        """The index where the last `size` bytes of the log begin, to within a MiB (less exactly in
+        what earlier processes wrote)."""
         for index, appended in reversed(self._marks):
             if self._appended - appended >= size:
                 return index

@@ -24,15 +24,21 @@ class Log:
 
 def test_due_by_time_and_by_size() -> None:
     checkpoints = Checkpoints(300, 1_000_000, 0)
-    log = Log(1, 5_000)
-    assert checkpoints.due(10, log, 5_000) is None
-    assert checkpoints.due(299, log, 5_000) is None
-    assert checkpoints.due(300, log, 5_000) == 4_000, "the tail is no more than a checkpoint's size"
-    assert checkpoints.due(599, log, 5_000) is None
-    log.first_index, log.last = 4_000, 6_000
-    assert checkpoints.due(310, log, 6_000) == 5_000, "a million bytes have come"
-    log.first_index = 5_000
-    assert checkpoints.due(320, log, 6_000) is None
+    log = Log(1, 900)
+    assert checkpoints.due(299, log, 900) is None
+    assert checkpoints.due(300, log, 900) is None, "all of it is tail"
+    log.last = 1_500
+    assert checkpoints.due(599, log, 1_500) is None
+    assert checkpoints.due(600, log, 1_500) == 500, "the tail is no more than a checkpoint's size"
+    log.first_index, log.last = 500, 2_500
+    assert checkpoints.due(610, log, 2_500) == 1_500, "a million bytes have come"
+    log.first_index = 1_500
+    assert checkpoints.due(620, log, 2_500) is None
+
+
+def test_what_earlier_processes_left_counts() -> None:
+    """A node that restarts before it has written so much must cut its log all the same."""
+    assert Checkpoints(300, 1_000_000, 0).due(1, Log(1, 5_000), 5_000) == 4_000
 
 
 def test_a_large_checkpoint_size_keeps_the_full_tail() -> None:

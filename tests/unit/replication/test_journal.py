@@ -254,15 +254,19 @@ def test_the_tail_begins_where_so_many_bytes_are_left(monkeypatch: pytest.Monkey
     assert journal.tail_start(20_001) == journal.first_index
 
 
-def test_what_an_earlier_process_wrote_is_one_piece() -> None:
+def test_what_earlier_processes_wrote_has_a_tail_too() -> None:
+    """Otherwise a node that often restarts would never cut its log."""
     store: Any = MemoryLog(Disk())
-    journal = appended(store, [100] * 20)
+    journal = appended(store, [100] * 1000)
     store.write(journal.take_pending()[0])
     again = LogJournal(store)
-    assert again.tail_start(1) == again.first_index
-    again.add(bytes(100), 21, 1)
-    assert again.tail_start(100) == 20
-    assert again.tail_start(101) == again.first_index
+    total = store.size()
+    for share in (0.1, 0.5, 0.9):
+        start = again.tail_start(int(total * share))
+        assert share <= (again.last_index - start + 1) / 1000 <= share + 0.03
+    assert again.tail_start(total + 1) == again.first_index
+    again.add(bytes(100), 1001, 1)
+    assert again.tail_start(100) == 1000
 
 
 def test_a_commit_index_alone_is_no_reason_to_write() -> None:
