@@ -322,6 +322,6 @@ def said(task: Task) -> dict[str, Any]:
 
 
 AgainstModel.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=50, report_multiple_bugs=False
+    max_examples=20, stateful_step_count=50, report_multiple_bugs=False
 )
 TestAgainstModel = AgainstModel.TestCase
