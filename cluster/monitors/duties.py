@@ -1,4 +1,4 @@
-"""All duties of the leader, for the runner."""
+"""The leader's duties, in the order in which they are looked at."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from cluster.monitors import leases, retention, time_mark
 from cluster.monitors.runner import Duty
 
 
-def duties() -> list[Duty]:
-    """One of each."""
+def standard_duties() -> list[Duty]:
+    """What every node does while it leads."""
     return [
         Duty("leases", leases.propose, leases.wake_ms),
         Duty("retention", retention.propose, retention.wake_ms, retention.warning),

@@ -330,3 +330,67 @@ def test_refusals_are_counted_by_message_and_code() -> None:
     assert counters.refused == {(0x20, "NOT_FOUND"): 1}
     assert counters.answered[0x12] == 1
     assert sum(counters.latencies) == 2  # the answer to Hello is no request of a user
+
+
+def test_a_closed_connection_whose_peer_does_not_read_is_ended() -> None:
+    rig = Rig(idle_secs=30)
+    peer = rig.peer()
+    peer.pipe.reads = False
+    peer.receive(b"\xff" * 20)
+    assert peer.pipe.closing
+    assert not peer.pipe.lost
+    rig.loop.advance(25)
+    assert not peer.pipe.aborted
+    rig.loop.advance(10)
+    assert peer.pipe.lost
+
+
+def test_silence_counts_from_when_the_peer_can_be_heard_again() -> None:
+    rig = Rig(request_count_max=1, idle_secs=30)
+    peer = rig.peer()
+    rig.replica.held = True
+    peer.send(submit(1), submit(2), deadline_ms=600_000)
+    assert peer.pipe.paused
+    rig.loop.advance(300)
+    assert not peer.pipe.closing, "it may have pinged all the time"
+    rig.replica.release()
+    rig.loop.advance(20)
+    assert not peer.pipe.closing
+    rig.loop.advance(15)
+    assert peer.pipe.aborted
+
+
+def test_what_drains_without_a_word_is_noticed() -> None:
+    """Below the high-water mark a transport does not tell that it has written."""
+    rig = Rig(connection_size_max=64 * KIB)
+    peer = rig.peer()
+    rig.replica.held = True
+    peer.pipe.reads = False
+    peer.send(*[commands.GetStats()] * 100)
+    assert 25_000 < peer.session.unread < 32 * KIB
+    (request_id,) = peer.send(submit(1, payload=b"x" * 38_000))
+    (behind,) = peer.send(submit(2))
+    assert peer.session.in_flight == 1
+    peer.pipe.unread = 0
+    rig.loop.advance(2)
+    assert peer.session.in_flight == 2
+    rig.replica.release()
+    assert peer.answer(request_id) == Submitted(task_id(1))
+    assert peer.answer(behind) == Submitted(task_id(2))
+
+
+def test_a_listing_that_had_to_wait_its_turn_looks_again_whether_it_is_read() -> None:
+    rig = Rig(connection_size_max=64 * KIB)
+    peer = rig.peer()
+    for start in range(1, 1001, 100):
+        peer.send(*[submit(n) for n in range(start, start + 100)])
+    peer.pipe.reads = False
+    ids = peer.send(*[commands.ListTasks(limit=1000)] * 10)
+    assert sum(i in peer.answers for i in ids) <= 2
+    for _ in range(10):
+        peer.pipe.drain()
+        peer.pipe.reads = False
+        rig.loop.settle()
+        assert peer.session.unread < 400 * KIB
+    peer.read()
+    assert all(i in peer.answers for i in ids)
