@@ -23,7 +23,7 @@ import structlog
 
 from cluster.config import Config, ConfigError, load_config, not_served_yet
 from cluster.logging import set_up_logging
-from cluster.monitors.duties import duties
+from cluster.monitors.duties import standard_duties
 from cluster.monitors.runner import Runner
 from cluster.process import ReadyFile, fill_standard_streams, stop_signals
 from cluster.replication.disk_space import DiskSpace
@@ -99,7 +99,7 @@ async def _serve(
     )
     health = Health(replica)
     monitoring = monitoring_port(replica, server, health, replica.free_bytes)
-    runner = Runner(replica, duties(), loop)
+    runner = Runner(replica, standard_duties(), loop)
     try:
         addresses = await _listen(config, replica, server, monitoring)
         runner.start()
