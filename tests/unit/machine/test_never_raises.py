@@ -78,7 +78,7 @@ COMMON = [commands.SubmitTask, commands.ClaimTask, commands.TaskResult, commands
 any_command = st.sampled_from([*HANDLERS, *COMMON, *COMMON]).flatmap(command_of)
 any_question = st.sampled_from(list(QUESTIONS)).flatmap(command_of)
 entries = st.tuples(
-    st.sampled_from([0, 0, 1, 1_000, 30_000, 10**12]),
+    st.sampled_from([0, 0, 1, 1_000, 30_000, 10**10]),
     st.sampled_from([0, 0, 1, 1_000, 10**9]),
     st.lists(any_command, min_size=1, max_size=6),
     st.booleans(),
