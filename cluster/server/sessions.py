@@ -51,6 +51,7 @@ class Sessions:
         self._dirty: list[Session] = []
         self._starved: dict[Session, None] = {}
         self._was_over = False
+        self._told_full = False
         self._sweeping: asyncio.TimerHandle | None = None
         self.answer: Callable[[Session, Tag], None] = dispatcher.answer
 
@@ -66,10 +67,14 @@ class Sessions:
     def enter(self, session: Session) -> None:
         """A connection was made. Over the limit a few are held until they can be told so."""
         self.counters.accepted += 1
+        if len(self._sessions) >= self.quota.connection_count_max and not self._told_full:
+            self._told_full = True  # once, until somebody gets in again
+            log.warning("connections are refused", max_connections=len(self._sessions))
         if self.stopping:
             session.abort("stopping")
         elif len(self._sessions) < self.quota.connection_count_max:
             self._sessions[session] = None
+            self._told_full = False
         elif len(self._overflow) < self.quota.overflow_count_max:
             session.overflow = True
             self._overflow[session] = None
@@ -128,7 +133,12 @@ class Sessions:
         dirty, self._dirty = self._dirty, []
         now = self.loop.time()
         for session in dirty:
-            session.flush(now)
+            try:
+                session.flush(now)
+            except Exception:
+                # A bug met by one connection must not leave the others unanswered.
+                log.exception("a connection broke")
+                session.abort("bug")
         if self._starved:
             self._feed()
 

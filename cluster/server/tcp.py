@@ -68,7 +68,12 @@ class BrokerServer:
     async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
         """Listens; the port that was taken, where `port` is 0. Raises OSError."""
         self._listener = await self._loop.create_server(
-            self.session, host, port, ssl=ssl, backlog=BACKLOG, reuse_address=True
+            self.session,
+            host,
+            port,
+            ssl=ssl,
+            ssl_handshake_timeout=self.quota.hello_secs if ssl else None,
+            backlog=BACKLOG,
         )
         self.sessions.start()
         taken: int = self._listener.sockets[0].getsockname()[1]

@@ -394,3 +394,18 @@ def test_a_listing_that_had_to_wait_its_turn_looks_again_whether_it_is_read() ->
         assert peer.session.unread < 400 * KIB
     peer.read()
     assert all(i in peer.answers for i in ids)
+
+
+def test_a_bug_met_by_one_connection_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig()
+    bad, good = rig.peer(), rig.peer()
+
+    def broken(_: bytes) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(bad.pipe, "write", broken)
+    bad.session.data_received(bad.connection.request(commands.Ping())[1])
+    assert good.ask(commands.Ping()) == PingReply("node1", 1)
+    assert bad.pipe.lost
