@@ -18,10 +18,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from cluster.server.backlog import Backlog
 from cluster.server.quota import PROGRESS_SIZE, REQUEST_COST, TAKE_COUNT_MAX
 from taskq.commands import Hello
 from taskq.errors import ErrorCode, ProtocolError, Refusal, refuse
-from taskq.limits import DEADLINE_MS_DEFAULT
 from taskq.protocol.codec import Rejected, Request
 from taskq.protocol.connection import ServerConnection
 from taskq.registry import MESSAGE_OF
@@ -52,7 +52,7 @@ class Session(asyncio.Protocol):
             "opened_at",
         ),
         *("overflow", "parked", "reckoned", "reserved", "starved", "stuck_at", "unread", "workers"),
-        *("_arrival", "_arrivals", "_backlog", "_backlog_arrival", "_backlog_size", "_connection"),
+        *("_arrival", "_arrivals", "_backlog", "_connection"),
         *("_dirty", "_out", "_paused", "_progress", "_sessions", "_transport"),
     )
 
@@ -63,9 +63,7 @@ class Session(asyncio.Protocol):
         self._out: list[bytes] = []
         self._dirty = False
         self._paused = False
-        self._backlog: deque[Request | Rejected] = deque()
-        self._backlog_arrival = 0.0
-        self._backlog_size = 0
+        self._backlog = Backlog()
         self._progress = 0
         self._arrival = 0.0
         self._arrivals: list[tuple[float, int]] = []
@@ -114,7 +112,7 @@ class Session(asyncio.Protocol):
             self.frame_at = arrival
             self._progress = 0
             if self._backlog:
-                self._put_off(requests)
+                self._backlog.append(requests, arrival)
             else:
                 self._take(requests, arrival)
         else:
@@ -146,7 +144,6 @@ class Session(asyncio.Protocol):
         self.closed = True
         self._out.clear()
         self._backlog.clear()
-        self._backlog_size = 0
         self.held -= self.unread
         self.unread = 0
         self._transport = None
@@ -164,8 +161,10 @@ class Session(asyncio.Protocol):
     def _take(self, requests: Sequence[Request | Rejected], arrival: float) -> None:
         """Starts requests until one of the limits says stop; the rest waits in the backlog."""
         if len(requests) > TAKE_COUNT_MAX:
-            self._put_off(requests[TAKE_COUNT_MAX:], arrival)
+            self._backlog.append(requests[TAKE_COUNT_MAX:], arrival)
             requests = requests[:TAKE_COUNT_MAX]
+            self._soil()
+            self._steer()
         quota = self._sessions.quota
         count_max, size_max = quota.request_count_max, quota.connection_size_max
         handlers = self.handlers
@@ -188,44 +187,21 @@ class Session(asyncio.Protocol):
             if self.closed or self.closing_at:
                 return
 
-    def _put_off(self, requests: Sequence[Request | Rejected], arrival: float = 0.0) -> None:
-        """Appends to the backlog; its arrival is that of its oldest request."""
-        if not self._backlog:
-            self._backlog_arrival = arrival
-            self._soil()
-        self._backlog.extend(requests)
-        self._backlog_size += sum(_cost(request) for request in requests)
-        self._steer()
-
     def _put_back(self, requests: Sequence[Request | Rejected], arrival: float) -> None:
-        """Puts what could not be started before the rest of the backlog."""
-        if not self._backlog:
-            self._backlog_arrival = arrival
-        self._backlog.extendleft(reversed(requests))
-        self._backlog_size += sum(_cost(request) for request in requests)
+        """What could not be started waits, until there is room."""
+        self._backlog.put_back(requests, arrival)
         if self._measure():
             self._soil()
         self._steer()
 
     def _take_backlog(self, now: float) -> None:
         """Goes on with what waited, unless its sender has given up on it."""
-        arrival = self._backlog_arrival
-        waited_ms = (now - arrival) * 1000
-        requests, self._backlog = list(self._backlog), deque()
-        self._backlog_size = 0
-        late: list[Request] = []
-        fresh: list[Request | Rejected] = []
-        for request in requests:
-            if isinstance(request, Request) and waited_ms > (
-                request.deadline_ms or DEADLINE_MS_DEFAULT
-            ):
-                late.append(request)
-            else:
-                fresh.append(request)
+        arrival = self._backlog.arrival
+        late, fresh = self._backlog.take(now)
         for request in late:
             self.in_flight += 1
             self.held += request.size + REQUEST_COST
-            text = f"{request.message.name} waited {waited_ms:.0f} ms on its connection"
+            text = f"{request.message.name} waited {now - arrival:.1f} s on its connection"
             self.deliver((arrival, request), refuse(ErrorCode.DEADLINE_EXCEEDED, text))
         self._take(fresh, arrival)
         self._steer()
@@ -346,7 +322,7 @@ class Session(asyncio.Protocol):
     def reckon(self) -> None:
         """Brings the account of all sessions up to date with this one."""
         pending = 0 if self.closed else self._connection.pending
-        here = self.held - self.reserved + pending + self._backlog_size
+        here = self.held - self.reserved + pending + self._backlog.size
         self._sessions.size += here - self.reckoned
         self.reckoned = here
 
@@ -393,7 +369,6 @@ class Session(asyncio.Protocol):
         if transport is not None and not transport.is_closing():
             now = self._sessions.loop.time()
             self._backlog.clear()
-            self._backlog_size = 0
             self.flush(now)
             self.closing_at = now
             transport.close()
@@ -403,7 +378,3 @@ class Session(asyncio.Protocol):
         if self._transport is not None:
             self._sessions.counters.drop(reason)
             self._transport.abort()
-
-
-def _cost(request: Request | Rejected) -> int:
-    return REQUEST_COST + (request.size if isinstance(request, Request) else 0)
