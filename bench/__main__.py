@@ -40,7 +40,8 @@ def main(runs: int, secs: float, only: str, keep: bool) -> None:
         bar = progress.add_task("measuring", total=runs * len(chosen))
         for measured in chosen:
             rows.append(_measure(measured, runs, secs, lambda: progress.advance(bar)))
-    Console().print(_table(rows))
+    wide = None if console.is_terminal else 140
+    Console(width=wide).print(_table(rows))
     missed = [row["load"] for row in rows if row["goal"] and row["rate"] < row["goal"]]
     if missed:
         console.print(f"Below the goal: {', '.join(missed)}.")
@@ -98,8 +99,8 @@ def _run(measured: Measured, url: str, queue: str, secs: float) -> Outcome:
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="One broker, fsync before every acknowledgement")
     for name in ("load", "rate", "goal", "p50 ms", "p99 ms", "broker CPU", "client CPU"):
-        table.add_column(name, justify="left" if name == "load" else "right")
-    table.add_column("changed settings")
+        table.add_column(name, justify="left" if name == "load" else "right", no_wrap=True)
+    table.add_column("changed settings", overflow="fold")
     for row in rows:
         goal = f"{row['goal']:,}" if row["goal"] else ""
         p50 = "" if row["p50_ms"] is None else f"{row['p50_ms']:.2f}"
