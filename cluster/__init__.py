@@ -1,0 +1,1 @@
+"""One broker node: storage, replication, server, monitors; `node.py` builds it."""
