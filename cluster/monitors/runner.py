@@ -141,8 +141,13 @@ class Runner:
     # --- what -------------------------------------------------------------------------------------
 
     def _ring(self) -> None:
+        """Heartbeats that arrived while the process was suspended come first: libuv runs timers
+        before it reads sockets, and a callback of a callback after it has."""
         self._timer = None
-        if not self._running:
+        self._loop.call_soon(self._loop.call_soon, self._turn, self._epoch)
+
+    def _turn(self, epoch: int) -> None:
+        if epoch != self._epoch or not self._running:
             return
         self._look()
         self._warn_now_and_then()

@@ -231,13 +231,17 @@ class Replica:
         """The leader's cluster time now."""
         if self._core is None:
             return 0
-        return max(self._core.driver.clock.elapsed_ms, self.machine.elapsed_ms)
+        clock = self._core.driver.clock
+        clock.advance()  # between two rounds it stands still, for up to 250 ms
+        return max(clock.elapsed_ms, self.machine.elapsed_ms)
 
     def wall_ms(self) -> int:
         """The log's wall time now."""
         if self._core is None:
             return 0
-        return max(self._core.driver.clock.wall_ms, self.machine.wall_ms)
+        clock = self._core.driver.clock
+        clock.advance()
+        return max(clock.wall_ms, self.machine.wall_ms)
 
     def subscribe(self, listener: Callable[[Applied], None]) -> None:
         """`listener` hears of every applied entry, after its results were delivered."""

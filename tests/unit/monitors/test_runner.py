@@ -79,6 +79,19 @@ def test_a_lost_lease_is_a_warning() -> None:
     assert bench.state(1) == 2
 
 
+def test_what_arrived_during_a_pause_is_proposed_before_an_expiry() -> None:
+    bench = Bench()
+    bench.put(submit(1), claim(lease_ms=1_000))
+    bench.loop.now += 1.1  # the process was suspended
+    bench.runner._ring()
+    bench.loop.call_soon(
+        lambda: bench.replica.propose(commands.Heartbeat(b"w" * 16, [1]), Nobody(), None)
+    )
+    bench.loop.settle()
+    assert bench.runner.lost_leases == 0
+    assert bench.state(1) == 3
+
+
 def test_a_duty_is_never_proposed_twice_at_once() -> None:
     bench = Bench()
     bench.put(submit(1, delay_ms=100))
