@@ -9,6 +9,7 @@ and fit together. Whoever builds the node calls both, once per start.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -23,7 +24,7 @@ from cluster.storage.identity import (
 )
 from cluster.storage.lock import FolderLock
 from cluster.storage.log_store import LogStore
-from cluster.storage.state_store import StateStore
+from cluster.storage.state_store import CheckedState, StateStore
 from cluster.storage.swap import finish_swap, ready_name
 
 
@@ -73,40 +74,42 @@ class DataDirectory:
         """Open log and state, creating both in a new folder, and check that they fit.
 
         Raises DataDamaged if one is missing or damaged, or if the state ends before the log
-        starts, so that entries between the two are gone; NewerFormat, StorageFailed.
+        starts, so that entries between the two are gone; NewerFormat, StorageFailed. Both are
+        checked before either is opened, because opening rewrites: what is refused is as it was.
         """
-        log = self.open_log()
+        missing = is_missing_or_empty(self.state)
+        state = None if missing else StateStore.check(self.state)
+        log = self.open_log(lambda first_index: self._check_fit(state, first_index))
         try:
-            return log, self.open_state(log)
+            if state is None:
+                return log, StateStore.open(self.state)
+            return log, StateStore.open_checked(state)
         except BaseException:
             log.close()
             raise
 
-    def open_log(self) -> LogStore:
-        """Open the log; create it only if this folder never had one. Raises as `open_stores`."""
+    def open_log(self, accept: Callable[[int], None] = lambda first_index: None) -> LogStore:
+        """Open the log; create it only if this folder never had one. Raises as `open_stores`, and
+        what `accept` raises when it hears the log's first index."""
         fresh = not self.identity.log_created
         if fresh and is_missing_or_empty(self.log) and not is_missing_or_empty(self.state):
             raise DataDamaged(self.log, "the log is gone, though there is a state")
-        log = LogStore.open(self.log, self.witness, create=fresh)
+        log = LogStore.open(self.log, self.witness, create=fresh, accept=accept)
         if fresh:
             self.update_identity(self.identity.with_log())
         return log
 
-    def open_state(self, log: LogStore) -> StateStore:
-        """Open the state that `log` continues. Raises as `open_stores`."""
-        if is_missing_or_empty(self.state) and log.first_index > 1:
-            raise DataDamaged(
-                self.state, f"the state is gone, and the log starts at {log.first_index}"
-            )
-        state = StateStore.open(self.state)
-        if state.index + 1 < log.first_index:
-            state.close()
+    def _check_fit(self, state: CheckedState | None, first_index: int) -> None:
+        if state is None:
+            if first_index > 1:
+                problem = f"the state is gone, and the log starts at {first_index}"
+                raise DataDamaged(self.state, problem)
+        elif state.index + 1 < first_index:
             raise DataDamaged(
                 self.state,
-                f"the state ends at entry {state.index}, but the log starts at {log.first_index}: "
+                f"the state ends at entry {state.index}, but the log starts at {first_index}: "
                 "the newest state batches are gone",
             )
-        return state
 
     def renew_log(self, flags: dict[str, int]) -> LogStore:
         """Set log and witness aside and start an empty log that carries `flags` (rule A8).

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from cluster.storage.log_records import (
     entry_key,
     entry_term,
 )
-from cluster.storage.opening import Condition, create_whole, open_checked
+from cluster.storage.opening import Condition, check_folder, create_whole, open_folder
 from cluster.storage.witness import Attestation, Witness, create_witness, read_witness
 
 # Kept among the log's flags until the owner clears it: the next opening finds a witness again.
@@ -83,12 +83,20 @@ class LogStore:
         create_whole(directory, lambda database: database.write([(batch_key(1), record)]))
 
     @classmethod
-    def open(cls, directory: Path, witness: Path, *, create: bool = True) -> LogStore:
+    def open(
+        cls,
+        directory: Path,
+        witness: Path,
+        *,
+        create: bool = True,
+        accept: Callable[[int], None] = lambda first_index: None,
+    ) -> LogStore:
         """Open the log, after every batch and entry was checked on a copy.
 
         With `create`, a missing or empty folder becomes an empty log, unless the witness knows
-        of synced batches. Raises DataDamaged (file and offset where they can be found),
-        NewerFormat, StorageFailed; the folder is then as it was.
+        of synced batches. `accept` hears the first index and may raise, too. Raises DataDamaged
+        (file and offset where they can be found), NewerFormat, StorageFailed; the folder is then
+        as it was.
         """
         attestation = _read_attestation(witness)
         if is_missing_or_empty(directory):
@@ -97,15 +105,20 @@ class LogStore:
             cls.create(directory, witness)
             attestation = _read_attestation(witness)
 
+        found: list[int] = []
+
         def verify(database: Database, condition: Condition) -> None:
             number, head = check_log(database)
+            found.append(head.first)
             try:
                 check_witness(database, number, head, attestation)
             except DataDamaged as damage:
                 path, offset = condition.end()
                 raise DataDamaged(path, damage.problem, offset=offset) from damage
 
-        database, condition = open_checked(directory, verify)
+        condition = check_folder(directory, verify)
+        accept(found[0])
+        database = open_folder(condition)
         number, head = read_head(database)
         opened = Opened.TORN_TAIL if condition.cuts else Opened.INTACT
         try:

@@ -157,23 +157,29 @@ def cut_torn_ends(condition: Condition) -> None:
         sync_file(path)
 
 
-def open_checked(
-    directory: Path, verify: Verify, *, bloom_filter_bits: int = 0
-) -> tuple[Database, Condition]:
-    """Open an existing database after `verify` accepted a copy of it.
+def check_folder(directory: Path, verify: Verify) -> Condition:
+    """Examine an existing database and run `verify` on a copy of it; nothing is changed.
 
-    `verify` gets the opened copy and raises DataDamaged or FolderRefused to refuse the folder,
-    which then is as it was. Returns the open database and the condition it was found in (with
-    `cuts` where a torn end was cut off). Raises also StorageFailed.
+    `verify` gets the opened copy and raises DataDamaged or FolderRefused to refuse the folder.
+    Returns the condition that `open_folder` takes. Raises also StorageFailed.
     """
     try:
         condition = examine_folder(directory)
         check_copy(condition, verify)
-        if condition.cuts:
-            cut_torn_ends(condition)
     except OSError as error:
         raise StorageFailed(f"opening {directory} failed: {error}") from error
-    return Database.open(directory, create=False, bloom_filter_bits=bloom_filter_bits), condition
+    return condition
+
+
+def open_folder(condition: Condition, *, bloom_filter_bits: int = 0) -> Database:
+    """Open what `check_folder` found good, with its torn ends cut off. Raises StorageFailed."""
+    directory = condition.directory
+    if condition.cuts:
+        try:
+            cut_torn_ends(condition)
+        except OSError as error:
+            raise StorageFailed(f"opening {directory} failed: {error}") from error
+    return Database.open(directory, create=False, bloom_filter_bits=bloom_filter_bits)
 
 
 def create_whole(

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.storage.batches import FORMAT, Batches, batch_key, check_batches, newest_batch
 from cluster.storage.database import Database
 from cluster.storage.errors import DataDamaged
 from cluster.storage.files import is_missing_or_empty
-from cluster.storage.opening import Condition, create_whole, open_checked
+from cluster.storage.opening import Condition, check_folder, create_whole, open_folder
 
 BLOOM_FILTER_BITS = 10  # most lookups are for absent ids; 1 % of them then touch a block
 DATA = b"d"
@@ -55,6 +56,14 @@ def verify_state(database: Database, condition: Condition) -> None:
         raise DataDamaged(path, damage.problem, offset=offset) from damage
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedState:
+    """A state that was checked and not opened yet: as it was found, and the index it is at."""
+
+    condition: Condition
+    index: int
+
+
 class StateStore:
     """An open state. Attributes: `index`, the last applied entry's index that it includes;
     `terms`, the terms of entry index - 1 and of entry index; `torn`, a torn end was cut off."""
@@ -85,10 +94,25 @@ class StateStore:
         """
         if is_missing_or_empty(directory) and create:
             cls.create(directory)
-        database, condition = open_checked(
-            directory, verify_state, bloom_filter_bits=BLOOM_FILTER_BITS
-        )
-        return cls(database, torn=bool(condition.cuts))
+        return cls.open_checked(cls.check(directory))
+
+    @classmethod
+    def check(cls, directory: Path) -> CheckedState:
+        """Check an existing state on a copy; nothing is changed. Raises as `open`."""
+        found: list[int] = []
+
+        def verify(database: Database, condition: Condition) -> None:
+            verify_state(database, condition)
+            found.append(read_state_head(database)[2])
+
+        condition = check_folder(directory, verify)
+        return CheckedState(condition, found[0])
+
+    @classmethod
+    def open_checked(cls, checked: CheckedState) -> StateStore:
+        """Open what `check` found good. Raises StorageFailed."""
+        database = open_folder(checked.condition, bloom_filter_bits=BLOOM_FILTER_BITS)
+        return cls(database, torn=bool(checked.condition.cuts))
 
     @property
     def failed(self) -> bool:
