@@ -58,6 +58,8 @@ docs: $(READY) ## Regenerate the generated pages in docs/
 		{ rm -f docs/.page; exit 1; }
 	@$(BIN)/python -m cluster.config.page > docs/.page && mv docs/.page docs/taskq.example.yaml || \
 		{ rm -f docs/.page; exit 1; }
+	@$(BIN)/python -m cluster.config.reference > docs/.page && mv docs/.page docs/configuration.md || \
+		{ rm -f docs/.page; exit 1; }
 
 .PHONY: clean
 clean: ## Remove what was built: .venv, caches, packages (never data)

@@ -129,9 +129,12 @@ def warnings_of(config: Config) -> list[str]:
     found: list[str] = []
     host = config.broker.host
     if is_open(host) and not config.auth.enabled:
+        # Nobody is sent to a switch with which the node does not start.
+        keys = "set auth.enabled and auth.api_keys, or "
         found.append(
-            f"Anyone who reaches {host}:{config.broker.port} can submit and take tasks: set"
-            " auth.enabled and auth.api_keys, or listen on 127.0.0.1 (broker.host)."
+            f"Anyone who reaches {host}:{config.broker.port} can submit and take tasks:"
+            f" {'' if 'auth.enabled' in _SWITCHES_NOT_SERVED else keys}"
+            "listen on 127.0.0.1 (broker.host)."
         )
     if is_open(host) and config.auth.enabled and not config.api.enable_tls:
         found.append(
@@ -140,8 +143,8 @@ def warnings_of(config: Config) -> list[str]:
         )
     if config.persistence.durability == "interval":
         found.append(
-            "persistence.durability is interval: a power cut may lose what was acknowledged in the"
-            f" last {config.persistence.wal_sync_interval_ms} ms."
+            "persistence.durability is interval: a crash or a power cut may lose what was"
+            f" acknowledged in the last {config.persistence.wal_sync_interval_ms} ms."
         )
     return found
 

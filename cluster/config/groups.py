@@ -117,7 +117,7 @@ class Persistence(Group):
     durability: Literal["fsync", "interval"] = text(
         "fsync",
         "fsync: on disk before any acknowledgement. interval: acknowledged up to"
-        " wal_sync_interval_ms before; a power cut may lose that.",
+        " wal_sync_interval_ms before; a crash or a power cut may lose that.",
         "fsync or interval",
     )
     wal_sync_interval_ms: Whole = count(

@@ -12,7 +12,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.config import Config, ConfigError, effective, load_config, not_served_yet
+from cluster.config import (
+    Config,
+    ConfigError,
+    effective,
+    load_config,
+    not_served_yet,
+    reference,
+)
 from cluster.config.checks import is_open
 from cluster.config.load import load_layers
 from cluster.config.model import groups, keys
@@ -356,12 +363,17 @@ def test_open_hosts(host: str, expected: bool) -> None:
     assert is_open(host) is expected
 
 
+def auth_on() -> dict[str, Any]:
+    return {"auth.enabled": True, "auth.api_keys": [{"hash": A_HASH, "role": "admin"}]}
+
+
 def test_warnings() -> None:
-    assert "auth.enabled" in "".join(load().warnings())
+    (warning,) = load().warnings()
+    assert warning.startswith("Anyone who reaches 0.0.0.0:6379")
+    refused = {entry.path for entry in not_served_yet(load(overrides=auth_on()))}
+    assert ("auth.enabled" in warning) is ("auth.enabled" not in refused)
     assert load(overrides=LOCAL).warnings() == []
-    keys_given = [{"hash": A_HASH, "role": "admin"}]
-    auth = {"auth.enabled": True, "auth.api_keys": keys_given}
-    assert "clear text" in "".join(load(overrides=auth).warnings())
+    assert "clear text" in "".join(load(overrides=auth_on()).warnings())
     interval = {"persistence.durability": "interval", **LOCAL}
     assert "100 ms" in "".join(load(overrides=interval).warnings())
 
@@ -402,6 +414,18 @@ def test_effective_lists_every_key_with_its_source() -> None:
     assert rows["api.rest_port"].note == "not served yet"
     assert rows["broker.advertise"].value == ""
     assert all(row.about and row.allowed for row in rows.values())
+
+
+def test_the_reference_is_up_to_date() -> None:
+    page = (DOCS / "configuration.md").read_text("utf-8")
+    assert page == reference.render(), "docs/configuration.md is out of date: make docs"
+
+
+def test_the_reference_has_a_row_for_every_key() -> None:
+    rows = [line for line in reference.render().splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == list(keys())
+    # Five bars each: nothing in a cell breaks the table.
+    assert {row.replace("\\|", "").count("|") for row in rows} == {5}
 
 
 def test_example_is_up_to_date() -> None:
