@@ -128,10 +128,10 @@ async def test_node_metrics_equal_what_happened() -> None:
     assert any(key[0] == "process_resident_memory_bytes" for key in found)
 
 
-async def test_ten_thousand_queues_do_not_stop_the_loop() -> None:
+async def test_thousands_of_queues_do_not_stop_the_loop() -> None:
     rig = Rig()
     peer = rig.peer()
-    for start in range(0, 10_000, 1_000):
+    for start in range(0, 3_000, 1_000):
         tasks = [list(submit(n + 1, f"queue-{n}")) for n in range(start, start + 1_000)]
         peer.ask(commands.SubmitTasks(tasks))
     turns = 0
@@ -145,9 +145,9 @@ async def test_ten_thousand_queues_do_not_stop_the_loop() -> None:
     task = asyncio.create_task(others())
     found = await scrape(rig)
     task.cancel()
-    assert turns >= 20
-    assert sum(1 for name, _ in found if name == "tq_broker_queue_depth") == 30_000
-    assert value(found, "tq_broker_queue_depth", queue="queue-9999", tier="normal") == 1
+    assert turns >= 6
+    assert sum(1 for name, _ in found if name == "tq_broker_queue_depth") == 9_000
+    assert value(found, "tq_broker_queue_depth", queue="queue-2999", tier="normal") == 1
 
 
 async def test_probes() -> None:
