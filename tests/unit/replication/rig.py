@@ -240,6 +240,9 @@ class Rig:
         disk = self.disk
         assert disk.state_index <= disk.head.last, "the state is ahead of the log"
         assert disk.state.values == self.replayed(disk.state_index).values, "P6"
+        if disk.state_index > 1:
+            terms = tuple(disk.history[disk.state_index - back][0] for back in (1, 0))
+            assert disk.state_terms == terms, "A12: the terms of its last two entries"
         if not self._sync_interval_secs:
             assert self.raft.applied_index <= max(disk.head.last, 1), "applied unflushed"
             assert self.raft.commit_index <= max(disk.head.last, 1), "committed unflushed"

@@ -118,6 +118,18 @@ def test_the_own_node_counts_only_its_flushed_index(rig: Rig) -> None:
     assert rig.raft.applied_index == before
 
 
+def test_what_others_committed_is_applied_only_when_it_is_on_the_own_disk(rig: Rig) -> None:
+    """As a follower hears it from the leader: the commit index is ahead of the own flush."""
+    applied = rig.raft.applied_index
+    rig.submit(1)
+    rig.raft._SyncObj__raftCommitIndex = rig.journal.last_index
+    rig.raft.doTick(0)
+    assert not rig.raft.behind
+    assert rig.raft.applied_index == applied
+    rig.log.finish()
+    assert rig.raft.applied_index == applied + 1
+
+
 def test_entries_of_an_older_term_are_committed_by_one_of_this_term(make_rig: MakeRig) -> None:
     rig = make_rig()
     rig.lead()

@@ -228,6 +228,86 @@ def test_a_truncation_at_or_below_the_commit_index_is_a_bug() -> None:
     assert journal.last_index == 5
 
 
+def flushed(store: Any, journal: LogJournal) -> None:
+    batch, last = journal.take_pending()
+    store.write(batch)
+    journal.flushed(last)
+
+
+def test_a_truncation_takes_back_what_was_synced() -> None:
+    store: Any = MemoryLog(Disk())
+    journal = appended(store, [1] * 8)
+    flushed(store, journal)
+    journal.deleteEntriesFrom(5)
+    journal.add(b"new", 6, 1)
+    journal.add(b"new", 7, 1)
+    assert (journal.synced_index, journal.flushed_index) == (5, 5)
+    flushed(store, journal)
+    assert (journal.synced_index, store.last_index) == (7, 7)
+
+
+def test_two_entries_always_stay() -> None:
+    store: Any = MemoryLog(Disk())
+    journal = appended(store, [1] * 8)
+    journal.drop_below(8)
+    assert journal.first_index == 1, "nothing is flushed"
+    flushed(store, journal)
+    journal.drop_below(100)
+    flushed(store, journal)
+    assert [index for _, index, _ in journal[:]] == [7, 8]
+    assert (store.first_index, store.last_index) == (7, 8)
+
+
+def test_what_is_applied_but_not_synced_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Durability `interval`: the disk cannot give it back yet."""
+    monkeypatch.setattr(journal_module, "MEMORY_SIZE_MAX", 100)
+    store: Any = MemoryLog(Disk())
+    journal = appended(store, [50] * 8)
+    flushed(store, journal)
+    for index in range(9, 17):
+        journal.add(bytes(50), index, 1)
+    journal.count_unflushed()
+    assert (journal.flushed_index, journal.synced_index) == (16, 8)
+    journal.forget_applied(16)
+    assert [index for _, index, _ in journal[:]] == list(range(1, 17))
+
+
+def test_entries_alone_may_wait_for_the_interval_and_nothing_else() -> None:
+    store: Any = MemoryLog(Disk())
+    journal = appended(store, [1])
+    assert not journal.only_entries, "a term waits"
+    flushed(store, journal)
+    journal.add(b"x", 2, 1)
+    assert journal.only_entries
+    flushed(store, journal)
+    journal.deleteEntriesFrom(1)
+    assert not journal.only_entries, "a truncation waits"
+
+
+def test_a_rebase_is_one_batch_that_keeps_term_and_vote() -> None:
+    store: Any = MemoryLog(Disk())
+    flushed(store, appended(store, [1] * 3))
+    journal = LogJournal(store)
+    journal.rebase([(b"a", 9, 1), (b"b", 10, 1)], 1)
+    assert (journal.synced_index, journal.flushed_index) == (0, 0)
+    assert journal[:] == [(b"a", 9, 1), (b"b", 10, 1)]
+    assert journal.dirty
+    assert not journal.only_entries
+    journal.add(b"c", 11, 1)
+    flushed(store, journal)
+    assert (store.first_index, store.last_index, store.term, store.vote) == (9, 11, 1, "n1")
+    assert LogJournal(store)[:] == journal[:]
+
+
+def test_a_rebase_to_a_higher_term_has_no_vote_in_it() -> None:
+    store: Any = MemoryLog(Disk())
+    flushed(store, appended(store, [1] * 3))
+    journal = LogJournal(store)
+    journal.rebase([(b"a", 9, 4), (b"b", 10, 5)], 5)
+    flushed(store, journal)
+    assert (store.term, store.vote) == (5, None)
+
+
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "MEMORY_SIZE_MAX", 10_000)
     store: Any = MemoryLog(Disk())
