@@ -99,6 +99,10 @@ class LiveNode:
             await asyncio.sleep(LOOK_SECS)
         return time.monotonic() - self.spawned_at
 
+    def has_served(self) -> bool:
+        """Whether the last process said that it serves; it may be gone since."""
+        return self._ready.exists()
+
     def has_folder(self) -> bool:
         """Whether the running process holds the folder's lock: it reads the disk or serves."""
         try:
