@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from cluster.replication.applier import Applier
 from cluster.replication.checkpoint import Checkpoints
 from cluster.replication.clock import ClusterClock
@@ -19,6 +21,8 @@ from cluster.replication.raft import Raft
 from cluster.storage.directory import DataDirectory
 from cluster.storage.log_store import LogStore, Opened
 from cluster.storage.state_store import StateStore
+
+notes = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,13 @@ class Core:
         self.log: LogStore
         self.state: StateStore
         self.log, self.state = directory.open_stores()
+        if 1 < self.state.index > self.log.last_index:
+            # A repair or a restored backup; what the lost entries did is in the state.
+            notes.error(
+                "the log ends before the state and goes on from there (rule A12)",
+                log_ends_at=self.log.last_index,
+                state_is_at=self.state.index,
+            )
         try:
             self.applier = Applier(self.state)
             journal = LogJournal(self.log)
