@@ -40,8 +40,6 @@ class ParkedQueries:
             return False
         wait_ms = min(command.wait_ms, request.deadline_ms or command.wait_ms)
         deadline = arrival + wait_ms / 1000
-        if deadline <= self._clock.loop.time():
-            return False
         if self._clock.full:
             text = "as many requests wait on this node as it can hold"
             refusal = refuse(ErrorCode.TOO_MANY_REQUESTS, text, RETRY_AFTER_MS)

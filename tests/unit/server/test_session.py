@@ -263,14 +263,15 @@ def test_incomplete_frames_of_many_are_shed() -> None:
 
 
 def test_the_account_ends_at_nothing() -> None:
-    rig = Rig()
+    rig = Rig(connection_size_max=256 * KIB)
     peers = [rig.peer() for _ in range(5)]
     rig.replica.held = True
     for peer in peers:
         peer.send(submit(1), claim(), commands.GetStats(), commands.QueryStatus(task_id(9)))
         peer.pipe.reads = False
-        peer.send(*[commands.GetStats()] * 2000)
+        peer.send(*[commands.ListTasks()] * 50, *[commands.GetStats()] * 900)
     for peer in peers:
+        assert peer.session.deferred
         peer.hang_up()
     assert rig.server.sessions.size > 0, "what is in the log still counts"
     rig.replica.release()

@@ -245,6 +245,31 @@ def test_claims_that_lost_are_answered_when_leadership_goes_with_their_entry() -
     assert peer.answer(request_id).code == "NO_LEADER"
 
 
+def test_claims_that_lost_are_answered_when_the_node_breaks_off_within_their_entry() -> None:
+    rig = Rig()
+    peer, request_id = waiting(rig, W1)
+    listeners, rig.replica._listeners = rig.replica._listeners, []
+    rig.peer().send(submit(1))
+    rig.replica._listeners = listeners
+    rig.replica.held = True
+    rig.peer().send(claim(wait_ms=0, worker=W2), claim(2, "other", wait_ms=0, worker=W2))
+    rig.server.waiting.claims._wake("q")
+    rig.replica._listeners = []
+    rig.replica.release()
+    assert peer.answer(request_id) is None
+    assert rig.server.waiting.claims.count == 0, "it lost, and waits to be parked again"
+    rig.replica._leadership[0](False)
+    assert peer.answer(request_id).code == "NO_LEADER"
+
+
+def test_a_chunk_of_thousands_of_claims_is_parked_without_delay() -> None:
+    rig = Rig(request_count_max=65_536)
+    peer = rig.peer()
+    peer.send(*[claim(n, worker=W1) for n in range(1, 3_001)])
+    assert rig.server.waiting.claims.count == 3_000
+    assert not peer.pipe.paused
+
+
 def test_waiting_is_bounded() -> None:
     rig = Rig(waiting_count_max=3)
     peers = [waiting(rig, bytes([n]) * 16) for n in range(1, 5)]
