@@ -36,7 +36,7 @@ from cluster.server.quota import quota_of
 from cluster.server.tcp import BrokerServer
 from cluster.settings import disk_policy_of, settings_of
 from cluster.storage.directory import DataDirectory
-from cluster.storage.errors import StorageError
+from cluster.storage.errors import DataDamaged, StorageError
 
 log = structlog.get_logger(__name__)
 
@@ -79,8 +79,10 @@ async def serve(config: Config, on_ready: Callable[[Addresses], None], stop: asy
         )
         try:
             await replica.start()
-        except StorageError as error:
+        except DataDamaged as error:
             raise CannotStart(f"{error}. Nothing was changed; `taskq repair` shows more") from error
+        except StorageError as error:
+            raise CannotStart(f"{error} (persistence.data_dir)") from error
         try:
             return await _serve(config, replica, on_ready, stop)
         finally:
