@@ -97,7 +97,11 @@ async def _serve(
 ) -> int:
     loop = asyncio.get_running_loop()
     server = BrokerServer(
-        replica, Access.of(config.auth), quota_of(config), server_version=version("taskq-cluster")
+        replica,
+        Access.of(config.auth),
+        quota_of(config),
+        server_version=version("taskq-cluster"),
+        on_failure=replica.fail,
     )
     health = Health(replica)
     monitoring = monitoring_port(replica, server, health, replica.free_bytes)

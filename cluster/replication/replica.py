@@ -94,10 +94,15 @@ class Replica:
         self._upkeep = asyncio.create_task(Upkeep(core, self._compact_secs).run())
         self._upkeep.add_done_callback(self._upkeep_ended)
 
+    def fail(self, error: BaseException) -> None:
+        """Somebody met a disk or a state that cannot be read: see `_failed`."""
+        if self._core is not None:
+            self._core.driver.fail(error)  # nothing more is written over what is damaged
+
     def _upkeep_ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if error is not None and self._core is not None:
-            self._core.driver.fail(error)  # nothing more is written over what is damaged
+        if error is not None:
+            self.fail(error)
 
     def _leads(self, leads: bool) -> None:
         core = self._core
