@@ -262,6 +262,8 @@ class Model:
         elif retry and task.retries < task.command.max_retries:
             task.retries += 1
             task.state, task.place, task.due = RETRYING, None, None
+            if self.retry_delays(task) == (0, 0):
+                task.due = ("elapsed", self.elapsed, self._next())  # even in the same `Advance`
             self._run_ttl(task)
         else:
             self._end(task, DEAD)
