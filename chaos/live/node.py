@@ -27,18 +27,25 @@ class NodeDied(Exception):
 class LiveNode:
     """`python -m cluster.node` on `home`/data and a fixed port of 127.0.0.1.
 
-    `settings`: `{"group.key": value}` beside folder and ports. Its log goes to `home`/node.log.
-    Not running until `spawn`. `pid` and `spawned_at` are those of the running, or last, process.
+    `settings`: `{"group.key": value}` beside folder and ports. `module` may be one that runs the
+    node in another way. Its log goes to `home`/node.log. Not running until `spawn`. `pid` and
+    `spawned_at` are those of the running, or last, process.
     """
 
     def __init__(
-        self, home: Path, settings: Mapping[str, Any] | None = None, *, port: int | None = None
+        self,
+        home: Path,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        port: int | None = None,
+        module: str = "cluster.node",
     ) -> None:
         self.home = home
         self.folder = home / "data"
         self.log = home / "node.log"
         self.port = port or free_port()
         self.spawned_at = 0.0
+        self._module = module
         self._ready = home / "ready.json"
         self._process: subprocess.Popen[bytes] | None = None
         self._settings = {
@@ -74,7 +81,7 @@ class LiveNode:
         """Starts the process and does not wait. `options` go to Popen."""
         assert not self.running, "already running"
         self._ready.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "cluster.node", "--ready-file", str(self._ready)]
+        command = [sys.executable, "-m", self._module, "--ready-file", str(self._ready)]
         for key, value in self._settings.items():
             command += ["--set", f"{key}={value}"]
         self.home.mkdir(parents=True, exist_ok=True)
