@@ -9,7 +9,7 @@ import pytest
 from taskq.commands import SubmitTask, SubmitTasks
 from taskq.errors import Refusal
 from taskq.limits import BATCH_COUNT_MAX, ENTRY_SIZE_MAX, FRAME_SIZE_MAX, MIB
-from taskq.machine.entry import decode_entry
+from taskq.machine.entry import decode_entry, encode_entry
 from tests.unit.replication.rig import Rig
 
 MakeRig = Callable[..., Rig]
@@ -122,12 +122,19 @@ def test_what_others_committed_is_applied_only_when_it_is_on_the_own_disk(rig: R
     """As a follower hears it from the leader: the commit index is ahead of the own flush."""
     applied = rig.raft.applied_index
     rig.submit(1)
+    clock, heard = rig.driver.clock, []
+    second = encode_entry(clock.elapsed_ms, clock.wall_ms, [SubmitTask((2).to_bytes(16), "q")])
+    rig.raft.propose(second, lambda result, done: heard.append(done))
     rig.raft._SyncObj__raftCommitIndex = rig.journal.last_index
     rig.raft.doTick(0)
     assert not rig.raft.behind
     assert rig.raft.applied_index == applied
-    rig.log.finish()
+    rig.log.finish()  # the first; the second is on its way now
     assert rig.raft.applied_index == applied + 1
+    assert not heard
+    rig.log.finish()
+    assert rig.raft.applied_index == applied + 2
+    assert heard == [True]
 
 
 def test_entries_of_an_older_term_are_committed_by_one_of_this_term(make_rig: MakeRig) -> None:
