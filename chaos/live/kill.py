@@ -47,12 +47,14 @@ START_KILLED = 0.2
 
 @dataclass
 class Run:
-    """One experiment and how it went. `pace_secs`: the mean pause of each client."""
+    """One experiment and how it went. `pace_secs`: the mean pause of each client; `settings`: of
+    the node, beside those that every run has."""
 
     rounds: int
     seed: int
     home: Path
     pace_secs: float = 0.02
+    settings: dict[str, Any] = field(default_factory=dict)
     history: History = field(default_factory=History)
     violations: list[str] = field(default_factory=list)
     wall_secs: float = 0.0
@@ -68,7 +70,7 @@ async def run_kills(run: Run, on_round: Callable[[], None] = lambda: None) -> No
     and AssertionError where a client heard what no node may say."""
     started = time.monotonic()
     recorder = Recorder(run.history)
-    with LiveNode(run.home, SETTINGS) as node:
+    with LiveNode(run.home, SETTINGS | run.settings) as node:
         load = Load(node.url, recorder, run.seed, run.pace_secs)
         moments = Moments(node, recorder, random.Random(run.seed))
         rounds = _Rounds(run, node, recorder, moments)
