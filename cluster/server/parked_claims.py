@@ -20,10 +20,12 @@ from cluster.server.replica import Replica
 from cluster.server.session import Session, Tag
 from cluster.server.wait_clock import WaitClock, Waiter
 from taskq.errors import ErrorCode, Refusal, refuse
-from taskq.limits import FRAME_SIZE_MAX
+from taskq.limits import FRAME_SIZE_MAX, KIB
 from taskq.machine.machine import Applied
 from taskq.results import Claimed
 
+# What an answer takes beside payloads.
+ANSWER_SIZE = 64 * KIB
 RETRY_AFTER_MS = 1_000
 
 
@@ -52,7 +54,6 @@ class ParkedClaims:
         settings = machine.settings
         waiter = Waiter(session, tag, arrival + wait_ms / 1000, self._expire)
         waiter.want = min(command.max_tasks, settings.max_batch_claim)
-        waiter.reserve = min(waiter.want * settings.payload_size_max, FRAME_SIZE_MAX)
         if wait_ms == 0 or machine.has_claim(command.worker_id, command.claim_number):
             self._propose(waiter, "")
             return
@@ -70,6 +71,10 @@ class ParkedClaims:
         waiter.queue = queue
         if queue:
             self._expected[queue] = self._expected.get(queue, 0) + waiter.want
+        # No answer holds more than a frame, nor more than all that waits.
+        machine = self._replica.machine
+        size = min(FRAME_SIZE_MAX, machine.waiting_size + ANSWER_SIZE)
+        waiter.reserve = min(size, waiter.want * machine.settings.payload_size_max)
         waiter.session.reserve(waiter.reserve)
         self._replica.propose(waiter.tag[1].command, self, waiter)
 

@@ -149,6 +149,11 @@ class Machine:
         return next_retention(self._state)
 
     @property
+    def waiting_size(self) -> int:
+        """Bytes of all waiting tasks: an upper bound of what a claim can return."""
+        return self._state.counters.waiting_size
+
+    @property
     def elapsed_ms(self) -> int:
         """Cluster time of the last entry."""
         return self._state.elapsed
