@@ -80,7 +80,7 @@ async def serve(config: Config, on_ready: Callable[[Addresses], None], stop: asy
         try:
             await replica.start()
         except DataDamaged as error:
-            raise CannotStart(f"{error}. Nothing was changed; `taskq repair` shows more") from error
+            raise CannotStart(f"{error}. No data was changed; `taskq repair` shows more") from error
         except StorageError as error:
             raise CannotStart(f"{error} (persistence.data_dir)") from error
         try:
