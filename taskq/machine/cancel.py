@@ -18,6 +18,7 @@ from taskq.machine.task import (
     Task,
     load_task,
     save_task,
+    shown,
 )
 from taskq.results import CancelReply, Purged
 
@@ -32,7 +33,7 @@ def cancel_task(state: State, command: CancelTask) -> CancelReply | Refusal:
     Refused: NOT_FOUND."""
     task = load_task(state, command.task_id)
     if task is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {command.task_id.hex()}")
+        return refuse(ErrorCode.NOT_FOUND, f"there is no task {shown(command.task_id)}")
     if task.state in WAITING_STATES:
         end_waiting(state, task, CANCELLED, "cancelled")
     elif task.state == LEASED:

@@ -9,7 +9,7 @@ from taskq.machine import keys
 from taskq.machine.ending import finish
 from taskq.machine.ready import make_ready
 from taskq.machine.removal import remove_task
-from taskq.machine.task import DEAD, Task, load_task, save_task
+from taskq.machine.task import DEAD, Task, load_task, save_task, shown
 from taskq.machine.ttl import start_ttl
 from taskq.results import BatchReply, Done
 
@@ -65,7 +65,7 @@ def _delete(state: State, task_id: bytes) -> Done | Refusal:
 def _dead(state: State, task_id: bytes) -> Task | Refusal:
     task = load_task(state, task_id)
     if task is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {task_id.hex()}")
+        return refuse(ErrorCode.NOT_FOUND, f"there is no task {shown(task_id)}")
     if task.state != DEAD:
-        return refuse(ErrorCode.WRONG_STATE, f"task {task_id.hex()} is not dead")
+        return refuse(ErrorCode.WRONG_STATE, f"task {shown(task_id)} is not dead")
     return task

@@ -16,7 +16,7 @@ from taskq.limits import LEASE_MS_DEFAULT
 from taskq.machine import keys
 from taskq.machine.due import NEVER
 from taskq.machine.record import pack, unpack
-from taskq.machine.task import Task, load_task
+from taskq.machine.task import Task, load_task, shown
 from taskq.machine.view import View
 from taskq.results import Extended
 
@@ -163,8 +163,8 @@ def running(state: State, lease: Lease) -> Task:
 def stale(state: State, task_id: bytes) -> Refusal:
     """What a token that is not valid is answered with."""
     if state.view.get(keys.TASK + task_id) is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {task_id.hex()}")
-    text = f"the token for task {task_id.hex()} is not valid (any more); nothing was changed"
+        return refuse(ErrorCode.NOT_FOUND, f"there is no task {shown(task_id)}")
+    text = f"the token for task {shown(task_id)} is not valid (any more); nothing was changed"
     return refuse(ErrorCode.STALE_TOKEN, text)
 
 

@@ -16,6 +16,7 @@ from taskq.machine.task import (
     NO_DUE,
     Task,
     load_task,
+    shown,
 )
 from taskq.results import (
     Attempt,
@@ -50,7 +51,7 @@ def query_status(state: State, command: QueryStatus) -> TaskView | Refusal:
     """All that is known of a task. Refused: NOT_FOUND."""
     task = load_task(state, command.task_id)
     if task is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {command.task_id.hex()}")
+        return refuse(ErrorCode.NOT_FOUND, f"there is no task {shown(command.task_id)}")
     result = None
     if command.with_result and task.result_size >= 0:
         result = state.view.get(keys.RESULT + task.id)

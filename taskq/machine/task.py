@@ -161,6 +161,12 @@ def tier(priority: int) -> int:
     return 0 if priority >= TIER_HIGH_MIN else 1 if priority >= TIER_NORMAL_MIN else 2
 
 
+def shown(task_id: bytes) -> str:
+    """An id as people see it everywhere: a UUID."""
+    text = task_id.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
 def load_task(state: State, task_id: bytes) -> Task | None:
     """The task, or None."""
     record = state.view.get(keys.TASK + task_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from taskq import commands, results
 from taskq.errors import Refusal
@@ -58,13 +59,13 @@ def show_result(command: Any, reply: Any) -> list[str]:
 
 
 def _readable(message: str) -> str:
-    """Ids in messages are hex; the scripts call them by their words."""
+    """Ids in messages are UUIDs; the scripts call them by their words."""
     words = message.split(" ")
-    return " ".join(name_of(bytes.fromhex(w)) if _is_id(w) else w for w in words)
+    return " ".join(name_of(UUID(w).bytes) if _is_id(w) else w for w in words)
 
 
 def _is_id(word: str) -> bool:
-    return len(word) == 32 and all(letter in "0123456789abcdef" for letter in word)
+    return len(word) == 36 and all(letter in "-0123456789abcdef" for letter in word)
 
 
 def _claimed(command: commands.ClaimTask, reply: results.Claimed) -> list[str]:
