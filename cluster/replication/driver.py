@@ -32,7 +32,7 @@ from cluster.storage.errors import StorageFailed
 from cluster.storage.log_store import LogStore
 from taskq.commands import SubmitTasks, TaskResults
 from taskq.errors import ErrorCode, Refusal, refuse
-from taskq.limits import BATCH_COUNT_MAX, ENTRY_SIZE_MAX
+from taskq.limits import ENTRY_SIZE_MAX
 from taskq.machine.entry import encode_entry
 from taskq.machine.machine import Applied
 
@@ -41,6 +41,9 @@ log = structlog.get_logger(__name__)
 # The driver wakes at least so often, so that cluster time follows the clock (A5). Seconds.
 WAKE_SECS = 0.25
 NOT_LEADER_RETRY_MS = 200
+# Tasks in one entry, about: it takes a few milliseconds to apply, after which answers go out while
+# the next is applied. A single batch may be larger.
+ENTRY_WEIGHT = 256
 
 
 class Sink(Protocol):
@@ -349,7 +352,7 @@ def _by_weight(waiting: list[Proposal]) -> list[list[Proposal]]:
     for proposal in waiting:
         command = proposal[0]
         one = len(command[0]) if type(command) in (SubmitTasks, TaskResults) else 1
-        if batch and weight + one > BATCH_COUNT_MAX:
+        if batch and weight + one > ENTRY_WEIGHT:
             batches.append(batch)
             batch, weight = [], 0
         batch.append(proposal)

@@ -32,8 +32,9 @@ REGULAR, NO_OP = b"\0", b"\1"
 _NEVER = 1e9
 # A1: larger than any entry, because an entry near a multiple of it is sent cut.
 _BATCH_SIZE = FRAME_SIZE_MAX + MIB
-# One tick applies for about so long, so that the loop goes on reading sockets. Seconds.
-_APPLY_SECS = 0.02
+# One tick applies for about so long (at least one entry): then answers go out and sockets are
+# read, so that clients work while the next entries are applied. Seconds.
+_APPLY_SECS = 0.002
 _APPLY_COUNT = 64
 _APPLY_SIZE = 4 * MIB
 
