@@ -228,7 +228,8 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         exception is a bug and stops the node; PySyncObj would try again for ever."""
         started = monotonic()
         waiting = self._SyncObj__commandsWaitingCommit
-        while self.behind and monotonic() - started < _APPLY_SECS:
+        spent = False
+        while self.behind and not spent:
             ready = min(self.commit_index, self._journal.flushed_index) - self.applied_index
             first = self.applied_index + 1
             for command, index, term in self._journal.entries(
@@ -241,7 +242,8 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
                 for proposed_term, callback in waiting.pop(index, ()):
                     callback(result, proposed_term == term)
                 self._on_applied(index, term, result)
-                if monotonic() - started >= _APPLY_SECS:
+                spent = monotonic() - started >= _APPLY_SECS
+                if spent:
                     break
         self._journal.forget_applied(self.applied_index)
         return False

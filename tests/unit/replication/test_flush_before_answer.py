@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from cluster.replication.driver import ENTRY_WEIGHT
 from taskq.commands import SubmitTask, SubmitTasks
 from taskq.errors import Refusal
-from taskq.limits import BATCH_COUNT_MAX, ENTRY_SIZE_MAX, FRAME_SIZE_MAX, MIB
+from taskq.limits import ENTRY_SIZE_MAX, FRAME_SIZE_MAX, MIB
 from taskq.machine.entry import decode_entry, encode_entry
 from tests.unit.replication.rig import Rig
 
@@ -76,17 +77,18 @@ def test_the_state_is_written_only_up_to_what_the_log_holds(rig: Rig) -> None:
     rig.check()
 
 
-def test_one_entry_weighs_at_most_a_thousand_tasks(rig: Rig) -> None:
+def test_one_entry_weighs_so_much_that_it_is_applied_in_milliseconds(rig: Rig) -> None:
     first = rig.journal.last_index + 1
-    big = SubmitTasks([SubmitTask((10**6 + n).to_bytes(16, "big"), "q") for n in range(600)])
+    half = ENTRY_WEIGHT // 2
+    big = SubmitTasks([SubmitTask((10**6 + n).to_bytes(16, "big"), "q") for n in range(half + 1)])
     rig.propose(big, "a", settle=False)
     rig.propose(big, "b", settle=False)
-    for tag in range(1, BATCH_COUNT_MAX - 600 + 2):
+    for tag in range(1, half + 1):
         rig.submit(tag, settle=False)
     rig.settled()
-    # 600 | 600 + 400 | 1
-    assert commands_of(rig, first) == [1, BATCH_COUNT_MAX - 600 + 1, 1]
-    assert len(rig.accepted()) == BATCH_COUNT_MAX - 600 + 3
+    # half + 1 | half + 1, half - 1 singles | 1
+    assert commands_of(rig, first) == [1, half, 1]
+    assert len(rig.accepted()) == half + 2
 
 
 def test_entries_stay_below_four_mib_and_one_large_command_goes_alone(rig: Rig) -> None:
