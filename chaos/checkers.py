@@ -83,13 +83,26 @@ class Evidence:
             if call.kind == "complete" and call.ok and call.reply["state"] == "COMPLETED"
         ]
 
+    def may_have_run(self, call: Call) -> bool:
+        """Whether the call may have been carried out.
+
+        A client tells of its last attempt: a release or failure that was carried out just before
+        the node was killed is repeated, and is stale by then if the task has a newer token.
+        """
+        repeated = call.code == "STALE_TOKEN" and call.kind in ("fail", "release")
+        return call.maybe or (
+            repeated and any(call.start < kill.at < call.end for kill in self.history.kills)
+        )
+
     def may_have_ended(self, grant: Grant, until: float) -> bool:
         """Whether something other than time may have ended the lease before `until`."""
         own = self.outcomes.get(grant.token, ())
         forced = (call for call in self.cancels.get(grant.task_id, ()) if call.args["force"])
         gone = self.deregistered.get(grant.claim.args["worker"], ())
         return any(
-            call.maybe and call.start <= until for calls in (own, forced, gone) for call in calls
+            self.may_have_run(call) and call.start <= until
+            for calls in (own, forced, gone)
+            for call in calls
         )
 
     def held_until(self, grant: Grant) -> float:
@@ -251,7 +264,7 @@ def _refused_early(evidence: Evidence, grant: Grant) -> Iterator[str]:
     own = evidence.outcomes.get(grant.token, [])
     for call in (*own, *evidence.extensions.get(grant.token, ())):
         stale = call.code == "STALE_TOKEN" or grant.token in call.reply.get("invalid", ())
-        others = [one for one in own if one is not call and one.maybe and one.start <= call.end]
+        others = [one for one in own if evidence.may_have_run(one) and one.start <= call.end]
         forced = [
             one
             for one in evidence.cancels.get(grant.task_id, ())

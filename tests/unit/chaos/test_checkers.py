@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chaos.checkers import CHECKERS, violations
-from chaos.history import OK, REFUSED, UNKNOWN, Call, Final, History
+from chaos.history import OK, REFUSED, UNKNOWN, Call, Final, History, Kill
 
 A, B, C, D = "aa" * 16, "bb" * 16, "cc" * 16, "dd" * 16
 
@@ -283,3 +283,20 @@ def test_a_forced_cancel_explains_a_lease_that_ended_early() -> None:
     forced.outcome = UNKNOWN
     history.calls.append(forced)
     assert not [line for line in violations(history) if line.startswith("leases_end_late")]
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_release_repeated_after_a_kill_may_have_been_carried_out_before_it(
+    killed: bool,
+) -> None:
+    """The task was claimed anew before the repeat came; without a kill nothing was repeated."""
+    history = good()
+    args = {"id": B, "token": 4, "delay_secs": 0.0}
+    history.calls = [one for one in history.calls if one.args.get("token") != 4]
+    history.calls.append(Call("release", 2.9, args, 3.5, REFUSED, "STALE_TOKEN"))
+    history.calls.append(claim(3.2, (B, 5), worker="w3"))
+    assert history.final is not None
+    history.final.tasks[B]["token"] = 5
+    history.kills = [Kill(3.0, "log write", {"release": 1}, True)] if killed else []
+    found = [line for line in violations(history) if line.startswith("leases_end_late")]
+    assert bool(found) is not killed
