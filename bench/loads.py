@@ -28,7 +28,7 @@ class Outcome:
 
 
 async def batches(client: AsyncClient, queue: str, secs: float) -> Outcome:
-    """Life cycles with batches of 100: submit 100, claim 100, complete 100; 6 under way."""
+    """Life cycles with batches of 100: submit 100, claim 100, complete 100; 12 under way."""
     counter = _Counter()
     worker = os.urandom(16)
 
@@ -44,7 +44,7 @@ async def batches(client: AsyncClient, queue: str, secs: float) -> Outcome:
             await client.send(TaskResults(outcomes))
             counter.count += len(outcomes)
 
-    await asyncio.gather(*(cycle() for _ in range(6)))
+    await asyncio.gather(*(cycle() for _ in range(12)))
     return counter.outcome()
 
 
