@@ -177,16 +177,18 @@ async def test_a_checkpoint_when_the_log_is_so_large(
 async def test_a_checkpoint_when_its_time_has_come(
     tmp_path: Path, secs: int, dropped: bool
 ) -> None:
-    # Above what a checkpoint leaves, but below what makes one due by size.
     given = {"persistence.checkpoint_log_bytes": 4 * MIB, "raft.snapshot_interval_secs": secs}
     async with running(tmp_path, given) as node:
-        await fill(node, 3.5)
-        await asyncio.sleep(2.2)  # the state is written, a second old at most
-        await fill(node, 3)
+        # Each wait is for the state, which is written behind by a second at most.
+        await fill(node, 4.5)  # a checkpoint by size, which leaves the last 4 MiB
         await asyncio.sleep(1.2)
-        await fill(node, 0.5)
+        await fill(node, 2.5)  # not enough for the next one by size
         await asyncio.sleep(1.2)
-    assert (first_index(tmp_path) > 1) is dropped
+        for _ in range(2):  # the interval may just not have been over at the first
+            await node.client.submit("q")
+            await asyncio.sleep(1.2)
+    # Leaving the last 4 of 7 MiB drops 2 MiB or more, four tasks; else it was 0.5 MiB at most.
+    assert (first_index(tmp_path) > 5) is dropped
 
 
 @acts("persistence.disk_reserve_bytes")
