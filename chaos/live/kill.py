@@ -27,7 +27,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from chaos.checkers import violations
 from chaos.history import History, Kill
 from chaos.live.load import Load
-from chaos.live.moments import SERVING_PHASES, START, START_AGAIN, Moments
+from chaos.live.moments import SERVING_PHASES, START, START_AGAIN, STOP, Moments
 from chaos.live.node import LiveNode
 from chaos.live.readout import read_out
 from chaos.live.recorder import Recorder
@@ -108,20 +108,22 @@ class _Rounds:
     async def one(self, phase: str) -> None:
         """Kills a serving node, sometimes the start after that, and waits until it serves."""
         await self._moments.of(phase)
-        self._kill(phase, served=True)
+        in_flight = self._recorder.in_flight()
+        if phase == STOP:
+            await self._moments.of_stop()
+        self._kill(phase, in_flight, served=True)
         self._node.spawn()
         for again in (START, START_AGAIN):
             if self._random.random() >= START_KILLED or not await self._moments.of_start():
                 break
-            self._kill(again, served=False)
+            self._kill(again, self._recorder.in_flight(), served=False)
             self._node.spawn()
         kill = self._kills[-1]
         kill.serving_secs = await self._node.serving()
         replied_at = await self._moments.reply_after(self._node.spawned_at, FIRST_REPLY_SECS)
         kill.first_reply_secs = replied_at - self._node.spawned_at
 
-    def _kill(self, phase: str, *, served: bool) -> None:
-        in_flight = self._recorder.in_flight()
+    def _kill(self, phase: str, in_flight: dict[str, int], *, served: bool) -> None:
         self._node.kill()
         now = time.monotonic()
         self._kills.append(Kill(now, phase, in_flight, served, now - self._node.spawned_at))

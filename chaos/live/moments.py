@@ -12,13 +12,15 @@ from chaos.live.recorder import Recorder
 
 # Names of the phases, as they stand in the results.
 ANY, ANSWER, LOG_WRITE, STATE_WRITE = "any moment", "after an answer", "log write", "state write"
-START, START_AGAIN = "start-up", "start-up again"
-SERVING_PHASES = (ANY, ANY, ANSWER, LOG_WRITE, LOG_WRITE, STATE_WRITE)
+STOP, START, START_AGAIN = "stopping", "start-up", "start-up again"
+SERVING_PHASES = (ANY, STOP, ANSWER, LOG_WRITE, ANY, STATE_WRITE, LOG_WRITE)
 # The state is written about once a second.
 STATE_WRITE_SECS = 1.5
 LOOK_SECS = 0.0003
 # How far into its start a node is killed once it holds the folder.
 START_SECS = 0.08
+# How long a node that was told to stop is left to it.
+STOP_SECS = 0.06
 
 
 class NeverCame(Exception):
@@ -62,6 +64,11 @@ class Moments:
             await asyncio.sleep(0)
             if time.monotonic() > deadline:
                 raise NeverCame("no request was under way")
+
+    async def of_stop(self) -> None:
+        """Tells the node to stop and returns in the middle of that, or just after."""
+        self._node.ask_to_stop()
+        await asyncio.sleep(self._random.uniform(0, STOP_SECS))
 
     async def of_start(self) -> bool:
         """Returns at some moment of a start that has begun; false if it served before that."""

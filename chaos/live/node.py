@@ -123,11 +123,14 @@ class LiveNode:
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def ask_to_stop(self) -> None:
+        """SIGTERM, and does not wait."""
+        os.kill(self.pid, signal.SIGTERM)
+
     def terminate(self) -> float:
         """SIGTERM, and waits for the end; how many seconds it took. Kills after 20 s."""
-        assert self._process is not None
         started = time.monotonic()
-        self._process.terminate()
+        self.ask_to_stop()
         return self.wait(STOP_SECS) - started
 
     def wait(self, timeout_secs: float) -> float:
