@@ -51,8 +51,9 @@ class Call:
 @dataclass(slots=True)
 class Kill:
     """A SIGKILL. `in_flight`: requests by kind that had been sent, or were about to be, over an
-    open connection, and had no answer (in phase `stopping`: when the node was told to stop); `phase`:
-    when it was aimed for; `served`: it had served before."""
+    open connection, and had no answer (in phase `stopping`: when the node was told to stop).
+    `phase`: the moment that was aimed for. `served`: the node had served before.
+    """
 
     at: float
     phase: str
