@@ -56,6 +56,8 @@ CLAIM_COUNT_MAX = 1_000
 # Claims of one worker whose answers it has not yet confirmed.
 CLAIMS_REMEMBERED_MAX = 1_000
 HEARTBEAT_TOKEN_COUNT_MAX = 10_000
+# A lease that no heartbeat can name would run out; each costs about 1 KiB of memory.
+LEASES_PER_WORKER_MAX = HEARTBEAT_TOKEN_COUNT_MAX
 WORKER_COUNT_MAX = 100_000
 LIST_LIMIT_MAX = 1_000
 # Records one listing looks at before it hands back a cursor, however few matched.

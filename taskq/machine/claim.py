@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from taskq.errors import ErrorCode, Refusal, refuse
-from taskq.limits import CLAIM_COUNT_MAX, CLAIMS_REMEMBERED_MAX, FRAME_MARGIN, FRAME_SIZE_MAX
+from taskq.limits import (
+    CLAIMS_REMEMBERED_MAX,
+    CLAIM_COUNT_MAX,
+    FRAME_MARGIN,
+    FRAME_SIZE_MAX,
+    LEASES_PER_WORKER_MAX,
+)
 from taskq.machine import keys
 from taskq.machine.ending import end_waiting
 from taskq.machine.lease import Lease, lease_ms_for, running
@@ -57,7 +63,11 @@ def claim_task(state: State, command: ClaimTask) -> Granted | Refusal:
     if len(worker.claims) >= CLAIMS_REMEMBERED_MAX:
         text = f"{CLAIMS_REMEMBERED_MAX} claims of this worker are unanswered"
         return refuse(ErrorCode.TOO_MANY_CLAIMS, text, 1_000)
-    granted = _take(state, worker, command, count_max)
+    room = LEASES_PER_WORKER_MAX - len(state.leases.held_by(worker.id))
+    if room <= 0:
+        text = f"this worker holds {LEASES_PER_WORKER_MAX} tasks; a heartbeat can name no more"
+        return refuse(ErrorCode.TOO_MANY_CLAIMS, text, 1_000)
+    granted = _take(state, worker, command, min(count_max, room))
     if granted:
         tokens = [lease.token for _, lease in granted]
         state.workers.remember(worker, command.claim_number, tokens)

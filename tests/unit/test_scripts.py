@@ -26,6 +26,7 @@ LIMITS: dict[str, list[tuple[Any, str]]] = {
     "queues": [(queue, "QUEUE_COUNT_MAX")],
     "workers": [(worker, "WORKER_COUNT_MAX")],
     "claims": [(claim, "CLAIMS_REMEMBERED_MAX")],
+    "leases": [(claim, "LEASES_PER_WORKER_MAX")],
     "released": [(advance, "ADVANCE_LIMIT")],
     "content": [(outcome, "CONTENT_SIZE_MAX"), (submit, "CONTENT_SIZE_MAX")],
     "frame": [(claim, "FRAME_SIZE_MAX")],
