@@ -50,6 +50,8 @@ class DataDirectory:
         NewerFormat, DataDamaged (identity file), StorageFailed; nothing but the lock file is then
         changed.
         """
+        if path.exists() and not path.is_dir():
+            raise StorageFailed(f"the data folder {path} is a file, not a folder")
         try:
             if not path.is_dir():
                 path.mkdir(parents=True)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import (
-    CLAIMS_REMEMBERED_MAX,
     CLAIM_COUNT_MAX,
+    CLAIMS_REMEMBERED_MAX,
     FRAME_MARGIN,
     FRAME_SIZE_MAX,
     LEASES_PER_WORKER_MAX,

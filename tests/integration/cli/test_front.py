@@ -147,6 +147,14 @@ def test_config_tells_all_mistakes_at_once(shell: Any) -> None:
     assert failed.stdout == ""
 
 
+def test_config_check_refuses_what_a_node_would_refuse(shell: Any) -> None:
+    text = "raft:\n  enabled: true\n  secret: 0123456789abcdef\n  peers: [node2=127.0.0.1:7777]\n"
+    (shell.folder / "node.yaml").write_text(text)
+    failed = shell.run("config", "--check", "--config", "node.yaml", code=1)
+    assert "would not start" in failed.stderr
+    assert "raft.enabled" in failed.stderr
+
+
 def test_example_configuration_can_be_used(shell: Any) -> None:
     (shell.folder / "node.yaml").write_text(shell.run("config", "--example").stdout)
     checked = shell.run("config", "--check", "--config", "node.yaml")

@@ -72,7 +72,7 @@ def test_every_mistake_of_every_source_in_one_message(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("persistence.data_dir=a-file", "a-file cannot be used"),
+        ("persistence.data_dir=a-file", "is a file, not a folder"),
         ("persistence.data_dir=a-file/data", "a-file/data cannot be used"),
         ("persistence.data_dir=/proc/taskq", "/proc/taskq cannot be used"),
         ("broker.host=192.0.2.1", "192.0.2.1 is no address of this machine: change broker.host"),
@@ -119,6 +119,25 @@ _PLAIN = (
     "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL);"
     " os.execv(sys.argv[1], sys.argv[1:])"
 )
+
+
+@pytest.mark.parametrize("after_secs", [0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7])
+def test_ctrl_c_at_any_moment_of_the_start_ends_it(tmp_path: Path, after_secs: float) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "cluster", *options(LOCAL | {"broker.port": 0})],
+        cwd=tmp_path,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        process.wait(after_secs)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE_SECS)
+    assert process.returncode in (0, -signal.SIGINT), said
+    # Before Python has read the first line of ours, the traceback is its own.
+    assert "Traceback" not in said or "site.py" in said or "<frozen" in said, said
 
 
 def test_under_nohup_a_closed_terminal_does_not_end_it(tmp_path: Path) -> None:
