@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 from taskq.client.belief import doubted
 from taskq.client.submission import in_frames
-from taskq.commands import SubmitTask, SubmitTasks, TaskResult, TaskResults
+from taskq.commands import SubmitTask, SubmitTasks, TaskResults
 from taskq.errors import (
     RETRYABLE,
     InvalidRequest,
@@ -25,19 +26,16 @@ from taskq.results import BatchReply
 # Pause where a refusal names none.
 RETRY_SECONDS = 0.05
 
-# Kinds of batches whose members are refused like single requests of another kind.
-_SINGLE: dict[type, type] = {SubmitTasks: SubmitTask, TaskResults: TaskResult}
-
 
 def doubt_batch(command: Any, reply: BatchReply) -> BatchReply:
     """The reply to a batch of which an earlier attempt may have been carried out."""
-    kind = _SINGLE.get(type(command), type(command))
+    members = command[0] if type(command) in (SubmitTasks, TaskResults) else repeat(command)
     return BatchReply(
         [
             answer
             if answer[0]
-            else [False, list(doubted(Refusal(*answer[1]), unknown=True, kind=kind))]
-            for answer in reply.answers
+            else [False, list(doubted(Refusal(*answer[1]), unknown=True, command=member))]
+            for answer, member in zip(reply.answers, members, strict=False)
         ]
     )
 

@@ -127,7 +127,7 @@ class Call:
 
     def refuse(self, refusal: Refusal) -> None:
         """Ends the call with a refusal."""
-        self.fail(as_exception(doubted(refusal, unknown=self.unknown, kind=self.row.shape)))
+        self.fail(as_exception(doubted(refusal, unknown=self.unknown, command=self.command)))
 
     def expire(self, timeout_text: str, reason: str) -> None:
         """Ends the call because its time is over. `reason` is what is known of the connection."""

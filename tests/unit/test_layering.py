@@ -164,7 +164,7 @@ def _doors(path: str, found: list[Import]) -> Iterator[str]:
 
 def _cluster(path: str, found: list[Import]) -> Iterator[str]:
     for one in found:
-        if one.within("cluster.node") and not path.startswith("taskq/cli/"):
+        if one.within("cluster.node") and not path.startswith(("taskq/cli/", "cluster/__main__")):
             yield f"{one.line}: nothing but the command line may import cluster.node"
         if one.types_only:
             continue
