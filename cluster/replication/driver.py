@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -27,13 +27,11 @@ from cluster.replication.applier import WRITE_BEHIND_SECS, Applier
 from cluster.replication.checkpoint import Checkpoints
 from cluster.replication.clock import ClusterClock
 from cluster.replication.journal import LogJournal
+from cluster.replication.packing import Proposal, Sink, pack
 from cluster.replication.raft import Raft
 from cluster.storage.errors import StorageFailed
 from cluster.storage.log_store import LogStore
-from taskq.commands import SubmitTasks, TaskResults
 from taskq.errors import ErrorCode, Refusal, refuse
-from taskq.limits import ENTRY_SIZE_MAX
-from taskq.machine.entry import encode_entry
 from taskq.machine.machine import Applied
 
 log = structlog.get_logger(__name__)
@@ -41,18 +39,6 @@ log = structlog.get_logger(__name__)
 # The driver wakes at least so often, so that cluster time follows the clock (A5). Seconds.
 WAKE_SECS = 0.25
 NOT_LEADER_RETRY_MS = 200
-# Tasks in one entry, about: it takes a few milliseconds to apply, after which answers go out while
-# the next is applied. A single batch may be larger.
-ENTRY_WEIGHT = 256
-
-
-class Sink(Protocol):
-    """Whoever waits for answers; see `Replica`."""
-
-    def deliver(self, tag: Any, value: Any) -> None: ...
-
-
-Proposal = tuple[Any, Sink, Any]  # command, sink, tag
 
 
 def _thread(name: str) -> Executor:
@@ -200,9 +186,7 @@ class Driver:
             self._answer(waiting, self._not_leading())
             return
         elapsed, wall = self.clock.elapsed_ms, self.clock.wall_ms
-        parts = [
-            part for batch in _by_weight(self._proposals) for part in _encode(elapsed, wall, batch)
-        ]
+        parts = pack(elapsed, wall, self._proposals)
         self._proposals = []
         for part, entry in parts:
             self._propose(part, entry)
@@ -340,32 +324,3 @@ class Driver:
                 self._on_leadership(False)
         finally:
             self._on_failure(error)
-
-
-def _by_weight(waiting: list[Proposal]) -> list[list[Proposal]]:
-    """Cuts a list of proposals so that the entries made of it stay short to apply."""
-    if len(waiting) == 1:
-        return [waiting]
-    batches: list[list[Proposal]] = []
-    batch: list[Proposal] = []
-    weight = 0
-    for proposal in waiting:
-        command = proposal[0]
-        one = len(command[0]) if type(command) in (SubmitTasks, TaskResults) else 1
-        if batch and weight + one > ENTRY_WEIGHT:
-            batches.append(batch)
-            batch, weight = [], 0
-        batch.append(proposal)
-        weight += one
-    batches.append(batch)
-    return batches
-
-
-def _encode(elapsed: int, wall: int, batch: list[Proposal]) -> list[tuple[list[Proposal], bytes]]:
-    """The entries of a batch: one, or several where it would exceed 4 MiB. A single command larger
-    than that goes alone."""
-    entry = encode_entry(elapsed, wall, [proposal[0] for proposal in batch])
-    if len(entry) <= ENTRY_SIZE_MAX or len(batch) == 1:
-        return [(batch, entry)]
-    half = len(batch) // 2
-    return _encode(elapsed, wall, batch[:half]) + _encode(elapsed, wall, batch[half:])

@@ -14,7 +14,7 @@ import structlog
 
 from cluster.replication.core import Core, DiskPolicy
 from cluster.replication.disk_space import DiskSpace
-from cluster.replication.driver import Sink
+from cluster.replication.packing import Sink
 from cluster.replication.upkeep import Upkeep
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import StorageFailed
@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 # How long to wait before the disk is tried again, at first and at most. Seconds.
 REOPEN_SECS = (0.2, 2.0)
+# A disk that held so long after an opening starts anew with short pauses. Seconds.
+HELD_SECS = 30.0
 RETRY_MS = 1_000
 
 
@@ -60,6 +62,8 @@ class Replica:
         self.fatal: BaseException | None = None
         self.stopped = asyncio.Event()
         self.reopened = 0
+        self._pause_secs = REOPEN_SECS[0]
+        self._reopened_at = 0.0
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -136,7 +140,9 @@ class Replica:
         self.stopped.set()
 
     async def _reopen(self) -> None:
-        pause, pause_max = REOPEN_SECS
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._reopened_at > HELD_SECS:
+            self._pause_secs = REOPEN_SECS[0]
         core = self._core
         assert core is not None
         try:
@@ -146,14 +152,16 @@ class Replica:
             await core.close()
             self._core = None
             while True:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, pause_max)
+                # It grows also while openings succeed and only the writes after them fail.
+                await asyncio.sleep(self._pause_secs)
+                self._pause_secs = min(self._pause_secs * 2, REOPEN_SECS[1])
                 try:
                     self._open()
                     break
                 except StorageFailed as error:
                     log.warning("the disk does not take writes yet", error=str(error))
             self.reopened += 1
+            self._reopened_at = loop.time()
             log.warning("opened again after the disk failed", index=self.applied_index)
         except Exception as error:
             log.critical("the node cannot go on", error=str(error), exc_info=error)

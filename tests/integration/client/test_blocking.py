@@ -221,8 +221,10 @@ def test_an_import_starts_nothing_and_needs_only_the_base_install():
 def test_ctrl_c_ends_a_call_and_leaves_the_client_usable(node):
     node.script = lambda command: Silent() if isinstance(command, c.GetStats) else None
     program = """
-        import asyncio, sys, taskq
+        import asyncio, signal, sys, taskq
         from taskq.client.loop_thread import loop_thread
+        # Ignored where the tests run in the background of a shell.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         client = taskq.Client(sys.argv[1])
         client.ping()
         print("ready", flush=True)

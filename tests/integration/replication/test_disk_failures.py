@@ -188,7 +188,7 @@ async def test_the_scrub_finds_a_flipped_byte_and_the_node_stops(
     async with running(tmp_path / "d"):
         pass  # what the write-ahead file held is in a table now
     table = max((tmp_path / "d" / "state").glob("*.ldb"), key=lambda path: path.stat().st_size)
-    monkeypatch.setattr(upkeep_module, "SCRUB_INTERVAL_SECS", 0.2)
+    monkeypatch.setattr(upkeep_module, "SCRUB_FIRST_SECS", 0.2)
     async with running(tmp_path / "d") as (replica, client):
         assert not isinstance(await client.submit(100), Refusal)
         flip(table, table.stat().st_size // 2)

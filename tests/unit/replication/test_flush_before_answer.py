@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster.replication.driver import ENTRY_WEIGHT
+from cluster.replication.packing import ENTRY_WEIGHT
 from taskq.commands import SubmitTask, SubmitTasks
 from taskq.errors import Refusal
 from taskq.limits import ENTRY_SIZE_MAX, FRAME_SIZE_MAX, MIB

@@ -1,0 +1,71 @@
+"""Group commit: cuts what was proposed into entries that are short to apply and fit the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from taskq import commands
+from taskq.limits import ENTRY_SIZE_MAX
+from taskq.machine.entry import encode_entry
+
+# Tasks in one entry, about: it takes a few milliseconds to apply, after which answers go out while
+# the next is applied. A single batch may be larger.
+ENTRY_WEIGHT = 256
+# What is counted for a claim at most: few find as many tasks as they ask for.
+CLAIM_WEIGHT_MAX = 100
+
+
+class Sink(Protocol):
+    """Whoever waits for answers; see `Replica`."""
+
+    def deliver(self, tag: Any, value: Any) -> None: ...
+
+
+Proposal = tuple[Any, Sink, Any]  # command, sink, tag
+
+# Commands that act on more than one task, and on how many at most.
+_WEIGHTS: dict[type, Callable[[Any], int]] = {
+    commands.SubmitTasks: lambda command: len(command.tasks),
+    commands.TaskResults: lambda command: len(command.outcomes),
+    commands.ClaimTask: lambda command: min(command.max_tasks, CLAIM_WEIGHT_MAX),
+    commands.RedriveDead: lambda command: len(command.task_ids),
+    commands.DeleteDead: lambda command: len(command.task_ids),
+    commands.PurgeQueue: lambda command: command.limit,
+    commands.Advance: lambda command: command.limit,
+    commands.Retain: lambda command: command.limit,
+}
+
+
+def pack(elapsed: int, wall: int, waiting: list[Proposal]) -> list[tuple[list[Proposal], bytes]]:
+    """The entries made of all proposals, in order, each with those that it carries."""
+    return [part for batch in _by_weight(waiting) for part in _encode(elapsed, wall, batch)]
+
+
+def _by_weight(waiting: list[Proposal]) -> list[list[Proposal]]:
+    if len(waiting) == 1:
+        return [waiting]
+    batches: list[list[Proposal]] = []
+    batch: list[Proposal] = []
+    weight = 0
+    for proposal in waiting:
+        command = proposal[0]
+        weigh = _WEIGHTS.get(type(command))
+        one = 1 if weigh is None else weigh(command)
+        if batch and weight + one > ENTRY_WEIGHT:
+            batches.append(batch)
+            batch, weight = [], 0
+        batch.append(proposal)
+        weight += one
+    batches.append(batch)
+    return batches
+
+
+def _encode(elapsed: int, wall: int, batch: list[Proposal]) -> list[tuple[list[Proposal], bytes]]:
+    """The entries of a batch: one, or several where it would exceed 4 MiB. A single command larger
+    than that goes alone."""
+    entry = encode_entry(elapsed, wall, [proposal[0] for proposal in batch])
+    if len(entry) <= ENTRY_SIZE_MAX or len(batch) == 1:
+        return [(batch, entry)]
+    half = len(batch) // 2
+    return _encode(elapsed, wall, batch[:half]) + _encode(elapsed, wall, batch[half:])
