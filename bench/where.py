@@ -1,9 +1,9 @@
-"""`python -m bench.where FILE`: where a broker's processor time goes, from a py-spy recording.
+"""`python -m bench.where FILE LOAD`: where a broker's processor time goes, from a recording.
 
-    py-spy record -d 5 -r 400 -f raw -o FILE -p PID      while `python -m bench --only ...` runs
+    py-spy record -d 5 -r 400 -f raw -o FILE -p PID      while `python -m bench --only LOAD` runs
 
 Stacks are put into groups by the functions in them, first match first; threads that wait for work
-are left out.
+are left out. Kept in `where.jsonl`, from which `RESULTS.md` shows the newest of each load.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
+
+from bench.record import append_shares, commit
 
 # A stack belongs to the first group of which it holds a function.
 GROUPS = (
@@ -48,6 +50,13 @@ def _group(stack: str) -> str:
     return "event loop and the rest"
 
 
-if __name__ == "__main__":
-    for name, share in shares(Path(sys.argv[1]).read_text()):
+def main(path: str, load: str) -> None:
+    """Prints the shares and keeps them."""
+    found = shares(Path(path).read_text())
+    for name, share in found:
         print(f"{share:6.1%}  {name}")
+    append_shares({"commit": commit(), "load": load, "shares": dict(found)})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
