@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import timeit
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from taskq.commands import ClaimTask, Hello, SubmitTask, SubmitTasks, TaskResult
 from taskq.protocol.codec import Request
@@ -61,8 +62,8 @@ def rows() -> Iterator[tuple[str, int, Callable[[], object]]]:
     }
     for name, (command, tasks) in commands.items():
         _, frame = client.request(command)
-        yield f"client makes {name}", tasks, lambda command=command: client.request(command)
-        yield f"node reads {name}", tasks, lambda frame=frame: server.receive(frame)
+        yield f"client makes {name}", tasks, partial(client.request, command)
+        yield f"node reads {name}", tasks, partial(server.receive, frame)
     replies = {
         "Submitted": (0x10, submitted, 1),
         "OutcomeReply": (0x13, done, 1),
@@ -70,9 +71,9 @@ def rows() -> Iterator[tuple[str, int, Callable[[], object]]]:
     }
     for name, (code, reply, tasks) in replies.items():
         frame = server.reply(code, 1, reply)
-        make = lambda code=code, reply=reply: server.reply(code, 1, reply)  # noqa: E731
+        make = partial(server.reply, code, 1, reply)
         yield f"node makes {name}", tasks, make
-        yield f"client reads {name}", tasks, lambda frame=frame: client.receive(frame)
+        yield f"client reads {name}", tasks, partial(client.receive, frame)
 
 
 def main() -> None:

@@ -52,8 +52,8 @@ def page(results: str, shares: str) -> str:
     lines = [
         "# Measurements",
         "",
-        "Generated from `results.jsonl` and `where.jsonl`; not typed. Medians of the runs, the range"
-        " in brackets.",
+        "Generated from `results.jsonl` and `where.jsonl`; not typed. Medians of the runs, the"
+        " range in brackets.",
         "One broker, durability fsync, client and broker on the same machine.",
         "",
         "| when (UTC) | commit | load | rate | goal | p50 ms | p99 ms | broker CPU | client CPU |"

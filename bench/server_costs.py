@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import cProfile
 import json
 import pstats
@@ -19,6 +20,7 @@ import socket
 import subprocess
 import sys
 import time
+from typing import Any
 
 from cluster.server.access import Access
 from cluster.server.tcp import BrokerServer
@@ -36,6 +38,7 @@ WORKER = b"w" * 16
 
 def requests(kind: str, count: int, connection: ClientConnection) -> list[bytes]:
     """The frames of `count` requests."""
+    made: list[Any]
     if kind == "result":
         made = [commands.TaskResult(bytes(16), token, True, b"r" * 50) for token in range(count)]
     elif kind == "claim":
@@ -109,10 +112,9 @@ def main() -> None:
     if given.client:
         client(int(given.client[0]), given.client[1], int(given.client[2]))
         return
-    try:
+    factory: Any = None
+    with contextlib.suppress(ImportError):
         from uvloop import new_event_loop as factory
-    except ImportError:
-        factory = None
     profile = cProfile.Profile()
     with asyncio.Runner(loop_factory=factory) as runner:
         if given.profile:
