@@ -17,6 +17,7 @@ from taskq.machine.ending import end_waiting
 from taskq.machine.lease import Lease, lease_ms_for, running
 from taskq.machine.queue import Queue
 from taskq.machine.ready import leave_ready
+from taskq.machine.record import unpack_raw
 from taskq.machine.task import (
     EXPIRED,
     LEASED,
@@ -154,7 +155,7 @@ def with_payloads(state: State, granted: Granted) -> Claimed:
         if task.payload_size:
             stored = state.view.get(keys.PAYLOAD + task.id)
             assert stored is not None, "a running task without its payload"
-            payload = stored
+            payload = unpack_raw(stored)
         fields = (task.id, lease.token, task.queue, task.name, payload, task.headers)
         times = (lease.lease_ms, task.timeout_ms or None, task.submitted_wall)
         tasks.append(ClaimedTask(*fields, task.priority, task.attempt, *times))

@@ -13,6 +13,7 @@ from taskq.limits import FRAME_MARGIN, FRAME_SIZE_MAX
 from taskq.machine import keys
 from taskq.machine.ending import cancel_now, finish, return_to_place
 from taskq.machine.lease import Lease, owned
+from taskq.machine.record import pack_raw
 from taskq.machine.retry import fail_run
 from taskq.machine.schedule import wait_until
 from taskq.machine.task import (
@@ -116,7 +117,7 @@ def _complete(
     end_lease(state, task, lease, DID_COMPLETE)
     if result is not None and task.keep_result:
         task.result_size = len(result)
-        state.view.put(keys.RESULT + task.id, result)
+        state.view.put(keys.RESULT + task.id, pack_raw(result))
     state.counters.completed += 1
     state.counters.observe(state.elapsed - task.started_ms)
     finish(state, task, COMPLETED, "")

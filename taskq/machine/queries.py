@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import FRAME_SIZE_MAX, LIST_SCAN_MAX, MIB
 from taskq.machine import keys
-from taskq.machine.record import unpack
+from taskq.machine.record import unpack, unpack_raw
 from taskq.machine.task import (
     BY_WALL,
     COMPLETED,
@@ -54,7 +54,8 @@ def query_status(state: State, command: QueryStatus) -> TaskView | Refusal:
         return refuse(ErrorCode.NOT_FOUND, f"there is no task {shown(command.task_id)}")
     result = None
     if command.with_result and task.result_size >= 0:
-        result = state.view.get(keys.RESULT + task.id)
+        stored = state.view.get(keys.RESULT + task.id)
+        result = None if stored is None else unpack_raw(stored)
     return _view(state, task, result)
 
 

@@ -8,6 +8,9 @@ import msgpack
 
 from taskq.machine.keys import FORMAT
 
+# Payloads and results are kept as they came, behind one byte that names the format.
+_RAW = bytes((FORMAT,))
+
 _packer = msgpack.Packer(use_bin_type=True, autoreset=True)
 
 
@@ -24,3 +27,14 @@ def unpack(record: bytes) -> list[Any]:
     version = fields.pop(0)
     assert version == FORMAT, f"record of format {version}"
     return fields
+
+
+def pack_raw(content: bytes) -> bytes:
+    """The record of a payload or result."""
+    return _RAW + content
+
+
+def unpack_raw(record: bytes) -> bytes:
+    """The payload or result of a record."""
+    assert record[0] == FORMAT, f"record of format {record[0]}"
+    return record[1:]

@@ -10,6 +10,7 @@ from taskq.limits import FRAME_MARGIN, FRAME_SIZE_MAX
 from taskq.machine import keys
 from taskq.machine.due import NEVER
 from taskq.machine.ready import make_ready
+from taskq.machine.record import pack_raw
 from taskq.machine.schedule import wait_until
 from taskq.machine.task import (
     BY_ELAPSED,
@@ -63,7 +64,7 @@ def submit_task(state: State, command: SubmitTask) -> Submitted | Refusal:
         start_ttl(state, task)
     view.create(keys.TASK + task_id, task.encode())
     if command.payload:
-        view.create(keys.PAYLOAD + task_id, command.payload)
+        view.create(keys.PAYLOAD + task_id, pack_raw(command.payload))
     return Submitted(task_id)
 
 

@@ -20,7 +20,7 @@ from taskq.errors import Refusal
 from taskq.machine import advance, keys, ready
 from taskq.machine.entry import encode_entry
 from taskq.machine.machine import Machine
-from taskq.machine.record import unpack
+from taskq.machine.record import unpack, unpack_raw
 from taskq.machine.task import BY_WALL, NO_DUE, NO_TTL
 from taskq.machine.task import Task as Head
 from taskq.machine.view import MemoryView
@@ -299,11 +299,15 @@ def seen(head: Head, view: MemoryView) -> dict[str, Any]:
         "ttl_end": head.ttl_deadline or None,
         "ttl_left": head.ttl_left if head.state == LEASED and head.ttl_left != NO_TTL else None,
         "deadline": None if lease is None else unpack(lease)[2],
-        "result": view.values.get(keys.RESULT + head.id),
+        "result": _raw(view.values.get(keys.RESULT + head.id)),
         "ended": (head.ended_wall, head.ended_ms) if ended else None,
         "history": [(int.from_bytes(key[17:], "big"), unpack(run)[3]) for key, run in found],
         "stop": head.cancel_requested,
     }
+
+
+def _raw(record: bytes | None) -> bytes | None:
+    return None if record is None else unpack_raw(record)
 
 
 def said(task: Task) -> dict[str, Any]:

@@ -90,9 +90,9 @@ def _indices_of(task: Task) -> Iterator[tuple[bytes, bytes | None]]:
 def _check_sizes(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) -> None:
     for task in tasks:
         if task.state not in ENDED and task.payload_size:
-            assert len(families[keys.PAYLOAD][keys.PAYLOAD + task.id]) == task.payload_size
+            assert len(families[keys.PAYLOAD][keys.PAYLOAD + task.id]) == 1 + task.payload_size
         if task.result_size >= 0:
-            assert len(families[keys.RESULT][keys.RESULT + task.id]) == task.result_size
+            assert len(families[keys.RESULT][keys.RESULT + task.id]) == 1 + task.result_size
 
 
 def _check_leases(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) -> None:
