@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskq.machine import keys
+from taskq.machine import due, keys
 from taskq.machine.due import NEVER, DueIndex
 from taskq.machine.view import MemoryView
 
@@ -20,8 +22,16 @@ steps = st.one_of(
 )
 
 
-@given(st.lists(steps, max_size=60))
-def test_the_index_is_a_sorted_list(script: list[tuple[str, object]]) -> None:
+windows = st.sampled_from([1, 2, 3, 1_024])
+
+
+@given(st.lists(steps, max_size=60), windows)
+def test_the_index_is_a_sorted_list(script: list[tuple[str, object]], refill: int) -> None:
+    with patch.multiple(due, REFILL_COUNT=refill, WINDOW_COUNT_MAX=2 * refill):
+        _compare_with_a_list(script)
+
+
+def _compare_with_a_list(script: list[tuple[str, object]]) -> None:
     # Neighbours in the map must not be taken for deadlines.
     view = MemoryView()
     view.put(b"r" + b"\xff" * 30, b"")
@@ -41,9 +51,9 @@ def test_the_index_is_a_sorted_list(script: list[tuple[str, object]]) -> None:
             assert isinstance(value, tuple)
             until, limit = value
             taken = index.take(until, limit)
-            expected = [due for due in listed if due[0] <= until][:limit]
-            assert [(due.when, due.rest) for due in taken] == expected
-            assert all(due.value == b"v" for due in taken)
+            expected = [one for one in listed if one[0] <= until][:limit]
+            assert [(one.when, one.rest) for one in taken] == expected
+            assert all(one.value == b"v" for one in taken)
             listed = listed[len(expected) :]
         elif verb == "rebuild":
             index = DueIndex(view, b"s", index.low)
@@ -57,10 +67,15 @@ def test_the_index_is_a_sorted_list(script: list[tuple[str, object]]) -> None:
     ]
 
 
-@given(st.lists(steps, max_size=40), st.lists(st.booleans(), min_size=40, max_size=40))
+@given(st.lists(steps, max_size=40), st.lists(st.booleans(), min_size=40, max_size=40), windows)
 def test_what_is_stored_does_not_depend_on_restarts(
-    script: list[tuple[str, object]], restarts: list[bool]
+    script: list[tuple[str, object]], restarts: list[bool], refill: int
 ) -> None:
+    with patch.multiple(due, REFILL_COUNT=refill, WINDOW_COUNT_MAX=2 * refill):
+        _compare_with_restarts(script, restarts)
+
+
+def _compare_with_restarts(script: list[tuple[str, object]], restarts: list[bool]) -> None:
     views = MemoryView(), MemoryView()
     straight, restarted = (DueIndex(view, b"s", 0) for view in views)
     for (verb, value), restart in zip(script, restarts, strict=False):
