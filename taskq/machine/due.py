@@ -45,8 +45,9 @@ class DueIndex:
         self._refill((low, b""))
 
     def add(self, when: int, rest: bytes, value: bytes = b"") -> None:
-        """Adds a deadline that is not there yet, earlier than `NEVER`. The same deadline added again
-        after its removal has the same value."""
+        """Adds a deadline that is not there yet, earlier than `NEVER`.
+
+        The same one, added again after its removal, has the same value."""
         assert when < NEVER, when
         self._view.create(self._family + keys.u64(when) + rest, value)
         if when < self.low:
