@@ -1,0 +1,1 @@
+"""Small explicit-state models of the rules of replication; see `README.md`."""
