@@ -1,36 +1,39 @@
 """A node that lost its log counts for nothing until it has caught up (A8).
 
-The rule: the non-voting flag is synced in the node's first batch and kept over restarts; while it
-is set, votes and acknowledgements of the node count for nothing and its match index is 0. On
-hearing the flag the leader proposes a no-op, and the flag is cleared only when the leader named an
-entry that it proposed in its own term after hearing the flag, that a majority of the full set
-without this node committed, and that this node holds.
+The rule: the non-voting flag is synced in the node's first batch, kept over restarts, and bears a
+number of its own for each loss; while it is set, votes and acknowledgements of the node count for
+nothing and its match index is 0. On hearing the flag the leader proposes a no-op, and the flag is
+cleared only when the leader named an entry that it proposed in its own term after hearing this very
+flag, that a majority of the full set without this node committed, and that this node holds.
 
-State: three nodes (term, vote, log, flag, role, votes and acknowledgements counted, the entry after
-which each peer may clear its flag) and what was committed. An entry is a pair (term, leader). Disks
-are in step with memory here (`flush.py` has the rest); any link may be silent for ever, which is a
-step that is not taken; acknowledgements may be late.
+State: three nodes (term, log as the terms of its entries, flag; of a leader also what each peer
+acknowledged, the entry after which each peer may clear its flag, and its commit index), who led
+each term and what was committed. An election is one step: a node that has no vote to give in a
+term has reached that term. Disks are in step with memory (`flush.py` has the rest); a link may be
+silent for ever, which is a step that is not taken, so a leader that was cut off goes on believing.
 
-Bound: terms up to 3, logs of four entries, one lost log, one restart.
+Bound: terms up to 2, logs of three entries, two lost logs, one restart. It begins with one leader,
+or with node 1 elected in term 2 by node 2, unknown to node 0, which leads term 1.
 
-What was committed is never replaced by another entry.
+No term has two leaders; what was committed is never replaced by another entry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from chaos.models.explore import Broken, Step
 
-TERM_MAX = 3
-LOG_MAX = 4
+V = TypeVar("V")
+
+TERM_MAX = 2
+LOG_MAX = 3
+LOSSES = 2
 RESTARTS = 1
 NODES = range(3)
 MAJORITY = 2
-
-Log = tuple[tuple[int, int], ...]
 
 
 class Wording(StrEnum):
@@ -43,54 +46,62 @@ class Wording(StrEnum):
     FLAG_FORGOTTEN = "the flag is not kept over a restart"
     OLDER_ENTRY_CLEARS = "an entry from before the leader heard the flag clears it"
     UNCOMMITTED_CLEARS = "an entry that the leader proposed, but nobody committed, clears the flag"
-    CLEARS_WITHOUT_HOLDING = "the flag is cleared before the node holds the entry named"
+    FLAG_WITHOUT_NUMBER = "a second loss passes for the first: its flag looks the same"
     COUNTED_BY_ITSELF = "the node's own acknowledgement commits the entry that clears its flag"
     STATE_SUFFICES = "a node that has its state, but not its log, goes on voting"
 
 
 class Node(NamedTuple):
-    """`matches` and `joins` have an entry per peer; a join is 0 until the flag was heard."""
+    """`loss` is the number of the flag, 0 where the node votes.
+
+    The last three are of a leader: per peer what it acknowledged, and the flag that was heard with
+    the entry proposed upon it.
+    """
 
     term: int
-    vote: int | None
-    log: Log
-    voting: bool
-    role: str
-    votes: frozenset[int]
+    log: tuple[int, ...]
+    loss: int
+    leads: bool
     matches: tuple[int, ...]
-    joins: tuple[int, ...]
+    joins: tuple[tuple[int, int], ...]
     commit: int
 
 
 class State(NamedTuple):
-    """The nodes, what was committed by anybody, and the faults that are left."""
+    """The nodes, who led each term, what was committed by anybody, and the faults left."""
 
     nodes: tuple[Node, ...]
-    committed: Log
+    leaders: tuple[int | None, ...]
+    committed: tuple[int, ...]
     losses: int
     restarts: int
 
 
 NOBODY = (0,) * len(NODES)
-NO_VOTES: frozenset[int] = frozenset()
+NO_JOINS = ((0, 0),) * len(NODES)
 
 
 class Model:
-    """Elections, replication and the way back of a node whose disk was lost."""
+    """Elections, replication and the way back of a node whose log was lost."""
 
-    milestones = frozenset({"lose", "restart", "join", "clear", "lead", "commit", "replicate"})
+    milestones = frozenset({"lose", "restart", "hear", "clear", "elect", "commit", "replicate"})
 
     def __init__(self, wording: Wording, wider: int = 0) -> None:
         self.wording = wording
-        self.restarts = RESTARTS + wider
-        self.log_max = LOG_MAX + wider
+        self.term_max = TERM_MAX + wider
+        self.log_max = LOG_MAX
 
     def initial(self) -> Iterator[State]:
-        """Node 0 leads term 1; its no-op is everywhere and committed."""
-        log = ((1, 0),)
-        leader = Node(1, 0, log, True, "L", frozenset({0, 1}), (1, 1, 1), NOBODY, 1)
-        other = Node(1, 0, log, True, "F", NO_VOTES, NOBODY, NOBODY, 1)
-        yield State((leader, other, other), log, 1, self.restarts)
+        """One leader; or two, for node 0 does not know of term 2 yet."""
+        old = Node(1, (1,), 0, True, (1, 1, 1), NO_JOINS, 1)
+        other = Node(1, (1,), 0, False, NOBODY, NO_JOINS, 0)
+        later = [None] * (self.term_max - 2)
+        one = (None, 0, None, *later)
+        yield State((old, other, other), one, (1,), LOSSES, RESTARTS)
+        new = Node(2, (1, 2), 0, True, NOBODY, NO_JOINS, 1)
+        voter = other._replace(term=2)
+        two = (None, 0, 1, *later)
+        yield State((old, new, voter), two, (1,), LOSSES, RESTARTS)
 
     def broken(self, state: State) -> str | None:
         """All is said by the steps."""
@@ -100,54 +111,43 @@ class Model:
         """Each node by itself, then each pair."""
         for i in NODES:
             yield from self._fail(state, i)
-            yield from self._alone(state, i)
+            if state.nodes[i].leads:
+                yield from self._append(state, i)
+                yield from self._commit(state, i)
             for j in NODES:
                 if j != i:
-                    yield from self._vote(state, i, j)
+                    yield from self._elect(state, i, j)
                     yield from self._replicate(state, i, j)
-                    yield from self._count(state, i, j)
+                    yield from self._hear(state, i, j)
 
     def _fail(self, state: State, i: int) -> Iterator[Step[State]]:
         node = state.nodes[i]
-        fallen = node._replace(
-            role="F", votes=NO_VOTES, matches=NOBODY, joins=NOBODY, commit=min(node.commit, 1)
-        )
         if state.restarts:
+            fallen = _follower(node, node.term)
             if self.wording is Wording.FLAG_FORGOTTEN and node.log:
-                fallen = fallen._replace(voting=True)
+                fallen = fallen._replace(loss=0)
             after = _with(state, i, fallen)._replace(restarts=state.restarts - 1)
             yield Step("restart", f"of {i}", after, fault=True)
         if state.losses:
-            empty = Node(0, None, (), False, "F", NO_VOTES, NOBODY, NOBODY, 0)
+            number = 1 if self.wording is Wording.FLAG_WITHOUT_NUMBER else state.losses
+            empty = Node(0, (), number, False, NOBODY, NO_JOINS, 0)
             if self.wording is Wording.STATE_SUFFICES:
-                kept = node.log[: node.commit]
-                empty = empty._replace(log=kept, voting=True, term=kept[-1][0], commit=len(kept))
+                # Its state holds the first entry, so it takes its log for cut off there.
+                empty = empty._replace(term=1, log=node.log[:1], loss=0)
             after = _with(state, i, empty)._replace(losses=state.losses - 1)
             yield Step("lose", f"log of {i}", after, fault=True)
 
-    def _alone(self, state: State, i: int) -> Iterator[Step[State]]:
-        node = state.nodes[i]
-        may_stand = node.voting or (self.wording is Wording.STANDS and node.log)
-        if node.role != "L" and may_stand and node.term < TERM_MAX:
-            standing = node._replace(
-                term=node.term + 1, vote=i, role="C", votes=frozenset({i}), commit=node.commit
-            )
-            yield Step("stand", f"of {i} in term {standing.term}", _with(state, i, standing))
-        if node.role == "C" and len(node.votes) >= MAJORITY and len(node.log) < self.log_max:
-            log = (*node.log, (node.term, i))
-            led = node._replace(role="L", log=log, matches=NOBODY, joins=NOBODY)
-            yield Step("lead", f"of {i} in term {node.term}", _with(state, i, led))
-        if node.role == "L":
-            if len(node.log) < self.log_max:
-                longer = node._replace(log=(*node.log, (node.term, i)))
-                yield Step("append", f"at {i}", _with(state, i, longer))
-            yield from self._commit(state, i)
+    def _append(self, state: State, i: int) -> Iterator[Step[State]]:
+        leader = state.nodes[i]
+        if len(leader.log) < self.log_max:
+            longer = leader._replace(log=(*leader.log, leader.term))
+            yield Step("append", f"at {i}", _with(state, i, longer))
 
     def _commit(self, state: State, i: int) -> Iterator[Step[State]]:
         leader = state.nodes[i]
         counted = sorted((len(leader.log) if j == i else leader.matches[j]) for j in NODES)
         index = counted[len(NODES) - MAJORITY]
-        if index <= leader.commit or leader.log[index - 1][0] != leader.term:
+        if index <= leader.commit or leader.log[index - 1] != leader.term:
             return
         prefix, detail = leader.log[:index], f"of {index} by {i}"
         length = min(index, len(state.committed))
@@ -159,39 +159,47 @@ class Model:
         after = _with(state, i, leader._replace(commit=index))
         yield Step("commit", detail, after._replace(committed=committed))
 
-    def _vote(self, state: State, i: int, j: int) -> Iterator[Step[State]]:
-        """Candidate i gets the vote of j; an empty log is the oldest there is."""
+    def _elect(self, state: State, i: int, j: int) -> Iterator[Step[State]]:
+        """Node i stands, j votes for it; the third node hears of it some time, or never."""
         candidate, voter = state.nodes[i], state.nodes[j]
-        if candidate.role != "C" or voter.term > candidate.term or j in candidate.votes:
+        term, wording = candidate.term + 1, self.wording
+        if candidate.leads or term > self.term_max or voter.term >= term:
             return
-        if not voter.voting and self.wording is not Wording.VOTES_COUNT:
+        if candidate.loss and (wording is not Wording.STANDS or not candidate.log):
             return
-        vote = voter.vote if voter.term == candidate.term else None
-        if vote not in (None, i) or _last(voter.log) > _last(candidate.log):
+        if voter.loss and wording is not Wording.VOTES_COUNT:
             return
-        elected = candidate._replace(votes=candidate.votes | {j})
-        voted = _deposed(voter, candidate.term)._replace(vote=i)
-        after = _with(_with(state, i, elected), j, voted)
-        yield Step("vote", f"of {j} for {i}", after)
+        full = len(candidate.log) >= self.log_max
+        if full or _last(voter.log) > _last(candidate.log):
+            return
+        detail = f"{i} by {j} in term {term}"
+        if state.leaders[term] is not None:
+            yield Step("elect", detail, Broken(f"term {term} has two leaders"))
+            return
+        leaders = (*state.leaders[:term], i, *state.leaders[term + 1 :])
+        led = _follower(candidate, term)._replace(leads=True, log=(*candidate.log, term))
+        after = _with(_with(state, i, led), j, _follower(voter, term))
+        yield Step("elect", detail, after._replace(leaders=leaders))
 
     def _replicate(self, state: State, i: int, j: int) -> Iterator[Step[State]]:
         """Node j hears everything that leader i has; the flag may be cleared with it."""
         leader, follower = state.nodes[i], state.nodes[j]
-        if leader.role != "L" or follower.term > leader.term:
+        if not leader.leads or follower.term > leader.term:
             return
         held = follower.log
         log = held if held[: len(leader.log)] == leader.log else leader.log
-        commit = max(follower.commit, min(leader.commit, len(leader.log)))
-        heard = _deposed(follower, leader.term)._replace(log=log, commit=commit)
+        heard = _follower(follower, leader.term)._replace(log=log)
         if heard != follower:
             yield Step("replicate", f"{i} to {j}", _with(state, j, heard))
-        if not follower.voting and self._may_clear(leader, follower, j):
-            cleared = follower._replace(voting=True)
+        if follower.loss and self._may_clear(leader, follower, j):
+            cleared = follower._replace(loss=0)
             yield Step("clear", f"flag of {j} by {i}", _with(state, j, cleared))
 
     def _may_clear(self, leader: Node, follower: Node, j: int) -> bool:
         """The entry named must be committed by the others, and held here."""
-        entry, wording = leader.joins[j], self.wording
+        (loss, entry), wording = leader.joins[j], self.wording
+        if loss != follower.loss:
+            return False
         if wording is Wording.OLDER_ENTRY_CLEARS:
             entry = min(entry, leader.commit)
         held = follower.term == leader.term and follower.log[:entry] == leader.log[:entry]
@@ -199,57 +207,48 @@ class Model:
         committed = leader.commit >= entry
         if wording is Wording.UNCOMMITTED_CLEARS:
             committed = True
-        if wording is Wording.CLEARS_WITHOUT_HOLDING:
-            held = True
         return entry > 0 and committed and held
 
-    def _count(self, state: State, i: int, j: int) -> Iterator[Step[State]]:
-        """Leader i hears an acknowledgement of j, or its flag."""
+    def _hear(self, state: State, i: int, j: int) -> Iterator[Step[State]]:
+        """Leader i hears what node j holds, and its flag."""
         leader, follower = state.nodes[i], state.nodes[j]
-        if leader.role != "L" or follower.term != leader.term:
+        if not leader.leads or follower.term != leader.term:
             return
-        index = 0
-        while index < min(len(leader.log), len(follower.log)):
-            if leader.log[index] != follower.log[index]:
+        same = 0
+        while same < min(len(leader.log), len(follower.log)):
+            if leader.log[same] != follower.log[same]:
                 break
-            index += 1
-        if follower.voting:
-            counted = max(index, leader.matches[j])
-            heard = leader._replace(
-                matches=_put(leader.matches, j, counted), joins=_put(leader.joins, j, 0)
-            )
-            if heard != leader:
-                yield Step("count", f"{j} up to {counted} at {i}", _with(state, i, heard))
-            return
-        counted = index if self._acks_count(leader, j) else 0
+            same += 1
+        counted = max(same, leader.matches[j])
+        if follower.loss:
+            counted = same if self._acks_count(leader, j) else 0
         heard = leader._replace(matches=_put(leader.matches, j, counted))
-        if not leader.joins[j] and len(leader.log) < self.log_max:
-            heard = heard._replace(
-                log=(*leader.log, (leader.term, i)),
-                joins=_put(leader.joins, j, len(leader.log) + 1),
-            )
+        if not follower.loss:
+            heard = heard._replace(joins=_put(leader.joins, j, (0, 0)))
+        elif leader.joins[j][0] != follower.loss and len(leader.log) < self.log_max:
+            log = (*leader.log, leader.term)
+            heard = heard._replace(log=log, joins=_put(leader.joins, j, (follower.loss, len(log))))
         if heard != leader:
-            yield Step("join", f"of {j} heard by {i}", _with(state, i, heard))
+            flag = ", non-voting" if follower.loss else ""
+            yield Step("hear", f"{j} up to {counted} at {i}{flag}", _with(state, i, heard))
 
     def _acks_count(self, leader: Node, j: int) -> bool:
         if self.wording is Wording.COUNTED_BY_ITSELF:
-            return leader.joins[j] > 0
+            return leader.joins[j][1] > 0
         return self.wording is Wording.ACKS_COUNT
 
 
-def _deposed(node: Node, term: int) -> Node:
-    """The node as a follower of `term`; what it counted as a leader is forgotten."""
-    vote = node.vote if node.term == term else None
-    return node._replace(
-        term=term, vote=vote, role="F", votes=NO_VOTES, matches=NOBODY, joins=NOBODY
-    )
+def _follower(node: Node, term: int) -> Node:
+    """The node in `term`, without what it counted as a leader."""
+    return Node(term, node.log, node.loss, False, NOBODY, NO_JOINS, 0)
 
 
-def _last(log: Log) -> tuple[int, int]:
-    return (log[-1][0] if log else 0), len(log)
+def _last(log: tuple[int, ...]) -> tuple[int, int]:
+    """What decides whose log is newer; an empty log is the oldest."""
+    return (log[-1] if log else 0), len(log)
 
 
-def _put(values: tuple[int, ...], index: int, value: int) -> tuple[int, ...]:
+def _put(values: tuple[V, ...], index: int, value: V) -> tuple[V, ...]:
     return (*values[:index], value, *values[index + 1 :])
 
 
