@@ -16,7 +16,7 @@ class Sink(Protocol):
     """Takes what became of a proposal or a read barrier."""
 
     def deliver(self, tag: Any, value: Any) -> None:
-        """Called exactly once per proposal, on the loop, in log order."""
+        """Called once per proposal, on the loop, in log order."""
 
 
 class Replica(Protocol):

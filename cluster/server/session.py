@@ -213,7 +213,7 @@ class Session(asyncio.Protocol):
     # --- answers ----------------------------------------------------------------------------------
 
     def deliver(self, tag: Tag, value: Any) -> None:
-        """Answers a request; called exactly once for each."""
+        """Answers a request; called once for each."""
         arrival, request = tag
         self.in_flight -= 1
         self.held -= request.size + REQUEST_COST

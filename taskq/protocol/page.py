@@ -37,10 +37,10 @@ _NUMBERS = {
 }
 
 _STATE_MEANINGS = {
-    TaskState.SCHEDULED: "waits for its time",
+    TaskState.SCHEDULED: "waits for its time: `delay_ms`, `run_at_wall_ms`, or the delay of a Nack",
     TaskState.READY: "waits for a claim",
     TaskState.LEASED: "runs at a worker, under a lease",
-    TaskState.RETRYING: "waits for the delay before a retry, or after it was given back",
+    TaskState.RETRYING: "waits for the delay before a retry",
     TaskState.COMPLETED: "done",
     TaskState.DEAD: "failed for good; kept as a dead letter",
     TaskState.CANCELLED: "cancelled",

@@ -88,15 +88,16 @@ unknown.
 - *Request ids* are chosen by the client, 1..2^63-1, each unique among its unanswered requests on
   that connection. Counting up from 1 will do. The answer carries the same id.
 - *Pipelining*: requests may be sent without waiting for answers, at most
-  `requests_in_flight_max` of the HelloReply at a time (more: `TOO_MANY_REQUESTS`). Answers come
-  **in any order**. A node that has too many unread answers for a client stops reading from it.
+  `requests_in_flight_max` of the HelloReply at a time: with more, or with too many unread answers,
+  the node reads no more from the connection until there is room. Answers come **in any order**.
 - *Order*: no order is promised between requests that are in flight together. Where it matters,
   wait for the answer.
-- *Deadlines*: `deadline_ms` is how long the client waits from now, 0 for {deadline_default} ms. In
-  that time the node looks for a leader, if there is none, and tries. It answers at the latest when
-  the deadline is over. Where a message has a `wait_ms`, give a `deadline_ms` that is longer.
+- *Deadlines*: `deadline_ms` is how long the client waits from now, 0 for {deadline_default} ms.
+  What could not be started by then is refused with `DEADLINE_EXCEEDED`; what is in the log is
+  answered when its disk write has returned, however late: keep a clock of your own, too. A
+  `wait_ms` ends with the deadline: give a `deadline_ms` that is longer.
 - *Pushes* need no answer, and come at any time after HelloReply.
-- A request is answered exactly once, unless the connection ends before.
+- A request is answered once, unless the connection ends before.
 
 ### Finding the leader
 
@@ -159,9 +160,10 @@ TASKS = """\
 | scheduled, retrying | ready | its time has come |
 | ready | leased | a claim takes it |
 | leased | completed | TaskResult with `ok`, or Ack |
-| leased | retrying | failure with `retry` and retries left; Nack with a `delay_ms` |
+| leased | retrying | failure with `retry`, or the end of its `timeout_ms`, with retries left |
+| leased | scheduled | Nack with a `delay_ms` |
 | leased | ready | Nack; DeregisterWorker; the lease expired or the worker died |
-| leased | dead | failure without `retry` or retries left; too many lease expiries |
+| leased | dead | the same without retries left; failure without `retry`; too many lease expiries |
 | leased | cancelled | CancelTask with `force`; any end but completion after CancelTask |
 | scheduled, ready, retrying | cancelled | CancelTask, PurgeQueue |
 | scheduled, ready, retrying | expired | its `ttl_ms` is over |

@@ -1,5 +1,5 @@
 """Random lives of many connections: whatever happens, each request on a connection that lives is
-answered exactly once, and in the end nothing is held.
+answered once, and in the end nothing is held.
 
 A failure prints its seed: `run(seed)` is the same life again.
 """
