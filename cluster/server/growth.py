@@ -26,7 +26,7 @@ _ID, _RESULT = 0, 3
 def grows(machine: Machine, command: Any) -> bool:
     """Whether a command that is no batch makes the state grow."""
     if type(command) is SubmitTask:
-        return command.id is None or machine.is_final(command.id) is None
+        return command.id is None or not machine.knows(command.id)
     return type(command) is TaskResult and len(command.result or b"") > SMALL_RESULT_SIZE
 
 
@@ -46,7 +46,7 @@ def propose_rest(
 
 def _member_grows(machine: Machine, shape: type, member: Any) -> bool:
     if shape is SubmitTasks:
-        return member[_ID] is None or machine.is_final(member[_ID]) is None
+        return member[_ID] is None or not machine.knows(member[_ID])
     if shape is TaskResults:
         result = member[_RESULT] if len(member) > _RESULT else None
         return len(result or b"") > SMALL_RESULT_SIZE

@@ -30,7 +30,7 @@ from taskq.machine.queue import create_queue, pause_queue, resume_queue
 from taskq.machine.removal import next_retention, retain
 from taskq.machine.settings import Settings, configure
 from taskq.machine.state import CancelWanted, LeaseLost, State
-from taskq.machine.submit import submit_task, submit_tasks
+from taskq.machine.submit import is_known, submit_task, submit_tasks
 from taskq.machine.task import COMPLETED, load_task
 from taskq.machine.view import View
 from taskq.machine.worker import heartbeat, register_worker
@@ -133,6 +133,10 @@ class Machine:
     def overdue_leases(self, until_ms: int) -> int:
         """How many leases ended before `until_ms` (cluster time) and are still held."""
         return sum(lease.deadline < until_ms for lease in self._state.leases.by_token.values())
+
+    def knows(self, task_id: bytes) -> bool:
+        """Whether a submit of this id is a repeat: its task is there, or was removed lately."""
+        return is_known(self._state, task_id)
 
     def is_final(self, task_id: bytes) -> bool | None:
         """Whether a task has ended; None where it is not known."""

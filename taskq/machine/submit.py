@@ -44,7 +44,7 @@ def submit_task(state: State, command: SubmitTask) -> Submitted | Refusal:
     task_id, view = command.id, state.view
     if task_id is None:
         return refuse(ErrorCode.INVALID_REQUEST, "id: the node that proposes a task names it")
-    if view.get(keys.TASK + task_id) is not None or _is_forgotten(state, task_id):
+    if is_known(state, task_id):
         return Submitted(task_id)
     head_size = _head_size(command)
     refusal = _refusal(state, command, head_size)
@@ -77,10 +77,12 @@ def submit_tasks(state: State, command: SubmitTasks) -> BatchReply:
     return BatchReply(answers)
 
 
-def _is_forgotten(state: State, task_id: bytes) -> bool:
-    """Whether the id belongs to a task that was removed lately; spares the look-up if none was."""
+def is_known(state: State, task_id: bytes) -> bool:
+    """Whether the id belongs to a task, or to one that was removed lately."""
+    if state.view.get(keys.TASK + task_id) is not None:
+        return True
     if state.indices[keys.FORGET_DUE].next() == NEVER:
-        return False
+        return False  # none was removed: spares the look-up
     return state.view.get(keys.FORGOTTEN + task_id) is not None
 
 

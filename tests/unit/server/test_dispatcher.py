@@ -106,6 +106,8 @@ def test_what_grows_is_refused_and_what_drains_goes_on() -> None:
     assert peer.ask(failed).state == TaskState.DEAD
     assert peer.ask(commands.RedriveDead([task_id(3)])).answers == [[False, list(FULL)]]
     assert peer.ask(commands.DeleteDead([task_id(3)])).answers == [[True, list(Done())]]
+    repeat = peer.ask(submit(3))
+    assert repeat == Submitted(task_id(3)), "an id that was removed lately is known, too"
 
 
 def test_a_batch_is_answered_member_by_member_in_order() -> None:
