@@ -65,6 +65,11 @@ class Applier:
         """Whether the state on disk is behind."""
         return self.index > self._store.index
 
+    @property
+    def unwritten_size(self) -> int:
+        """Bytes that the state on disk is behind, about."""
+        return self._overlay.unwritten_size
+
     def begin_write(self) -> Callable[[], None]:
         """Freezes what has changed; the function that writes it (blocking, in the state's executor:
         raises StorageFailed). Call `end_write` on the loop after it returned."""

@@ -90,6 +90,8 @@ class Driver:
         self._stopping = False
         self.failure: BaseException | None = None
         self.stopped = False
+        self._unapplied_bytes = 0  # of own entries: the state has yet to hear of them
+        self.unlooked_bytes = 0  # of entries since somebody last looked at the disk's free space
 
     # --- the door ---------------------------------------------------------------------------------
 
@@ -100,7 +102,7 @@ class Driver:
         self.wake()
 
     def propose(self, command: Any, sink: Sink, tag: Any) -> None:
-        """The command goes into the next entry; `sink.deliver(tag, value)` follows exactly once."""
+        """The command goes into the next entry; `sink.deliver(tag, value)` follows, once."""
         if not self.raft.is_leader or self.stopped or self._stopping:
             sink.deliver(tag, self._not_leading())
             return
@@ -117,6 +119,12 @@ class Driver:
     def in_flight_bytes(self) -> int:
         """Bytes of entries that wait for the disk."""
         return self._journal.pending_size
+
+    @property
+    def owed_bytes(self) -> int:
+        """What log and state have yet to write, about."""
+        in_memory = self._unapplied_bytes + self.applier.unwritten_size
+        return self._journal.pending_size + in_memory
 
     async def stop(self) -> None:
         """Takes no more proposals, flushes what was proposed, writes the state, ends the executors.
@@ -194,9 +202,13 @@ class Driver:
     def _propose(self, batch: list[Proposal], entry: bytes) -> None:
         index = self._journal.last_index + 1
         self._proposed[index] = batch
+        size = len(entry)
+        self.unlooked_bytes += size
+        self._unapplied_bytes += size
 
         def done(result: Applied, applied: bool) -> None:
             del self._proposed[index]
+            self._unapplied_bytes -= size
             if not applied:
                 # Another leader's entry took this place: ours was never committed.
                 self._answer(batch, self._not_leading())

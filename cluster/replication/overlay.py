@@ -42,12 +42,13 @@ class _Layer(dict[int, dict[bytes, bytes | None]]):
 class Overlay:
     """A `View` over a store; see the module."""
 
-    __slots__ = ("_active", "_fresh", "_large", "_store", "_writing")
+    __slots__ = ("_active", "_fresh", "_large", "_store", "_writing", "_writing_size")
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._active = _Layer()
         self._writing = _Layer()
+        self._writing_size = 0  # `size` when it was frozen
         # Keys of `_active` that no layer below holds: deleting one leaves nothing behind.
         self._fresh: set[bytes] = set()
         self._large = 0  # bytes of large values put into `_active`
@@ -56,6 +57,11 @@ class Overlay:
     def size(self) -> int:
         """Bytes that wait to be written, about."""
         return self._large + ENTRY_SIZE * sum(map(len, self._active.values()))
+
+    @property
+    def unwritten_size(self) -> int:
+        """The same with those that are being written."""
+        return self.size + self._writing_size
 
     def get(self, key: bytes) -> bytes | None:
         changed = self._active[key[0]]
@@ -133,6 +139,7 @@ class Overlay:
     def begin_write(self) -> dict[bytes, bytes | None]:
         """Freezes what has changed and hands it out; a new layer takes what changes from now on."""
         assert not any(self._writing.values()), "one write at a time"
+        self._writing_size = self.size
         self._writing, self._active = self._active, _Layer()
         self._fresh = set()
         self._large = 0
@@ -144,3 +151,4 @@ class Overlay:
     def end_write(self) -> None:
         """The store holds what `begin_write` handed out."""
         self._writing = _Layer()
+        self._writing_size = 0

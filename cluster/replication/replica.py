@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from cluster.replication.core import Core, DiskPolicy
-from cluster.replication.disk_space import DiskSpace
+from cluster.replication.disk_space import LOOK_BYTES, DiskSpace
 from cluster.replication.packing import Sink
 from cluster.replication.upkeep import Upkeep
 from cluster.storage.directory import DataDirectory
@@ -48,6 +48,7 @@ class Replica:
         self._directory = directory
         self._policy = policy
         self._space = space
+        space.owed = self._owed_bytes
         self._settings = settings
         self.address = ""  # told to clients; the node sets it once it listens
         self._compact_secs = compact_secs
@@ -222,7 +223,7 @@ class Replica:
         return core is not None and not core.driver.stopped and core.raft.is_leader
 
     def propose(self, command: Any, sink: Sink, tag: Any) -> None:
-        """The command goes into the next entry. `sink.deliver(tag, value)` follows exactly once, on
+        """The command goes into the next entry. `sink.deliver(tag, value)` follows, once, on
         the loop, in the order of the log: a reply, or a `Refusal` (`unknown` where it may have been
         carried out all the same)."""
         refusal = self.unavailable()
@@ -272,7 +273,14 @@ class Replica:
 
     def growth_refused(self) -> Refusal | None:
         """Why what grows is refused, or None (L6)."""
+        core = self._core
+        if core is not None and core.driver.unlooked_bytes >= LOOK_BYTES:
+            core.driver.unlooked_bytes = 0
+            self._space.look()
         return self._space.refusal
+
+    def _owed_bytes(self) -> int:
+        return 0 if self._core is None else self._core.driver.owed_bytes
 
     def free_bytes(self) -> int:
         """Free space for the data folder, as of the last look."""
