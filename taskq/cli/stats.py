@@ -10,6 +10,7 @@ from taskq.cli.command import Command, cluster_options, connected
 from taskq.cli.output import pairs, print_json, show, side_by_side, state_text, table
 from taskq.cli.quantity import count_text, duration_text, size_text
 from taskq.cli.queues import queue_rows
+from taskq.client.moment import datetime_of
 from taskq.client.views import QueueStatus, WorkerStatus
 from taskq.limits import DURATION_BUCKETS_MS
 from taskq.results import Stats
@@ -18,8 +19,12 @@ from taskq.results import Stats
 def stats_document(
     stats: Stats, queues: list[QueueStatus], workers: list[WorkerStatus]
 ) -> dict[str, Any]:
-    """For `--json`: the counts, with the queues and workers in place of their numbers."""
+    """For `--json`: the counts, with the queues and workers in place of their numbers; times as
+    everywhere on the command line."""
     document = stats._asdict()
+    document["duration_sum"] = document.pop("duration_sum_ms") / 1000
+    document["cluster_time"] = document.pop("elapsed_ms") / 1000
+    document["wall_at"] = datetime_of(document.pop("wall_ms"))
     bounds = [bound / 1000 for bound in DURATION_BUCKETS_MS]
     document["durations"] = [
         {"up_to_secs": bound, "count": count}
