@@ -34,6 +34,8 @@ BROKER_MODULES = {
     "pydantic": "pydantic",
     "pyyaml": "yaml",
     "structlog": "structlog",
+    "google-crc32c": "google_crc32c",
+    "prometheus-client": "prometheus_client",
 }
 
 _BOOT = (
