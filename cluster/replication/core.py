@@ -55,6 +55,12 @@ class Core:
                 log_ends_at=self.log.last_index,
                 state_is_at=self.state.index,
             )
+        elif self.state.index <= 1 < self.log.last_index:
+            # Lost, or never written: a young node that crashed. Complete, but worth a line.
+            notes.warning(
+                "the state is empty: it is built again from the log",
+                log_ends_at=self.log.last_index,
+            )
         try:
             self.applier = Applier(self.state)
             journal = LogJournal(self.log)
