@@ -7,8 +7,9 @@ node it takes over that id and votes if its own disk id is listed, else it is no
 with data but without its founding file is refused.
 
 State: three nodes (cluster id, stage, vote, disk id, disk ids known, whether it holds what was
-acknowledged), messages on the wire, which outlive a crash or a wipe of either end, and whether anything was acknowledged. One acknowledged entry
-stands for all: two voting nodes of one cluster commit it, and both have it then.
+acknowledged), messages on the wire, which outlive a crash or a wipe of either end, and whether
+anything was acknowledged. One acknowledged entry stands for all: two voting nodes of one cluster
+commit it, and both have it then.
 
 Bound: two cluster ids, two messages on the wire, two crashes, one wiped disk, the founding files of
 all nodes lost once. Node 0 mints.

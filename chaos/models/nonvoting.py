@@ -162,8 +162,8 @@ class Model:
     def _elect(self, state: State, i: int, j: int) -> Iterator[Step[State]]:
         """Node i stands, j votes for it; the third node hears of it some time, or never."""
         candidate, voter = state.nodes[i], state.nodes[j]
-        term, wording = candidate.term + 1, self.wording
-        if candidate.leads or term > self.term_max or voter.term >= term:
+        term, wording = max(candidate.term, voter.term) + 1, self.wording
+        if candidate.leads or term > self.term_max:
             return
         if candidate.loss and (wording is not Wording.STANDS or not candidate.log):
             return
