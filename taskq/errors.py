@@ -79,10 +79,10 @@ MEANINGS = {
     ErrorCode.TOO_MANY_QUEUES: "The cluster has as many queues as it may.",
     ErrorCode.TOO_MANY_WORKERS: "The cluster has as many workers as it may.",
     ErrorCode.TOO_MANY_CLAIMS: (
-        "The worker has too many claims whose answers it has not confirmed: raise "
-        "`lowest_unanswered`."
+        "The worker has too many claims whose answers it has not confirmed (raise "
+        "`lowest_unanswered`), or holds as many tasks as a heartbeat can name."
     ),
-    ErrorCode.TOO_MANY_REQUESTS: "Too many requests, or bytes of them, in flight on a connection.",
+    ErrorCode.TOO_MANY_REQUESTS: "As many requests wait on the node as it can hold.",
     ErrorCode.TOO_MANY_CONNECTIONS: "The node has as many connections as it may; try another one.",
     ErrorCode.NO_LEADER: "No leader was known before the deadline.",
     ErrorCode.UNAVAILABLE: "The node cannot serve just now, for instance because it is stopping.",

@@ -1,7 +1,6 @@
 """Retention: drops ended tasks and dead letters past their age or over their byte limits.
 
-Dead letters that go because of bytes are work that somebody may still want: `warning` says so
-before it happens.
+Dead letters that go are work that somebody may still want: `warning` says so before it happens.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from taskq.machine.machine import Machine
 LOOK_MS = 60_000
 # Ends are collected: what ended a moment later is dropped together with what is due now.
 COLLECT_MS = 1_000
+# So long before the oldest dead letter is past its age, people are warned.
+WARN_MS = 86_400_000
 # From this share of the byte limit of dead letters on, people are warned.
 WARN_PERCENT = 80
 
@@ -36,4 +37,6 @@ def warning(machine: Machine) -> str:
         return "dead letters exceed dead_letter_max_bytes: the oldest are dropped"
     if size * 100 >= size_max * WARN_PERCENT:
         return f"dead letters take {WARN_PERCENT} % of dead_letter_max_bytes: beyond, they go"
+    if machine.next_dead_drop_ms() - machine.wall_ms <= WARN_MS:
+        return "the oldest dead letters reach dead_letter_retention_days within a day, then they go"
     return ""

@@ -19,15 +19,20 @@ from taskq.results import BatchReply
 # Completions with a small result drain more than they add.
 SMALL_RESULT_SIZE = 4 * KIB
 
-# Position of the list of members in each batch that may grow the state.
-_ID, _RESULT = 0, 3
+# Positions of fields in the members of batches.
+_ID, _TOKEN, _RESULT = 0, 1, 3
 
 
 def grows(machine: Machine, command: Any) -> bool:
     """Whether a command that is no batch makes the state grow."""
     if type(command) is SubmitTask:
         return command.id is None or not machine.knows(command.id)
-    return type(command) is TaskResult and len(command.result or b"") > SMALL_RESULT_SIZE
+    return type(command) is TaskResult and _adds_result(machine, command.token, command.result)
+
+
+def _adds_result(machine: Machine, token: int, result: bytes | None) -> bool:
+    """A repeat of an outcome is answered as before: only a valid token adds something."""
+    return len(result or b"") > SMALL_RESULT_SIZE and machine.is_valid(token)
 
 
 def propose_rest(
@@ -49,7 +54,7 @@ def _member_grows(machine: Machine, shape: type, member: Any) -> bool:
         return member[_ID] is None or not machine.knows(member[_ID])
     if shape is TaskResults:
         result = member[_RESULT] if len(member) > _RESULT else None
-        return len(result or b"") > SMALL_RESULT_SIZE
+        return _adds_result(machine, member[_TOKEN], result)
     assert shape is RedriveDead
     return True
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from taskq import commands
+from taskq.machine import keys
 from taskq.machine.advance import advance, deregister_worker, next_due
 from taskq.machine.cancel import cancel_task, purge_queue
 from taskq.machine.claim import Granted, claim_task, with_payloads
@@ -129,6 +130,15 @@ class Machine:
         before, or the worker has confirmed its answer."""
         worker = self._state.workers.find(worker_id)
         return worker is not None and (number < worker.claim_floor or number in worker.claims)
+
+    def is_valid(self, token: int) -> bool:
+        """Whether a token is valid: an outcome under any other changes nothing."""
+        return token in self._state.leases.by_token
+
+    def next_dead_drop_ms(self) -> int:
+        """When the oldest dead letter will be past its age, in wall time; far away if none is."""
+        state = self._state
+        return state.indices[keys.DEAD].next() + state.settings.dead_retention_ms
 
     def overdue_leases(self, until_ms: int) -> int:
         """How many leases ended before `until_ms` (cluster time) and are still held."""

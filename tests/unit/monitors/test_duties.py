@@ -135,6 +135,20 @@ def test_ended_tasks_go_when_they_take_too_much() -> None:
     assert retention.propose(*log.now) is None
 
 
+def test_people_are_warned_a_day_before_dead_letters_are_too_old() -> None:
+    day_ms = 86_400_000
+    log = Log(dead_retention_ms=3 * day_ms)
+    log.apply(submit(1, max_retries=0), claim(1))
+    log.apply(commands.TaskResult(task_id(1), 1, False, None, "boom"))
+    assert retention.warning(log.machine) == ""
+    log.pass_ms(2 * day_ms - 1)
+    log.apply(commands.Advance(1))
+    assert retention.warning(log.machine) == ""
+    log.pass_ms(2)
+    log.apply(commands.Advance(1))
+    assert "within a day" in retention.warning(log.machine)
+
+
 def test_people_are_warned_before_dead_letters_go() -> None:
     log = Log(dead_size_max=4_000)
     words = []

@@ -101,6 +101,8 @@ def test_what_grows_is_refused_and_what_drains_goes_on() -> None:
     assert peer.ask(commands.TaskResult(task_id(1), tokens[0], True, large)) == FULL
     done = peer.ask(commands.TaskResult(task_id(1), tokens[0], True, small))
     assert done.state == TaskState.COMPLETED
+    again = peer.ask(commands.TaskResult(task_id(1), tokens[0], True, large))
+    assert again == done, "a repeat adds nothing, however large"
     assert peer.ask(commands.Ack(task_id(2), tokens[1])).state == TaskState.COMPLETED
     failed = commands.TaskResult(task_id(3), tokens[2], False, None, "boom", False)
     assert peer.ask(failed).state == TaskState.DEAD
