@@ -26,8 +26,11 @@ from cluster.replication.peers.frames import (
     MESSAGE,
     MESSAGE_SIZE_MAX,
     PROOF,
+    FrameReader,
+    Sealer,
     pack_frame,
 )
+from cluster.replication.peers.handshake import Dialling, Refused, Verdict
 from cluster.replication.peers.introduction import Introduction, encode_introduction
 from cluster.replication.peers.names import Place
 from cluster.replication.peers.network import PeerNetwork
@@ -359,6 +362,58 @@ async def test_what_an_older_connection_holds_is_never_delivered_after_a_newer_h
     assert b.heard() == [b"new"]
 
 
+async def shake_hands(port: int, own: Introduction) -> tuple[asyncio.StreamWriter, Dialling]:
+    """Connects by hand, as node `own`. Raises Refused."""
+    dialling = Dialling(own, "b", SECRET.key, os.urandom)
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(dialling.hello())
+    frames = FrameReader()
+    while dialling.message_key is None:
+        frames.feed(await reader.read(4_096))
+        while (frame := frames.next()) is not None:
+            writer.write(dialling.receive(frame))
+    return writer, dialling
+
+
+async def test_a_late_hello_of_an_older_connection_is_refused(make: Make) -> None:
+    b = await make("b")
+    b.network.set_peers({"a": f"{HOST}:1"})
+    own = Introduction("a", "c1", "disk-a", b"i" * 16, 5)
+    writer, dialling = await shake_hands(b.port, own)
+    for generation in (5, 4):
+        with pytest.raises(Refused) as caught:
+            await shake_hands(b.port, own._replace(generation=generation))
+        assert caught.value.verdict is Verdict.SUPERSEDED
+    assert dialling.message_key is not None
+    sealer = Sealer(dialling.message_key)
+    writer.write(sealer.seal(b"still here"))
+    await until(lambda: b.heard() == [b"still here"])
+    newer, _ = await shake_hands(b.port, own._replace(generation=6))
+    writer.write(sealer.seal(b"too late"))
+    # Another process of the node counts anew.
+    newest, _ = await shake_hands(b.port, own._replace(incarnation=b"j" * 16, generation=1))
+    await until(lambda: b.events.count("hello a disk-a") == 3)
+    assert "silence a" not in b.events  # it went over to the newer one each time
+    for one in (writer, newer, newest):
+        one.close()
+    await until(lambda: b.events[-1] == "silence a")
+    assert b.heard() == [b"still here"]
+
+
+async def test_nothing_more_is_delivered_of_a_peer_that_was_just_removed(make: Make) -> None:
+    a, b = await pair(make)
+
+    def remove(peer: str, message: bytes) -> None:
+        b.messages.append((peer, message))
+        b.network.set_peers({})
+
+    b.network._on_message = remove
+    for number in range(10):  # one write, so that they arrive together
+        a.network.send("b", bytes([number]))
+    await until(lambda: "silence a" in b.events)
+    assert b.heard() == [b"\0"]
+
+
 async def test_frames_in_hand_wait_while_reading_is_paused(make: Make) -> None:
     a, b = await pair(make)
 
@@ -394,7 +449,12 @@ async def test_a_slow_receiver_bounds_what_the_sender_holds(make: Make) -> None:
     await works(a, b)
 
 
-async def test_a_connection_that_cannot_be_written_is_dropped(make: Make, wire: Any) -> None:
+@pytest.mark.parametrize("system_helps", [True, False], ids=["TCP_USER_TIMEOUT", "without"])
+async def test_a_connection_that_cannot_be_written_is_dropped(
+    make: Make, wire: Any, monkeypatch: pytest.MonkeyPatch, system_helps: bool
+) -> None:
+    if not system_helps:
+        monkeypatch.delattr(socket, "TCP_USER_TIMEOUT", raising=False)
     a, b = await make("a", timings=QUICK), await make("b", timings=QUICK)
     between = await wire(b)
     b.network.set_peers({"a": f"{HOST}:{a.port}"})
