@@ -12,8 +12,8 @@ each term and what was committed. An election is one step: a node that has no vo
 term has reached that term. Disks are in step with memory (`flush.py` has the rest); a link may be
 silent for ever, which is a step that is not taken, so a leader that was cut off goes on believing.
 
-Bound: terms up to 2, logs of three entries, two lost logs, one restart. It begins with one leader,
-or with node 1 elected in term 2 by node 2, unknown to node 0, which leads term 1.
+Bound: terms up to 2, logs of three entries, two lost logs. It begins with one leader, or with node 1
+elected in term 2 by node 2, unknown to node 0, which leads term 1.
 
 No term has two leaders; what was committed is never replaced by another entry.
 """
@@ -31,7 +31,6 @@ V = TypeVar("V")
 TERM_MAX = 2
 LOG_MAX = 3
 LOSSES = 2
-RESTARTS = 1
 NODES = range(3)
 MAJORITY = 2
 
@@ -74,7 +73,6 @@ class State(NamedTuple):
     leaders: tuple[int | None, ...]
     committed: tuple[int, ...]
     losses: int
-    restarts: int
 
 
 NOBODY = (0,) * len(NODES)
@@ -97,11 +95,11 @@ class Model:
         other = Node(1, (1,), 0, False, NOBODY, NO_JOINS, 0)
         later = [None] * (self.term_max - 2)
         one = (None, 0, None, *later)
-        yield State((old, other, other), one, (1,), LOSSES, RESTARTS)
+        yield State((old, other, other), one, (1,), LOSSES)
         new = Node(2, (1, 2), 0, True, NOBODY, NO_JOINS, 1)
         voter = other._replace(term=2)
         two = (None, 0, 1, *later)
-        yield State((old, new, voter), two, (1,), LOSSES, RESTARTS)
+        yield State((old, new, voter), two, (1,), LOSSES)
 
     def broken(self, state: State) -> str | None:
         """All is said by the steps."""
@@ -122,12 +120,11 @@ class Model:
 
     def _fail(self, state: State, i: int) -> Iterator[Step[State]]:
         node = state.nodes[i]
-        if state.restarts:
-            fallen = _follower(node, node.term)
-            if self.wording is Wording.FLAG_FORGOTTEN and node.log:
-                fallen = fallen._replace(loss=0)
-            after = _with(state, i, fallen)._replace(restarts=state.restarts - 1)
-            yield Step("restart", f"of {i}", after, fault=True)
+        fallen = _follower(node, node.term)
+        if self.wording is Wording.FLAG_FORGOTTEN and node.log:
+            fallen = fallen._replace(loss=0)
+        if fallen != node:
+            yield Step("restart", f"of {i}", _with(state, i, fallen), fault=True)
         if state.losses:
             number = 1 if self.wording is Wording.FLAG_WITHOUT_NUMBER else state.losses
             empty = Node(0, (), number, False, NOBODY, NO_JOINS, 0)
