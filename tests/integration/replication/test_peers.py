@@ -282,6 +282,23 @@ async def test_a_look_up_that_hangs_is_not_begun_again(make: Make) -> None:
     await works(a, b)
 
 
+async def test_a_bug_or_a_wrong_name_does_not_end_the_dials(make: Make) -> None:
+    b = await make("b")
+    answers: list[Exception] = [RuntimeError("a bug"), OSError("no such name")]
+
+    async def resolve(_host: str, _port: int) -> list[Place]:
+        if answers:
+            raise answers.pop()
+        # An old address beside the new one: the first is tried in vain.
+        return [(socket.AF_INET, (HOST, 1)), (socket.AF_INET, (HOST, b.port))]
+
+    a = await make("a", resolver=resolve)
+    introduce(b, a)
+    a.network.set_peers({"b": "b.example:1"})
+    await works(a, b)
+    assert (a.network.counts["bug"], a.network.counts["unreachable"]) == (1, 1)
+
+
 async def test_what_was_sent_before_a_stop_arrives(make: Make) -> None:
     a, b = await pair(make)
     for number in range(500):
