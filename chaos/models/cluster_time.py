@@ -4,8 +4,9 @@ The rule: elapsed time is advanced by the leader's monotonic clock only, at most
 a time; a new leader goes on from the later of the stamp of its log's last entry and the last value
 heard in the newest term it has heard from; what it counted itself as a deposed leader is discarded.
 
-State: three nodes (term, own count, last value heard, term and stamp of the last log entry), ticks in which some leader was awake, and one lease with its stamp. A tick is one cap;
-any leader may sleep through it. A node that restarts has forgotten what it heard.
+State: three nodes (term, own count, last value heard, term and stamp of the last log entry), the
+ticks in which some leader was awake, and one lease with its stamp. A tick is one cap; any leader
+may sleep through it. A node that restarts has forgotten what it heard.
 
 Bound: terms up to 3, four ticks, a lease of three, one restart.
 
@@ -43,7 +44,7 @@ class Node(NamedTuple):
 
     term: int
     leads: bool
-    count: int
+    elapsed: int
     heard: int
     log_term: int
     stamp: int
@@ -102,7 +103,7 @@ class Model:
             for i in awake:
                 node = nodes[i]
                 jump = LEASE if self.wording is Wording.WALL_CLOCK else 0
-                nodes[i] = node._replace(count=node.count + 1 + node.slept + jump, slept=0)
+                nodes[i] = node._replace(elapsed=node.elapsed + 1 + node.slept + jump, slept=0)
             if sleeper is not None and self.wording is Wording.NO_CAP:
                 slept = min(nodes[sleeper].slept + 1, LEASE)
                 nodes[sleeper] = nodes[sleeper]._replace(slept=slept)
@@ -120,31 +121,31 @@ class Model:
     def _talk(self, state: State, i: int, j: int) -> Iterator[Step[State]]:
         """Leader i reaches j: a heartbeat, and what a majority of two can commit."""
         leader, node = state.nodes[i], state.nodes[j]
-        heard = leader.count
+        heard = leader.elapsed
         if self.wording is Wording.HEARD_IN_ANY_TERM:
             heard = max(heard, node.heard)
         follower = self._deposed(node, leader.term)._replace(heard=heard)
         if follower != node:
-            yield Step("hear", f"{leader.count} from {i} at {j}", _with(state, j, follower))
-        detail = f"at {leader.count} by {i} and {j}"
+            yield Step("hear", f"{leader.elapsed} from {i} at {j}", _with(state, j, follower))
+        detail = f"at {leader.elapsed} by {i} and {j}"
         if state.lease is None:
-            if leader.count < leader.stamp:
-                sentence = f"stamp {leader.count} follows {leader.stamp} in the log of {i}"
+            if leader.elapsed < leader.stamp:
+                sentence = f"stamp {leader.elapsed} follows {leader.stamp} in the log of {i}"
                 yield Step("claim", detail, Broken(sentence))
                 return
-            entry = {"log_term": leader.term, "stamp": leader.count}
-            after = _with(state, i, leader._replace(**entry))
-            after = _with(after, j, follower._replace(**entry))
-            lease = (leader.count, state.ticks, leader.term)
+            term, stamp = leader.term, leader.elapsed
+            after = _with(state, i, leader._replace(log_term=term, stamp=stamp))
+            after = _with(after, j, follower._replace(log_term=term, stamp=stamp))
+            lease = (leader.elapsed, state.ticks, leader.term)
             yield Step("claim", detail, after._replace(lease=lease))
             return
         stamp, granted, term = state.lease
         if leader.term < term:
             return
-        if leader.count < stamp:
-            sentence = f"{i} goes on at {leader.count}, after stamp {stamp}"
+        if leader.elapsed < stamp:
+            sentence = f"{i} goes on at {leader.elapsed}, after stamp {stamp}"
             yield Step("hear", detail, Broken(sentence))
-        elif leader.count >= stamp + LEASE:
+        elif leader.elapsed >= stamp + LEASE:
             had = state.ticks - granted
             if had < LEASE:
                 sentence = f"the lease of {LEASE} ticks had {had}"
@@ -160,19 +161,19 @@ class Model:
             return
         if (node.log_term, node.stamp) < (voter.log_term, voter.stamp):
             return
-        count = max(node.stamp, node.heard)
+        elapsed = max(node.stamp, node.heard)
         if self.wording is Wording.KEEPS_OWN_COUNT:
-            count = max(count, node.count)
+            elapsed = max(elapsed, node.elapsed)
         if self.wording is Wording.STAMP_IGNORED:
-            count = node.heard
-        led = node._replace(term=term, leads=True, count=count, heard=count)
+            elapsed = node.heard
+        led = node._replace(term=term, leads=True, elapsed=elapsed, heard=elapsed)
         after = _with(_with(state, i, led), j, self._deposed(voter, term))
-        yield Step("elect", f"{i} by {j} in term {term}, goes on from {count}", after)
+        yield Step("elect", f"{i} by {j} in term {term}, goes on from {elapsed}", after)
 
     def _deposed(self, node: Node, term: int) -> Node:
         """What it counted as a leader is discarded; what it heard stays, whoever said it."""
-        count = node.count if self.wording is Wording.KEEPS_OWN_COUNT else 0
-        return node._replace(term=term, leads=False, count=count, slept=0)
+        elapsed = node.elapsed if self.wording is Wording.KEEPS_OWN_COUNT else 0
+        return node._replace(term=term, leads=False, elapsed=elapsed, slept=0)
 
 
 def _with(state: State, i: int, node: Node) -> State:

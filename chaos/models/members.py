@@ -120,7 +120,9 @@ class Model:
                 continue
             yield from self._append(state, i)
             yield from self._commit(state, i)
-            for j in sorted(state.up - {i}):
+            # A node that is to be added is brought up first; one that was removed is left alone.
+            reached = state.nodes[i].members | set(state.changes[:1])
+            for j in sorted(reached & state.up - {i}):
                 yield from self._replicate(state, i, j)
 
     def _restart(self, state: State, i: int) -> Iterator[Step[State]]:

@@ -12,8 +12,8 @@ each term and what was committed. An election is one step: a node that has no vo
 term has reached that term. Disks are in step with memory (`flush.py` has the rest); a link may be
 silent for ever, which is a step that is not taken, so a leader that was cut off goes on believing.
 
-Bound: terms up to 2, logs of three entries, two lost logs. It begins with one leader, or with node 1
-elected in term 2 by node 2, unknown to node 0, which leads term 1.
+Bound: terms up to 2, logs of three entries, two lost logs. It begins with one leader, or with node
+1 elected in term 2 by node 2, unknown to node 0, which leads term 1.
 
 No term has two leaders; what was committed is never replaced by another entry.
 """
