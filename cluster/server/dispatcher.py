@@ -14,7 +14,6 @@ import structlog
 
 from cluster.server.growth import grows, propose_rest
 from cluster.server.pushes import WorkerLinks
-from cluster.server.quota import MEMBER_COST
 from cluster.server.replica import Replica
 from cluster.server.session import Handler, Session, Tag
 from cluster.server.waiters import Waiting
@@ -31,7 +30,7 @@ RETRY_AFTER_MS = 200
 
 _GROWING = (commands.SubmitTask, commands.TaskResult)
 _BATCHES = (commands.SubmitTasks, commands.TaskResults, commands.RedriveDead)
-# Listings walk up to 10,000 records: one of them in a round of the loop, whoever asks.
+# Listings walk up to 2,000 records: one of them in a round of the loop, whoever asks.
 _LISTINGS = frozenset(
     {commands.ListTasks, commands.ListWorkers, commands.ListQueues, commands.ListDead}
 )
@@ -62,7 +61,6 @@ class Dispatcher:
             commands.Ping: self._ping,
             commands.SubmitTask: self._submit,
             commands.SubmitTasks: self._submit_many,
-            commands.TaskResults: self._batch,
             commands.ClaimTask: self._claim,
             commands.Heartbeat: self._of_worker,
             commands.RegisterWorker: self._of_worker,
@@ -128,16 +126,7 @@ class Dispatcher:
         for fields in tag[1].command.tasks:
             if fields[0] is None:
                 fields[0] = new_task_id()
-        self._batch(session, tag)
-
-    def _batch(self, session: Session, tag: Tag) -> None:
-        """Weighs the members, too: each becomes objects of its own."""
-        arrival, request = tag
-        extra = MEMBER_COST * len(request.command[0])
-        session.held += extra
-        self.propose(
-            session, (arrival, request._replace(size=request.size + extra)), request.command
-        )
+        self._command(session, tag)
 
     def _of_worker(self, session: Session, tag: Tag) -> None:
         self._links.note(tag[1].command.worker_id, session)
@@ -172,8 +161,8 @@ class Dispatcher:
         if session.closed:
             session.deliver(tag, None)
             return
-        if session.is_full():
-            session.deferred.append(tag)
+        if session.must_wait():
+            session.defer(tag)
             return
         refusal = self.replica.unavailable()
         if refusal is not None:
@@ -219,8 +208,8 @@ class Dispatcher:
         session, tag = self._listings.popleft()
         if self._listings:
             self._loop.call_soon(self._list_next)
-        if session.is_full() and not session.closed:
-            session.deferred.append(tag)
+        if session.must_wait() and not session.closed:
+            session.defer(tag)
         else:
             self.read(session, tag)
 

@@ -54,7 +54,13 @@ class ParkedClaims:
         settings = machine.settings
         waiter = Waiter(session, tag, arrival + wait_ms / 1000, self._expire)
         waiter.want = min(command.max_tasks, settings.max_batch_claim)
-        if wait_ms == 0 or machine.has_claim(command.worker_id, command.claim_number):
+        known = machine.has_claim(command.worker_id, command.claim_number)
+        if known and session.sessions.is_promised():
+            # What waits is claimed once; a claim can be repeated without end, on any connection.
+            text = "the node holds as much as it may: repeat the claim a little later"
+            self._answer(waiter, refuse(ErrorCode.TOO_MANY_REQUESTS, text, RETRY_AFTER_MS))
+            return
+        if known or wait_ms == 0:
             self._propose(waiter, "")
             return
         for queue in command.queues:
@@ -71,12 +77,14 @@ class ParkedClaims:
         waiter.queue = queue
         if queue:
             self._expected[queue] = self._expected.get(queue, 0) + waiter.want
-        # No answer holds more than a frame, nor more than all that waits.
-        machine = self._replica.machine
-        size = min(FRAME_SIZE_MAX, machine.waiting_size + ANSWER_SIZE)
+        # No answer holds more than a frame, nor, but for a repeat's, more than all that waits.
+        machine, command = self._replica.machine, waiter.tag[1].command
+        size = FRAME_SIZE_MAX
+        if not machine.has_claim(command.worker_id, command.claim_number):
+            size = min(size, machine.waiting_size + ANSWER_SIZE)
         waiter.reserve = min(size, waiter.want * machine.settings.payload_size_max)
         waiter.session.reserve(waiter.reserve)
-        self._replica.propose(waiter.tag[1].command, self, waiter)
+        self._replica.propose(command, self, waiter)
 
     def deliver(self, waiter: Waiter, value: Any) -> None:
         """What became of a proposed claim."""

@@ -3,6 +3,7 @@ is over, with the state as it is then."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from cluster.server.replica import Replica
@@ -15,6 +16,8 @@ from taskq.machine.machine import Applied
 Answer = Callable[[Session, Tag], None]
 
 RETRY_AFTER_MS = 1_000
+# Queries answered in one round of the loop: thousands may wait for the same task.
+ROUND_COUNT_MAX = 200
 
 
 class ParkedQueries:
@@ -24,6 +27,7 @@ class ParkedQueries:
         self._replica = replica
         self._clock = clock
         self._tasks: dict[bytes, dict[Waiter, None]] = {}
+        self._due: deque[Waiter] = deque()  # still parked: they may be dropped or refused yet
         self.count = 0
         self._answer: Answer
         self._read: Answer
@@ -58,10 +62,19 @@ class ParkedQueries:
         if not self._tasks:
             return
         for task_id in applied.ended:
-            for waiter in list(self._tasks.get(task_id, ())):
+            if not self._due:
+                self._clock.loop.call_soon(self._answer_due)
+            self._due.extend(self._tasks.get(task_id, ()))
+
+    def _answer_due(self) -> None:
+        for _ in range(min(ROUND_COUNT_MAX, len(self._due))):
+            waiter = self._due.popleft()
+            if waiter.parked:
                 self._unpark(waiter)
-                # Ended and redriven by one entry: it waits on.
+                # Ended and redriven: it waits on.
                 self._answer(waiter.session, waiter.tag)
+        if self._due:
+            self._clock.loop.call_soon(self._answer_due)
 
     def _expire(self, waiter: Waiter) -> None:
         """Reads anew, as a query without a wait."""

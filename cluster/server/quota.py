@@ -13,13 +13,14 @@ from taskq.limits import KIB, MIB
 
 # A request costs more than its bytes: its objects, its place in the log, its answer.
 REQUEST_COST = KIB
-# A member of a batch becomes objects of its own when it is decoded.
-MEMBER_COST = 256
 # So much of an incomplete frame within one idle time-out counts as a sign of life: a large frame
 # over a slow link is not cut, while a trickle of bytes does not hold a connection.
 PROGRESS_SIZE = 64 * KIB
 # Requests of one connection that are started in one round of the loop: others get their turn.
 TAKE_COUNT_MAX = 1024
+# What one connection may add to what it holds in one round of the loop, but for the last request or
+# answer: a result of 1 MiB takes a millisecond, and a packet can ask for a thousand of them.
+ROUND_SIZE_MAX = 2 * MIB
 # Connections beyond `connection_count_max` that are held just long enough to be told so.
 OVERFLOW_COUNT_MAX = 64
 OVERFLOW_SECS = 2.0
@@ -41,6 +42,11 @@ class Quota:
     overflow_count_max: int = OVERFLOW_COUNT_MAX
     hello_secs: float = HELLO_SECS
     waiting_count_max: int = WAITING_COUNT_MAX
+
+    @property
+    def fair_size(self) -> int:
+        """What each connection may hold even while the node as a whole holds too much."""
+        return self.node_size_max // self.connection_count_max
 
     @property
     def write_high(self) -> int:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from cluster.server.backlog import Backlog
-from cluster.server.quota import PROGRESS_SIZE, REQUEST_COST, TAKE_COUNT_MAX
+from cluster.server.quota import PROGRESS_SIZE, REQUEST_COST, ROUND_SIZE_MAX, TAKE_COUNT_MAX
 from taskq.commands import Hello
 from taskq.errors import ErrorCode, ProtocolError, Refusal, refuse
 from taskq.protocol.codec import Rejected, Request
@@ -40,24 +40,14 @@ class Session(asyncio.Protocol):
     """See the module. Public attributes are read and, where said, written by the server alone."""
 
     __slots__ = (
-        *(
-            "closed",
-            "closing_at",
-            "deferred",
-            "frame_at",
-            "handlers",
-            "held",
-            "in_flight",
-            "open",
-            "opened_at",
-        ),
-        *("overflow", "parked", "reckoned", "reserved", "starved", "stuck_at", "unread", "workers"),
-        *("_arrival", "_arrivals", "_backlog", "_connection"),
-        *("_dirty", "_out", "_paused", "_progress", "_sessions", "_transport"),
+        *("closed", "closing_at", "deferred", "frame_at", "handlers", "held", "in_flight", "open"),
+        *("opened_at", "overflow", "parked", "reckoned", "reserved", "starved", "stuck_at"),
+        *("unread", "workers", "_arrival", "_arrivals", "_backlog", "_connection"),
+        *("_dirty", "_out", "_paused", "_progress", "_transport", "sessions"),
     )
 
     def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+        self.sessions = sessions
         self._connection = ServerConnection()
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
@@ -91,15 +81,15 @@ class Session(asyncio.Protocol):
         # uvloop's transports are no subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         transport = self._transport
-        high = self._sessions.quota.write_high
+        high = self.sessions.quota.write_high
         transport.set_write_buffer_limits(high=high, low=high // 4)
-        self._sessions.enter(self)
+        self.sessions.enter(self)
 
     def data_received(self, data: bytes) -> None:
         """Starts the requests that `data` completes."""
         if self.closed or self.closing_at:
             return
-        sessions = self._sessions
+        sessions = self.sessions
         sessions.counters.bytes_in += len(data)
         arrival = sessions.loop.time()
         try:
@@ -121,13 +111,13 @@ class Session(asyncio.Protocol):
                 self.frame_at = arrival
                 self._progress = 0
         self.reckon()
-        if sessions.over_quota():
+        if sessions.must_wait(self):
             sessions.starve(self)
 
     def pause_writing(self) -> None:
         """The peer does not read its answers: no more is read from it."""
         if not self.stuck_at:
-            self.stuck_at = self._sessions.loop.time()
+            self.stuck_at = self.sessions.loop.time()
         self._steer()
 
     def resume_writing(self) -> None:
@@ -149,7 +139,7 @@ class Session(asyncio.Protocol):
         self._transport = None
         while self.deferred:
             self.deliver(self.deferred.popleft(), None)
-        self._sessions.leave(self)
+        self.sessions.leave(self)
         self.reckon()
 
     def eof_received(self) -> bool:
@@ -165,12 +155,20 @@ class Session(asyncio.Protocol):
             requests = requests[:TAKE_COUNT_MAX]
             self._soil()
             self._steer()
-        quota = self._sessions.quota
-        count_max, size_max = quota.request_count_max, quota.connection_size_max
+        sessions = self.sessions
+        count_max, size_max = sessions.quota.request_count_max, sessions.quota.connection_size_max
+        if sessions.must_wait(self):
+            size_max = 0
+            sessions.starve(self)
+        round_end = self.held - self.reserved + ROUND_SIZE_MAX
         handlers = self.handlers
         for position, request in enumerate(requests):
             if self.in_flight >= count_max or self.held >= size_max or self.stuck_at:
                 self._put_back(requests[position:], arrival)
+                return
+            if self.held - self.reserved >= round_end:
+                self._put_back(requests[position:], arrival)
+                self._soil()
                 return
             if isinstance(request, Rejected):
                 self._reject(request)
@@ -207,7 +205,7 @@ class Session(asyncio.Protocol):
         self._steer()
 
     def _reject(self, rejected: Rejected) -> None:
-        self._sessions.counters.refuse(0, rejected.refusal.code)
+        self.sessions.counters.refuse(0, rejected.refusal.code)
         self._send(self._connection.reply(0, rejected.request_id, rejected.refusal))
 
     # --- answers ----------------------------------------------------------------------------------
@@ -222,7 +220,7 @@ class Session(asyncio.Protocol):
             return
         code = request.message.code
         frame = self._connection.reply(code, request.request_id, value)
-        counters = self._sessions.counters
+        counters = self.sessions.counters
         if type(value) is Refusal:
             counters.refuse(code, value.code)
         else:
@@ -238,7 +236,7 @@ class Session(asyncio.Protocol):
     def push(self, command: Any) -> None:
         """Sends a message that nobody asked for, unless the peer does not read."""
         if self.open and not self.closed and not self.stuck_at:
-            self._sessions.counters.pushed += 1
+            self.sessions.counters.pushed += 1
             self._send(self._connection.push(command))
 
     def accept(self, tag: Tag, reply: Any, handlers: dict[int, Handler]) -> None:
@@ -248,7 +246,7 @@ class Session(asyncio.Protocol):
         self.held -= request.size + REQUEST_COST
         self.open = True
         self.handlers = handlers
-        self._sessions.counters.answered[HELLO] += 1
+        self.sessions.counters.answered[HELLO] += 1
         self._send(self._connection.accept(request.request_id, reply))
 
     def turn_away(self, tag: Tag, refusal: Refusal) -> None:
@@ -260,14 +258,13 @@ class Session(asyncio.Protocol):
         self._out.append(frame)
         self.unread += len(frame)
         self.held += len(frame)
-        if not self._dirty:
-            self._soil()
+        self._soil()
 
     def _soil(self) -> None:
         """Something is to be done for this session in the next round of the loop."""
         if not self._dirty and not self.closed:
             self._dirty = True
-            self._sessions.soil(self)
+            self.sessions.soil(self)
 
     def flush(self, now: float) -> None:
         """Once per round: writes the collected answers, goes on with what waited."""
@@ -279,7 +276,7 @@ class Session(asyncio.Protocol):
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
             self._out.clear()
             transport.write(data)
-            counters = self._sessions.counters
+            counters = self.sessions.counters
             counters.bytes_out += len(data)
             for arrival, count in self._arrivals:
                 counters.observe(now - arrival, count)
@@ -291,22 +288,35 @@ class Session(asyncio.Protocol):
             self._take_backlog(now)
         self.reckon()
 
+    def defer(self, tag: Tag) -> None:
+        """A read that must wait: until the peer has read, or the node holds less."""
+        self.deferred.append(tag)
+        if not self.is_full():
+            self.sessions.starve(self)
+
     def _answer_deferred(self) -> None:
+        round_end = self.unread + ROUND_SIZE_MAX
         for _ in range(len(self.deferred)):
-            if self.is_full():
+            if self.is_full() or self.unread >= round_end:
                 return
-            self._sessions.answer(self, self.deferred.popleft())
+            self.sessions.answer(self, self.deferred.popleft())
 
     # --- limits -----------------------------------------------------------------------------------
 
     def is_full(self) -> bool:
         """Whether the peer has so much unread that nothing large should be added."""
-        return self.unread >= self._sessions.quota.connection_size_max or self.stuck_at > 0
+        return self.unread >= self.sessions.quota.connection_size_max or self.stuck_at > 0
+
+    def must_wait(self) -> bool:
+        """Whether nothing large should be read for this session now."""
+        self.reckon()
+        return self.is_full() or self.sessions.must_wait(self)
 
     def reserve(self, size: int) -> None:
         """Expects an answer of `size` bytes (negative: no more)."""
         self.reserved += size
         self.held += size
+        self.sessions.reserved += size
 
     def _measure(self) -> bool:
         """Asks the transport what is unread; whether that is less than was known."""
@@ -321,10 +331,13 @@ class Session(asyncio.Protocol):
 
     def reckon(self) -> None:
         """Brings the account of all sessions up to date with this one."""
+        before, self.reckoned = self.reckoned, self.weight()
+        self.sessions.size += self.reckoned - before
+
+    def weight(self) -> int:
+        """Bytes that this session holds now."""
         pending = 0 if self.closed else self._connection.pending
-        here = self.held - self.reserved + pending + self._backlog.size
-        self._sessions.size += here - self.reckoned
-        self.reckoned = here
+        return self.held - self.reserved + pending + self._backlog.size
 
     def review(self) -> None:
         """For the sweep: what is unread may have become less without a word."""
@@ -337,9 +350,16 @@ class Session(asyncio.Protocol):
         """Whether the node reads from this connection."""
         return not self._paused
 
+    def descriptor(self) -> int:
+        """Of its socket; -1 for none."""
+        peer = self._transport and self._transport.get_extra_info("socket")
+        return peer.fileno() if peer else -1
+
     def starve(self, starved: bool) -> None:
         """The node as a whole holds too much (or no more): stops or goes on reading."""
         self.starved = starved
+        if not starved and (self._backlog or self.deferred):
+            self._soil()
         self._steer()
 
     def _steer(self) -> None:
@@ -352,7 +372,7 @@ class Session(asyncio.Protocol):
             transport.pause_reading()
         else:
             # The peer could not be heard meanwhile: its silence starts now.
-            self.frame_at = self._sessions.loop.time()
+            self.frame_at = self.sessions.loop.time()
             transport.resume_reading()
 
     # --- the end ----------------------------------------------------------------------------------
@@ -367,7 +387,7 @@ class Session(asyncio.Protocol):
         """Closes once the answers are written. Requests that arrive meanwhile are dropped."""
         transport = self._transport
         if transport is not None and not transport.is_closing():
-            now = self._sessions.loop.time()
+            now = self.sessions.loop.time()
             self._backlog.clear()
             self.flush(now)
             self.closing_at = now
@@ -376,5 +396,5 @@ class Session(asyncio.Protocol):
     def abort(self, reason: str) -> None:
         """Closes at once, whatever is unread."""
         if self._transport is not None:
-            self._sessions.counters.drop(reason)
+            self.sessions.counters.drop(reason)
             self._transport.abort()

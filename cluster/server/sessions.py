@@ -12,6 +12,7 @@ import structlog
 
 from cluster.server.access import Access
 from cluster.server.counters import Counters
+from cluster.server.departed import departed
 from cluster.server.dispatcher import Dispatcher
 from cluster.server.quota import OVERFLOW_SECS, Quota
 from cluster.server.session import Session, Tag
@@ -27,7 +28,8 @@ RETRY_AFTER_MS = 1_000
 
 
 class Sessions:
-    """See the module. `size` is what all sessions hold together, in bytes (`Session.reckon`)."""
+    """See the module. `size` is what all sessions hold together, in bytes (`Session.reckon`),
+    `reserved` what the answers to claims on their way through the log may take."""
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class Sessions:
         self.quota = quota
         self.counters = counters
         self.size = 0
+        self.reserved = 0
         self.stopping = False
         self._access = access
         self._dispatcher = dispatcher
@@ -144,19 +147,30 @@ class Sessions:
 
     # --- total size -------------------------------------------------------------------------------
 
-    def over_quota(self) -> bool:
-        """Whether the node holds so much that nobody may send more."""
+    def must_wait(self, session: Session) -> bool:
+        """Whether the node holds so much that this session gets no more: while it is over its
+        limit, those who hold more than their share; at twice the limit, everybody."""
+        if not self._is_over():
+            return False
+        quota = self.quota
+        return self.size >= 2 * quota.node_size_max or session.weight() > quota.fair_size
+
+    def _is_over(self) -> bool:
         size_max = self.quota.node_size_max
         return self.size >= size_max or self._dispatcher.replica.in_flight_bytes() >= size_max
 
+    def is_promised(self) -> bool:
+        """Whether what the node holds and what claims on their way may add reach its limit."""
+        return self.size + self.reserved >= self.quota.node_size_max
+
     def starve(self, session: Session) -> None:
-        """Reads no more from a session until the node holds less."""
+        """Reads no more from a session, nor for it, until the node holds less."""
         if session not in self._starved:
             self._starved[session] = None
             session.starve(True)
 
     def _feed(self) -> None:
-        if not self.over_quota():
+        if not self._is_over():
             starved, self._starved = self._starved, {}
             for session in starved:
                 session.starve(False)
@@ -183,6 +197,8 @@ class Sessions:
             if reason:
                 log.debug("connection dropped", reason=reason)
                 session.abort(reason)
+        for session in departed(self._sessions):
+            session.abort("gone")
         self._shed()
         self._feed()
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Below so many, answered requests in the heap are not worth cleaning up.
 _SLACK = 64
+# Waits that end in one round of the loop: some milliseconds of answers, then others have a turn.
+RING_COUNT_MAX = 200
 
 
 class Waiter:
@@ -92,7 +94,9 @@ class WaitClock:
         # Timers may ring a little early: what is due within a millisecond is due.
         now = self.loop.time() + 0.001
         heap = self._heap
-        while heap and heap[0][0] <= now:
+        for _ in range(RING_COUNT_MAX):
+            if not heap or heap[0][0] > now:
+                break
             waiter = heappop(heap)[2]
             if not waiter.answered:
                 waiter.expire(waiter)

