@@ -61,7 +61,7 @@ LEASES_PER_WORKER_MAX = HEARTBEAT_TOKEN_COUNT_MAX
 WORKER_COUNT_MAX = 100_000
 LIST_LIMIT_MAX = 1_000
 # Records one listing looks at before it hands back a cursor, however few matched.
-LIST_SCAN_MAX = 10_000
+LIST_SCAN_MAX = 2_000
 # Deadlines one Advance, and records one purge or Retain, act upon: bounds the work of one entry.
 ADVANCE_LIMIT = 1_000
 DEADLINE_MS_DEFAULT = 30_000

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 # A page ends with the task that exceeds this: error texts and headers can make one task 1.6 MiB.
 _PAGE_SIZE = FRAME_SIZE_MAX - 4 * MIB
+# Records read at once: a node does nothing else meanwhile, and 32 headers make one 256 KiB.
+_SCAN_COUNT = 500
+# A listing hands back a cursor once it has looked at so much.
+_SCAN_SIZE_MAX = 8 * MIB
 # Of a task's view, what its sizes do not count: the reason, ids in hex, numbers.
 _VIEW_SIZE = 5_000
 
@@ -94,18 +98,25 @@ def _attempts(state: State, task: Task) -> list[Attempt]:
 def list_tasks(state: State, command: ListTasks) -> TaskPage:
     """Tasks in the order of their ids."""
     after = None if command.after is None else keys.TASK + command.after
-    found = state.view.scan(keys.TASK, after, LIST_SCAN_MAX)
     tasks: list[TaskView] = []
-    room = _PAGE_SIZE
-    for key, record in found:
-        task = Task.decode(key[1:], record)
-        if command.queue not in (None, task.queue) or command.state not in (None, task.state):
-            continue
-        tasks.append(_view(state, task, None))
-        room -= task.head_size + task.history_size + _VIEW_SIZE
-        if len(tasks) == command.limit or room < 0:
-            return TaskPage(tasks, key[1:])
-    return TaskPage(tasks, found[-1][0][1:] if len(found) == LIST_SCAN_MAX else None)
+    room, scan_room = _PAGE_SIZE, _SCAN_SIZE_MAX
+    for _ in range(LIST_SCAN_MAX // _SCAN_COUNT):
+        found = state.view.scan(keys.TASK, after, _SCAN_COUNT)
+        for key, record in found:
+            after = key
+            scan_room -= len(record)
+            task = Task.decode(key[1:], record)
+            if command.queue not in (None, task.queue) or command.state not in (None, task.state):
+                continue
+            tasks.append(_view(state, task, None))
+            room -= task.head_size + task.history_size + _VIEW_SIZE
+            if len(tasks) == command.limit or room < 0:
+                return TaskPage(tasks, key[1:])
+        if len(found) < _SCAN_COUNT:
+            return TaskPage(tasks, None)
+        if scan_room < 0:
+            break
+    return TaskPage(tasks, None if after is None else after[1:])
 
 
 def list_dead(state: State, command: ListDead) -> TaskPage:
