@@ -45,7 +45,7 @@ class HttpPort:
 
     def __init__(self, pages: dict[str, PageMaker]) -> None:
         self.pages = pages
-        self.connections: set[_Connection] = set()
+        self.connections: dict[_Connection, None] = {}  # in the order of their coming
         self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -54,6 +54,17 @@ class HttpPort:
         self._listener = await loop.create_server(lambda: _Connection(self), host, port)
         taken: int = self._listener.sockets[0].getsockname()[1]
         return taken
+
+    def has_room(self) -> bool:
+        """Makes room for one more, if need be by closing who has kept us waiting longest for a
+        request: idle connections must not keep probes out."""
+        if len(self.connections) < CONNECTION_COUNT_MAX:
+            return True
+        silent = next((each for each in self.connections if not each.has_asked), None)
+        if silent is not None:
+            self.connections.pop(silent)
+            silent.abort()
+        return silent is not None
 
     async def stop(self) -> None:
         """Closes the port and what is connected to it."""
@@ -76,12 +87,17 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not asyncio's, but have all of their methods.
         self._transport = cast(asyncio.Transport, transport)
-        if len(self._port.connections) >= CONNECTION_COUNT_MAX:
+        if not self._port.has_room():
             self._transport.abort()
             return
-        self._port.connections.add(self)
+        self._port.connections[self] = None
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(CONNECTION_SECS, self._transport.abort)
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether its request has arrived."""
+        return self._task is not None
 
     def data_received(self, data: bytes) -> None:
         if self._task is not None:
@@ -93,7 +109,7 @@ class _Connection(asyncio.Protocol):
             self._write((431, TEXT, b"request too large\n"), head_only=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._port.connections.discard(self)
+        self._port.connections.pop(self, None)
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()

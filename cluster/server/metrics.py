@@ -32,13 +32,15 @@ class Metrics:
         self.registry.register(self._tasks)
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        self._turn = asyncio.Lock()
 
     async def page(self) -> Page:
-        """The text for Prometheus."""
-        parts = [generate_latest(self.registry)]
-        for part in self._tasks.queue_depths():
-            parts.append(part)
-            await asyncio.sleep(0)  # requests first
+        """The text for Prometheus. One at a time, however many ask."""
+        async with self._turn:
+            parts = [generate_latest(self.registry)]
+            for part in self._tasks.queue_depths():
+                parts.append(part)
+                await asyncio.sleep(0)  # requests first
         return 200, CONTENT_TYPE_LATEST, b"".join(parts)
 
 
