@@ -24,11 +24,14 @@ class Sink(Protocol):
 
 Proposal = tuple[Any, Sink, Any]  # command, sink, tag
 
+# Leases that a heartbeat names for what one task costs elsewhere.
+TOKENS_PER_WEIGHT = 8
 # Commands that act on more than one task, and on how many at most.
 _WEIGHTS: dict[type, Callable[[Any], int]] = {
     commands.SubmitTasks: lambda command: len(command.tasks),
     commands.TaskResults: lambda command: len(command.outcomes),
     commands.ClaimTask: lambda command: min(command.max_tasks, CLAIM_WEIGHT_MAX),
+    commands.Heartbeat: lambda command: 1 + len(command.tokens) // TOKENS_PER_WEIGHT,
     commands.RedriveDead: lambda command: len(command.task_ids),
     commands.DeleteDead: lambda command: len(command.task_ids),
     commands.PurgeQueue: lambda command: command.limit,
