@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from chaos.models import append, cluster_time, flush, founding, members, nonvoting
+from chaos.models import (
+    append,
+    cluster_time,
+    elections,
+    flush,
+    founding,
+    members,
+    nonvoting,
+    reads,
+    snapshot,
+)
 from chaos.models.explore import Model, Outcome, Progress, explore
 
 # The widest space of a rule within its own bound has 115,000 states; what a mistake in a model
@@ -40,9 +50,12 @@ class Topic:
 TOPICS = (
     Topic("flush", "A2", flush.Wording, flush.Model),
     Topic("append", "A3, A4", append.Wording, append.Model),
+    Topic("elections", "A5, A4", elections.Wording, elections.Model),
+    Topic("reads", "A6", reads.Wording, reads.Model),
     Topic("nonvoting", "A8", nonvoting.Wording, nonvoting.Model),
     Topic("founding", "A9", founding.Wording, founding.Model),
     Topic("members", "A10, A4", members.Wording, members.Model),
+    Topic("snapshot", "A11, A12", snapshot.Wording, snapshot.Model),
     Topic("cluster_time", "design, section 5", cluster_time.Wording, cluster_time.Model),
 )
 CASES = [(topic, wording) for topic in TOPICS for wording in topic.wordings]
