@@ -144,10 +144,10 @@ class Model:
         kind, proposed = ("ask", node.term + 1) if node.role == "P" else ("request", 0)
         for j in range(len(state.nodes)):
             letter = Letter(kind, i, j, node.term, proposed)
-            if j != i and j not in node.yes and letter not in state.wire:
-                if len(state.wire) < self.wire_max:
-                    sent = state._replace(wire=state.wire | {letter})
-                    yield Step("send", f"{kind} {i} to {j} in term {node.term}", sent)
+            full = len(state.wire) >= self.wire_max
+            if j != i and j not in node.yes and not full and letter not in state.wire:
+                sent = state._replace(wire=state.wire | {letter})
+                yield Step("send", f"{kind} {i} to {j} in term {node.term}", sent)
 
     def _stand(self, state: State, i: int) -> Step[State]:
         node = state.nodes[i]

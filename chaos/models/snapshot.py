@@ -52,10 +52,10 @@ class Wording(StrEnum):
 
 
 class Stream(NamedTuple):
-    """`number` of the stream, the index of its snapshot, and how many chunks were sent."""
+    """`number` of the stream, up to which entry its snapshot goes, how many chunks were sent."""
 
     number: int
-    index: int
+    upto: int
     sent: int
 
 
@@ -134,7 +134,7 @@ class Model:
         if state.checkpoint < state.length:
             made = state._replace(checkpoint=state.length)
             yield Step("checkpoint", f"at {state.length}", made)
-        kept = state.stream.index if state.stream else state.checkpoint
+        kept = state.stream.upto if state.stream else state.checkpoint
         limit = state.checkpoint if self.wording is Wording.CUTS_MEANWHILE else kept
         if state.begin < limit:
             yield Step("cut", f"the leader's log up to {limit}", state._replace(begin=limit))
@@ -144,17 +144,17 @@ class Model:
         if stream is None:
             if state.end < state.begin or state.match < state.begin:
                 opened = Stream(state.streams, state.checkpoint, 0)
-                yield Step("open", f"a stream of {opened.index}", state._replace(stream=opened))
+                yield Step("open", f"a stream of {opened.upto}", state._replace(stream=opened))
             return
         if state.streams:
             ended = state._replace(stream=None, streams=state.streams - 1)
             if self.wording is not Wording.STREAMS_MIXED:
                 ended = ended._replace(chunks=())
-            yield Step("break", f"the stream of {stream.index}", ended, fault=True)
+            yield Step("break", f"the stream of {stream.upto}", ended, fault=True)
         if stream.sent < CHUNKS:
-            chunks = (*state.chunks, (stream.number, stream.index))
+            chunks = (*state.chunks, (stream.number, stream.upto))
             sent = state._replace(stream=stream._replace(sent=stream.sent + 1), chunks=chunks)
-            yield Step("chunk", f"{stream.sent + 1} of {stream.index}", sent)
+            yield Step("chunk", f"{stream.sent + 1} of {stream.upto}", sent)
 
     def _install(self, state: State) -> Iterator[Step[State]]:
         if state.swapped:
