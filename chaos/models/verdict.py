@@ -22,6 +22,7 @@ from chaos.models import (
     nonvoting,
     reads,
     snapshot,
+    transfer,
 )
 from chaos.models.explore import Model, Outcome, Progress, explore
 
@@ -52,6 +53,7 @@ TOPICS = (
     Topic("append", "A3, A4", append.Wording, append.Model),
     Topic("elections", "A5, A4", elections.Wording, elections.Model),
     Topic("reads", "A6", reads.Wording, reads.Model),
+    Topic("transfer", "A7", transfer.Wording, transfer.Model),
     Topic("nonvoting", "A8", nonvoting.Wording, nonvoting.Model),
     Topic("founding", "A9", founding.Wording, founding.Model),
     Topic("members", "A10, A4", members.Wording, members.Model),
