@@ -8,13 +8,12 @@ worker, and in a heap by deadline whose entries may be too early (a heartbeat do
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import LEASE_MS_DEFAULT
 from taskq.machine import keys
-from taskq.machine.due import NEVER
+from taskq.machine.deadline_heap import DeadlineHeap
 from taskq.machine.record import pack, unpack
 from taskq.machine.task import Task, load_task, shown
 from taskq.machine.view import View
@@ -63,31 +62,28 @@ class Lease:
 class Leases:
     """All leases."""
 
-    __slots__ = ("_heap", "_view", "by_token", "by_worker")
+    __slots__ = ("_deadlines", "_view", "by_token", "by_worker")
 
     def __init__(self, view: View) -> None:
         self._view = view
         self.by_token: dict[int, Lease] = {}
         self.by_worker: dict[bytes, dict[int, Lease]] = {}
-        self._heap: list[tuple[int, int]] = []
         after = None
         while found := view.scan(keys.LEASE, after, 10_000):
             after = found[-1][0]
             for key, record in found:
                 token, worker_id, *rest = unpack(record)
                 self._hold(Lease(key[1:], token, worker_id, *rest))
-        heapify(self._heap)
+        self._deadlines = DeadlineHeap(self.by_token)
 
     def _hold(self, lease: Lease) -> None:
         self.by_token[lease.token] = lease
         self.by_worker.setdefault(lease.worker_id, {})[lease.token] = lease
-        self._heap.append((lease.deadline, lease.token))
 
     def add(self, lease: Lease) -> None:
         """A claim gave out a task."""
-        self.by_token[lease.token] = lease
-        self.by_worker.setdefault(lease.worker_id, {})[lease.token] = lease
-        heappush(self._heap, (lease.deadline, lease.token))
+        self._hold(lease)
+        self._deadlines.push(lease.token, lease.deadline)
         self._view.create(keys.LEASE + lease.task_id, lease.encode())
 
     def remove(self, lease: Lease) -> None:
@@ -98,9 +94,6 @@ class Leases:
         if not held:
             del self.by_worker[lease.worker_id]
         self._view.delete(keys.LEASE + lease.task_id)
-        if len(self._heap) > 64 + 4 * len(self.by_token):
-            self._heap = [(other.deadline, token) for token, other in self.by_token.items()]
-            heapify(self._heap)
 
     def extend(self, lease: Lease, deadline: int) -> None:
         """Moves the deadline, never past the end of the run's timeout, and never back: a heartbeat
@@ -121,22 +114,11 @@ class Leases:
 
     def next_deadline(self) -> int:
         """The earliest deadline, or NEVER."""
-        heap = self._heap
-        while heap:
-            when, token = heap[0]
-            lease = self.by_token.get(token)
-            if lease is not None and lease.deadline == when:
-                return when
-            heappop(heap)
-            if lease is not None and lease.deadline > when:
-                heappush(heap, (lease.deadline, token))
-        return NEVER
+        return self._deadlines.next()
 
     def take_due(self, until: int) -> Lease | None:
         """The lease that ends first, if it ends not later than `until`. It stays held."""
-        if self.next_deadline() > until:
-            return None
-        return self.by_token[self._heap[0][1]]
+        return self._deadlines.first(until)
 
 
 def lease_ms_for(state: State, queue_lease_ms: int, wanted: int | None) -> int:

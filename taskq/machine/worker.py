@@ -9,7 +9,6 @@ they held goes back.
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from taskq.errors import ErrorCode, Refusal, refuse
@@ -19,7 +18,7 @@ from taskq.limits import (
     WORKER_COUNT_MAX,
 )
 from taskq.machine import keys
-from taskq.machine.due import NEVER
+from taskq.machine.deadline_heap import DeadlineHeap
 from taskq.machine.record import pack, unpack
 from taskq.machine.view import View
 from taskq.results import HeartbeatReply, Registered
@@ -77,7 +76,7 @@ class Worker:
 class Workers:
     """All workers, in memory; a heap by deadline whose entries may be too early."""
 
-    __slots__ = ("_heap", "_view", "_workers")
+    __slots__ = ("_deadlines", "_view", "_workers")
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -90,8 +89,7 @@ class Workers:
             for key, record in found:
                 worker = self._workers[key[1:17]]
                 worker.claims[keys.from_u64(key[17:])] = unpack(record)[0]
-        self._heap = [(worker.deadline, worker.id) for worker in self._workers.values()]
-        heapify(self._heap)
+        self._deadlines = DeadlineHeap(self._workers)
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -114,7 +112,7 @@ class Workers:
                 text = f"{WORKER_COUNT_MAX} workers are known; no more can register"
                 return refuse(ErrorCode.TOO_MANY_WORKERS, text, 1_000)
             worker = self._workers[worker_id] = Worker(worker_id, state.elapsed, state.wall)
-            self._push(worker)
+            self._deadlines.push(worker.id, worker.deadline)
         worker.seen_ms = state.elapsed
         return worker
 
@@ -131,14 +129,7 @@ class Workers:
 
     def sooner(self, worker: Worker) -> None:
         """The worker's deadline may have come nearer: a shorter interval, or it is leaving."""
-        self._push(worker)
-
-    def _push(self, worker: Worker) -> None:
-        heappush(self._heap, (worker.deadline, worker.id))
-        # Whoever registers in a loop must not fill our memory.
-        if len(self._heap) > 64 + 4 * len(self._workers):
-            self._heap = [(other.deadline, other.id) for other in self._workers.values()]
-            heapify(self._heap)
+        self._deadlines.push(worker.id, worker.deadline)
 
     def remember(self, worker: Worker, number: int, tokens: list[int]) -> None:
         """What a claim returned, for a repeat."""
@@ -163,22 +154,11 @@ class Workers:
 
     def next_deadline(self) -> int:
         """When the next worker will count as dead, or NEVER."""
-        heap = self._heap
-        while heap:
-            when, worker_id = heap[0]
-            worker = self._workers.get(worker_id)
-            if worker is not None and worker.deadline == when:
-                return when
-            heappop(heap)
-            if worker is not None and worker.deadline > when:
-                heappush(heap, (worker.deadline, worker_id))
-        return NEVER
+        return self._deadlines.next()
 
     def first_dead(self, until: int) -> Worker | None:
         """The worker that died first, if it did so not later than `until`. It stays known."""
-        if self.next_deadline() > until:
-            return None
-        return self._workers[self._heap[0][1]]
+        return self._deadlines.first(until)
 
 
 def register_worker(state: State, command: RegisterWorker) -> Registered | Refusal:

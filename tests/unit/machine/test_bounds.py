@@ -163,13 +163,13 @@ def test_registering_again_and_again_does_not_fill_the_memory() -> None:
     for turn in range(2_000):
         apply(machine, commands.RegisterWorker(WORKER, "w", 1, 3_600_000), elapsed=turn)
         machine.next_due()
-    heap = machine._state.workers._heap  # there is no other way to see memory
+    heap = machine._state.workers._deadlines._heap  # there is no other way to see memory
     assert len(heap) < 200
     for turn in range(2_000):
         other = turn.to_bytes(16, "big")
         apply(machine, commands.RegisterWorker(other, "w", 1, 3_600_000), elapsed=2_000)
         apply(machine, commands.DeregisterWorker(other), elapsed=2_000)
-    assert len(machine._state.workers._heap) < 200
+    assert len(machine._state.workers._deadlines._heap) < 200
     assert machine.next_due()[0] == 1_999 + 2 * 3_600_000
 
 
@@ -182,7 +182,7 @@ def test_claiming_and_releasing_for_ever_does_not_fill_the_memory() -> None:
         for task in claimed.tasks:
             extend = commands.ExtendLease(task.task_id, task.token, 1_000 + turn % 7 * 1_000)
             apply(machine, extend, commands.Nack(task.task_id, task.token), elapsed=turn)
-    assert len(machine._state.leases._heap) < 200
+    assert len(machine._state.leases._deadlines._heap) < 200
     assert len(machine._state.queues.get("q").window._heap) < 10
 
 
