@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 
-from cluster.storage.database import Database
+from cluster.storage.database import OrderedStore
 from cluster.storage.errors import DataDamaged, NewerFormat
 
 FORMAT = 1  # version byte at the start of every record
@@ -63,7 +63,7 @@ class Batches:
                 self._target = self._marks.popleft()
 
 
-def newest_batch(database: Database) -> tuple[int, bytes]:
+def newest_batch(database: OrderedStore) -> tuple[int, bytes]:
     """Number and record of the newest batch. Raises DataDamaged, NewerFormat, StorageFailed."""
     found = database.last(PREFIX, STOP)
     if found is None:
@@ -72,7 +72,7 @@ def newest_batch(database: Database) -> tuple[int, bytes]:
     return batch_number(found[0]), found[1]
 
 
-def check_format(database: Database, record: bytes) -> None:
+def check_format(database: OrderedStore, record: bytes) -> None:
     """Raises NewerFormat or DataDamaged unless the record starts with a version that we read."""
     if not record or record[0] == 0:
         raise DataDamaged(database.directory, "a record has no format version")
@@ -80,7 +80,7 @@ def check_format(database: Database, record: bytes) -> None:
         raise NewerFormat(database.directory, record[0], FORMAT)
 
 
-def check_batches(database: Database, floor: int, number: int) -> None:
+def check_batches(database: OrderedStore, floor: int, number: int) -> None:
     """Every batch from `floor` to `number` is there.
 
     Raises DataDamaged naming the first missing one, NewerFormat, StorageFailed.

@@ -7,9 +7,10 @@ state store use it; nobody else touches LevelDB.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import errno
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import plyvel
 
@@ -22,6 +23,29 @@ from cluster.storage.table import check_table
 # for other files, so this is the smallest setting that it takes.
 MAX_OPEN_FILES = 74
 BLOCK_CACHE_SIZE = 2 * 1024 * 1024  # bytes; the page cache does the rest
+
+
+class OrderedStore(Protocol):
+    """What the stores need of a database; `Database` says what each call does and raises.
+
+    `LogStore` and `StateStore` run on anything that has this face: a simulated disk has it, too.
+    """
+
+    @property
+    def directory(self) -> Path: ...
+    @property
+    def failed(self) -> bool: ...
+    def fail(self, reason: str) -> None: ...
+    def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes] = ()) -> None: ...
+    def get(self, key: bytes) -> bytes | None: ...
+    def iterate(
+        self, start: bytes | None = None, stop: bytes | None = None, *, fill_cache: bool = True
+    ) -> Generator[tuple[bytes, bytes]]: ...
+    def last(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None: ...
+    def compact_range(self, start: bytes | None, stop: bytes | None) -> None: ...
+    def approximate_size(self, start: bytes, stop: bytes) -> int: ...
+    def scrub(self) -> Iterator[Path]: ...
+    def close(self) -> None: ...
 
 
 def _text(error: BaseException) -> str:
@@ -43,8 +67,19 @@ def _translate(error: Exception, directory: Path, doing: str) -> Exception:
     return StorageFailed(f"{doing} in {directory} failed: {text}")
 
 
+def _unreadable(path: Path, error: OSError) -> Exception:
+    """Our exception for a file that cannot be read: damage only where the disk itself says so. No
+    permission or no file handle left passes, and nothing may be given up for it."""
+    if error.errno == errno.EIO:
+        return DataDamaged(path, f"the file is unreadable: {error}")
+    return StorageFailed(f"reading {path} failed: {error}")
+
+
 def find_damage(directory: Path) -> DataDamaged | None:
-    """The first damaged or missing table of the database in `directory`, None if all are whole."""
+    """The first damaged or missing table of the database in `directory`, None if all are whole.
+
+    Raises StorageFailed where that cannot be told.
+    """
     try:
         tables = read_manifest(directory).tables
     except DataDamaged as damage:
@@ -63,7 +98,10 @@ def find_damage(directory: Path) -> DataDamaged | None:
         except FileNotFoundError:
             return DataDamaged(path, "the file is missing")
         except OSError as error:
-            return DataDamaged(path, f"the file is unreadable: {error}")
+            unreadable = _unreadable(path, error)
+            if not isinstance(unreadable, DataDamaged):
+                raise unreadable from error
+            return unreadable
     return None
 
 
@@ -145,7 +183,7 @@ class Database:
 
     def iterate(
         self, start: bytes | None = None, stop: bytes | None = None, *, fill_cache: bool = True
-    ) -> Iterator[tuple[bytes, bytes]]:
+    ) -> Generator[tuple[bytes, bytes]]:
         """Pairs with start <= key < stop in ascending order, as of the first step.
 
         Raises DataDamaged, StorageFailed while iterating.
@@ -189,7 +227,7 @@ class Database:
                 check_table(path)
             except OSError as error:
                 if number in read_manifest(self.directory).tables:
-                    raise DataDamaged(path, f"the file is unreadable: {error}") from error
+                    raise _unreadable(path, error) from error
             yield path
 
     def close(self) -> None:

@@ -2,14 +2,14 @@
 
     lock  node.json  log/  state/  witness  set-aside/
 
-Opening it decides whether the folder is ours; `open_stores` decides whether log and state are whole
-and fit together. Whoever builds the node calls both, once per start.
+Opening it decides whether the folder is ours; `open_stores` and, in a group, `open_member_stores`
+decide whether log and state are whole and fit together. Whoever builds the node calls `open` once
+per start, and one of the others whenever it builds the rest anew.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -22,10 +22,12 @@ from cluster.storage.identity import (
     read_identity,
     write_identity,
 )
+from cluster.storage.incoming_state import IncomingState
 from cluster.storage.lock import FolderLock
-from cluster.storage.log_store import LogStore
+from cluster.storage.log_store import CheckedLog, LogStore
+from cluster.storage.member_stores import MemberStores, open_members
 from cluster.storage.state_store import CheckedState, StateStore
-from cluster.storage.swap import finish_swap, ready_name
+from cluster.storage.swap import finish_swap, put_received, ready_name, received_name, replaced_name
 
 
 class DataDirectory:
@@ -41,6 +43,7 @@ class DataDirectory:
         self.log = path / "log"
         self.state = path / "state"
         self.witness = path / "witness"
+        self._incoming: IncomingState | None = None
 
     @classmethod
     def open(cls, path: Path, node_id: str) -> DataDirectory:
@@ -73,15 +76,19 @@ class DataDirectory:
             raise
 
     def open_stores(self) -> tuple[LogStore, StateStore]:
-        """Open log and state, creating both in a new folder, and check that they fit.
+        """Open log and state, creating both in a new folder, and check that they fit: for a node
+        without peers, which refuses damage.
 
         Raises DataDamaged if one is missing or damaged, or if the state ends before the log
         starts, so that entries between the two are gone; NewerFormat, StorageFailed. Both are
         checked before either is opened, because opening rewrites: what is refused is as it was.
         """
+        self._put_received()
         missing = is_missing_or_empty(self.state)
         state = None if missing else StateStore.check(self.state)
-        log = self.open_log(lambda first_index: self._check_fit(state, first_index))
+        checked = self._check_log()
+        self._check_fit(state, checked.head.first)
+        log = self.open_log(checked)
         try:
             if state is None:
                 return log, StateStore.open(self.state)
@@ -90,16 +97,34 @@ class DataDirectory:
             log.close()
             raise
 
-    def open_log(self, accept: Callable[[int], None] = lambda first_index: None) -> LogStore:
-        """Open the log; create it only if this folder never had one. Raises as `open_stores`, and
-        what `accept` raises when it hears the log's first index."""
-        fresh = not self.identity.log_created
-        if fresh and is_missing_or_empty(self.log) and not is_missing_or_empty(self.state):
-            raise DataDamaged(self.log, "the log is gone, though there is a state")
-        log = LogStore.open(self.log, self.witness, create=fresh, accept=accept)
-        if fresh:
-            self.update_identity(self.identity.with_log())
+    def open_member_stores(self, *, listed: bool) -> MemberStores:
+        """Open log and state of a member of a group; both must be closed. Damage is set aside and
+        told, never refused: `member_policy` has the table, rules A8 and L3-L5 the reasons.
+
+        `listed`: the founding record names this folder's disk id. A finished `IncomingState` is put
+        in place first. Raises NewerFormat and StorageFailed, for which nothing is set aside.
+        """
+        self._put_received()
+        return open_members(self, listed=listed)
+
+    def open_log(self, checked: CheckedLog | None = None) -> LogStore:
+        """Open the log, `checked` or not; create it only if this folder never had one. Raises as
+        `open_stores`."""
+        log = LogStore.open_checked(checked or self._check_log())
+        if not self.identity.log_created:
+            try:
+                self.update_identity(self.identity.with_log())
+            except BaseException:
+                log.close()
+                raise
         return log
+
+    def _check_log(self) -> CheckedLog:
+        if not self.identity.log_created and is_missing_or_empty(self.log):
+            if not is_missing_or_empty(self.state):
+                raise DataDamaged(self.log, "the log is gone, though there is a state")
+            LogStore.create(self.log, self.witness)
+        return LogStore.check(self.log, self.witness)
 
     def _check_fit(self, state: CheckedState | None, first_index: int) -> None:
         if state is None:
@@ -118,11 +143,47 @@ class DataDirectory:
 
         Raises StorageFailed, DataDamaged. After a crash in between, the log is still missing.
         """
-        for path in (self.log, self.witness):
-            if path.exists():
-                self.set_aside(path.name)
+        self.set_log_aside()
         LogStore.create(self.log, self.witness, flags)
         return self.open_log()
+
+    def set_log_aside(self) -> list[Path]:
+        """Set log and witness aside; where they are now. Raises StorageFailed.
+
+        From here on the folder counts as one that had a log, whatever crashes.
+        """
+        self._remember_log()
+        return [self.set_aside(path.name) for path in (self.log, self.witness) if path.exists()]
+
+    def _remember_log(self) -> None:
+        if not self.identity.log_created:
+            self.update_identity(self.identity.with_log())
+
+    def mark_log_lost(self) -> Path | None:
+        """The log, closed, was found damaged while it ran: set it aside, so that the next
+        `open_member_stores` renews it. Returns its place, None if it is gone. Raises StorageFailed.
+        """
+        self._remember_log()
+        return self.set_aside(self.log.name) if self.log.exists() else None
+
+    def mark_state_lost(self) -> Path | None:
+        """As `mark_log_lost`, for the state."""
+        self._remember_log()
+        return self.set_aside(self.state.name) if self.state.exists() else None
+
+    def begin_state(self, index: int, terms: tuple[int, int]) -> IncomingState:
+        """Begin to receive the state at `index`, whose last two entries have `terms`; one that is
+        being received and not finished is discarded. Blocks. Raises ValueError, StorageFailed."""
+        if self._incoming is not None and self._incoming.open:
+            self._incoming.discard()
+        self._incoming = IncomingState(self.state, index, terms)
+        return self._incoming
+
+    def _put_received(self) -> None:
+        try:
+            put_received(self.state)
+        except OSError as error:
+            raise StorageFailed(f"putting {self.state} in place failed: {error}") from error
 
     def update_identity(self, identity: Identity) -> None:
         """Replace the identity file, durably. Raises StorageFailed."""
@@ -166,7 +227,7 @@ def _claim(path: Path, node_id: str) -> Identity:
     if identity is None:
         for name in ("log", "state", SET_ASIDE, "witness"):
             held = path / name
-            for found in (held, ready_name(held)):
+            for found in (held, ready_name(held), received_name(held), replaced_name(held)):
                 if found.is_file() or not (found.is_file() or is_missing_or_empty(found)):
                     raise NoIdentity(
                         f"{path} holds {found.name} but no {IDENTITY_NAME}; restore that file, or "

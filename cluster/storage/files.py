@@ -92,10 +92,10 @@ def is_missing_or_empty(directory: Path) -> bool:
 
 
 def discard_unfinished(directory: Path) -> None:
-    """Remove a folder that was being built and was never given its final name.
+    """Remove a folder that was being built, or that another has replaced.
 
-    Only for names that this package itself reserves (`*.building`, `*.checking`): their content
-    is a copy of, or was never part of, the data.
+    Only for names that this package itself reserves (`*.building`, `*.checking`, those of
+    `swap.py`): their content is a copy of, was never part of, or was superseded in, the data.
     """
     if directory.is_symlink() or not directory.is_dir():
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 from cluster.storage.batches import check_batches, check_format, newest_batch
-from cluster.storage.database import Database
+from cluster.storage.database import OrderedStore
 from cluster.storage.errors import DataDamaged
 from cluster.storage.log_records import (
     ENTRY_STOP,
@@ -21,7 +21,7 @@ from cluster.storage.log_records import (
 from cluster.storage.witness import Attestation
 
 
-def read_head(database: Database) -> tuple[int, Head]:
+def read_head(database: OrderedStore) -> tuple[int, Head]:
     """The newest batch's number and head. Raises DataDamaged, NewerFormat, StorageFailed."""
     number, record = newest_batch(database)
     try:
@@ -30,7 +30,7 @@ def read_head(database: Database) -> tuple[int, Head]:
         raise DataDamaged(database.directory, str(error)) from error
 
 
-def check_log(database: Database) -> tuple[int, Head]:
+def check_log(database: OrderedStore) -> tuple[int, Head]:
     """Check every record; the newest batch's number and head.
 
     Raises DataDamaged naming the first thing that is missing or out of order, NewerFormat,
@@ -46,7 +46,7 @@ def check_log(database: Database) -> tuple[int, Head]:
     return number, head
 
 
-def check_entries(database: Database, head: Head) -> int:
+def check_entries(database: OrderedStore, head: Head) -> int:
     """Entries run from first to last without a hole, terms never fall; the last entry's term.
 
     Raises as `check_log`.
@@ -76,7 +76,7 @@ def check_entries(database: Database, head: Head) -> int:
 
 
 def check_witness(
-    database: Database, number: int, head: Head, attestation: Attestation | None
+    database: OrderedStore, number: int, head: Head, attestation: Attestation | None
 ) -> None:
     """The log reaches at least as far as its witness saw. Raises DataDamaged."""
     if attestation is None:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import enum
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.storage.batches import Batches, batch_key
-from cluster.storage.database import Database
+from cluster.storage.database import OrderedStore
 from cluster.storage.errors import DataDamaged, StorageFailed
 from cluster.storage.files import is_missing_or_empty, set_aside
+from cluster.storage.flags import UNCERTAIN_FLAG, new_flag_id
 from cluster.storage.log_check import check_log, check_witness, read_head
 from cluster.storage.log_plan import plan_batch
 from cluster.storage.log_records import (
@@ -33,10 +34,14 @@ from cluster.storage.log_records import (
     entry_term,
 )
 from cluster.storage.opening import Condition, check_folder, create_whole, open_folder
-from cluster.storage.witness import Attestation, Witness, create_witness, read_witness
+from cluster.storage.witness import (
+    Attestation,
+    Witness,
+    WitnessFile,
+    create_witness,
+    read_witness,
+)
 
-# Kept among the log's flags until the owner clears it: the next opening finds a witness again.
-UNCERTAIN_FLAG = "uncertain"
 RECORD_OVERHEAD = 48  # bytes that LevelDB and our keys add to a record, roughly
 
 
@@ -48,12 +53,23 @@ class Opened(enum.Enum):
     UNCERTAIN = "uncertain"  # no readable witness: acknowledged batches may be gone
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedLog:
+    """A log that was checked and not opened yet: as it was found, its head, and what its witness
+    said (None: nothing that can be read)."""
+
+    condition: Condition
+    head: Head
+    witness: Path
+    attestation: Attestation | None
+
+
 class LogStore:
     """An open log. Attributes, as of the last write: `first_index`, `last_index` (0 and 0 when
     empty), `term`, `vote`, `commit_index` (advisory), `flags`; and `opened`."""
 
     def __init__(
-        self, database: Database, witness: Witness, number: int, head: Head, opened: Opened
+        self, database: OrderedStore, witness: WitnessFile, number: int, head: Head, opened: Opened
     ) -> None:
         self._db = database
         self._witness = witness
@@ -70,9 +86,8 @@ class LogStore:
         `directory` and `witness` must be missing. Raises DataDamaged if they are not, and
         StorageFailed.
         """
-        attestation = _read_attestation(witness)
-        if _knows_of_data(witness, attestation):
-            raise _log_gone(directory, attestation)
+        if _knows_of_data(witness):
+            raise _log_gone(directory, _read_attestation(witness))
         head = Head(secrets.randbits(63) + 1, flags=dict(flags or {}))
         record = encode_head(head, encode_tail(head.vote, head.flags))
         try:
@@ -83,33 +98,28 @@ class LogStore:
         create_whole(directory, lambda database: database.write([(batch_key(1), record)]))
 
     @classmethod
-    def open(
-        cls,
-        directory: Path,
-        witness: Path,
-        *,
-        create: bool = True,
-        accept: Callable[[int], None] = lambda first_index: None,
-    ) -> LogStore:
+    def open(cls, directory: Path, witness: Path, *, create: bool = True) -> LogStore:
         """Open the log, after every batch and entry was checked on a copy.
 
         With `create`, a missing or empty folder becomes an empty log, unless the witness knows
-        of synced batches. `accept` hears the first index and may raise, too. Raises DataDamaged
-        (file and offset where they can be found), NewerFormat, StorageFailed; the folder is then
-        as it was.
+        of synced batches. Raises DataDamaged (file and offset where they can be found),
+        NewerFormat, StorageFailed; the folder is then as it was.
         """
+        if create and is_missing_or_empty(directory):
+            cls.create(directory, witness)
+        return cls.open_checked(cls.check(directory, witness))
+
+    @classmethod
+    def check(cls, directory: Path, witness: Path) -> CheckedLog:
+        """Check an existing log on a copy; nothing is changed. Raises as `open`."""
         attestation = _read_attestation(witness)
         if is_missing_or_empty(directory):
-            if not create or _knows_of_data(witness, attestation):
-                raise _log_gone(directory, attestation)
-            cls.create(directory, witness)
-            attestation = _read_attestation(witness)
+            raise _log_gone(directory, attestation)
+        found: list[Head] = []
 
-        found: list[int] = []
-
-        def verify(database: Database, condition: Condition) -> None:
+        def verify(database: OrderedStore, condition: Condition) -> None:
             number, head = check_log(database)
-            found.append(head.first)
+            found.append(head)
             try:
                 check_witness(database, number, head, attestation)
             except DataDamaged as damage:
@@ -117,12 +127,17 @@ class LogStore:
                 raise DataDamaged(path, damage.problem, offset=offset) from damage
 
         condition = check_folder(directory, verify)
-        accept(found[0])
-        database = open_folder(condition)
-        number, head = read_head(database)
-        opened = Opened.TORN_TAIL if condition.cuts else Opened.INTACT
+        return CheckedLog(condition, found[0], witness, attestation)
+
+    @classmethod
+    def open_checked(cls, checked: CheckedLog) -> LogStore:
+        """Open what `check` found good. Raises StorageFailed."""
+        witness = checked.witness
+        database = open_folder(checked.condition)
         try:
-            if attestation is None:
+            number, head = read_head(database)
+            opened = Opened.TORN_TAIL if checked.condition.cuts else Opened.INTACT
+            if checked.attestation is None:
                 number, head = _mark_uncertain(database, number, head)
                 if witness.exists():
                     set_aside(witness)
@@ -253,10 +268,16 @@ def _read_attestation(witness: Path) -> Attestation | None:
         raise StorageFailed(f"reading {witness} failed: {error}") from error
 
 
-def _knows_of_data(witness: Path, attestation: Attestation | None) -> bool:
+def _knows_of_data(witness: Path) -> bool:
     """Whether there was a log that held something. An unreadable witness is no proof that there was
     none; one that knows of a single batch is left by a crash while the log was being created."""
+    attestation = _read_attestation(witness)
     return attestation.number > 1 if attestation is not None else witness.exists()
+
+
+def never_written(directory: Path, witness: Path) -> bool:
+    """Whether there is no log, and no trace of one. Raises NewerFormat, StorageFailed."""
+    return is_missing_or_empty(directory) and not _knows_of_data(witness)
 
 
 def _log_gone(directory: Path, attestation: Attestation | None) -> DataDamaged:
@@ -264,9 +285,10 @@ def _log_gone(directory: Path, attestation: Attestation | None) -> DataDamaged:
     return DataDamaged(directory, f"the log is gone{known}; it is not taken for a new one")
 
 
-def _mark_uncertain(database: Database, number: int, head: Head) -> tuple[int, Head]:
-    """Remember, durably, that the log opened without a witness, before there is one again."""
-    marked = replace(head, flags={**head.flags, UNCERTAIN_FLAG: 1})
+def _mark_uncertain(database: OrderedStore, number: int, head: Head) -> tuple[int, Head]:
+    """Remember, durably, that the log opened without a witness, before there is one again. With a
+    new id, even where it is marked already: what was learnt since then may be gone, too."""
+    marked = replace(head, flags={**head.flags, UNCERTAIN_FLAG: new_flag_id()})
     record = encode_head(marked, encode_tail(marked.vote, marked.flags))
     database.write([(batch_key(number + 1), record)])
     return number + 1, marked

@@ -37,15 +37,9 @@ from cluster.storage.log_records import (
 )
 from cluster.storage.opening import copy_folder, create_whole
 from cluster.storage.salvage import salvaged_copy
-from cluster.storage.state_store import (
-    BLOOM_FILTER_BITS,
-    DATA,
-    StateStore,
-    after_prefix,
-    encode_state_head,
-    read_state_head,
-)
-from cluster.storage.swap import finish_swap, ready_name, swap_in
+from cluster.storage.state_records import DATA, after_prefix, encode_state_head
+from cluster.storage.state_store import BLOOM_FILTER_BITS, StateStore, read_state_head
+from cluster.storage.swap import finish_swap, put_received, ready_name, received_name, swap_in
 
 REPAIRED_FLAG = "repaired"  # the log may lack entries or a vote; in a cluster see rule A8
 CHUNK_SIZE = 4 * 1024 * 1024  # bytes per write batch while building
@@ -84,6 +78,7 @@ def repair(path: Path, *, accept_loss: bool = False) -> Repaired:
     try:
         finish_swap(path / "log")
         finish_swap(path / "state")
+        put_received(path / "state")
         found = _examine(path)
         if not found.lossless and not accept_loss:
             raise FolderRefused("; ".join(found.lines()))
@@ -110,7 +105,9 @@ def _lock(path: Path) -> FolderLock:
 
 def _examine(path: Path) -> Examination:
     log = examine_log(path / "log", path / "witness")
-    state = examine_state(path / "state")
+    # What a node received whole is the state from now on; `repair` puts it in its place first.
+    received = received_name(path / "state")
+    state = examine_state(received if received.exists() else path / "state")
     found = Examination(path, log, state)
     starts_at_one = bool(log.runs) and log.runs[0][0] == 1
     if state.damage is None and not log.last:

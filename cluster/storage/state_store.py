@@ -1,8 +1,5 @@
 """The state on disk: an ordered map of keys and values that is exactly the state at one index.
 
-    d + key                the value, opaque
-    b + number (8 bytes)   format (1), floor, index, term of the entry before it, its term (8 each)
-
 Every write is one synced, numbered batch that carries the index and terms it brings the map to.
 The applier writes from one thread; reads may come from another. A checkpoint of the log must never
 drop an entry above `index`.
@@ -10,43 +7,32 @@ drop an entry above `index`.
 
 from __future__ import annotations
 
-import struct
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.storage.batches import FORMAT, Batches, batch_key, check_batches, newest_batch
-from cluster.storage.database import Database
-from cluster.storage.errors import DataDamaged
+from cluster.storage.batches import Batches, batch_key, check_batches, newest_batch
+from cluster.storage.database import OrderedStore
+from cluster.storage.errors import DataDamaged, StorageFailed
 from cluster.storage.files import is_missing_or_empty
 from cluster.storage.opening import Condition, check_folder, create_whole, open_folder
+from cluster.storage.state_export import StateExport
+from cluster.storage.state_records import DATA, after_prefix, decode_state_head, encode_state_head
 
 BLOOM_FILTER_BITS = 10  # most lookups are for absent ids; 1 % of them then touch a block
-DATA = b"d"
-_HEAD = struct.Struct(">BQQQQ")
 
 
-def after_prefix(prefix: bytes) -> bytes | None:
-    """The smallest key greater than every key with `prefix`, None if there is none."""
-    stripped = prefix.rstrip(b"\xff")
-    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
-
-
-def encode_state_head(floor: int, index: int, terms: tuple[int, int]) -> bytes:
-    """A batch's record."""
-    return _HEAD.pack(FORMAT, floor, index, *terms)
-
-
-def read_state_head(database: Database) -> tuple[int, int, int, tuple[int, int]]:
+def read_state_head(database: OrderedStore) -> tuple[int, int, int, tuple[int, int]]:
     """(batch number, floor, index, terms). Raises DataDamaged, NewerFormat, StorageFailed."""
     number, record = newest_batch(database)
-    if len(record) != _HEAD.size:
-        raise DataDamaged(database.directory, f"batch {number} has a malformed record")
-    _, floor, index, before, term = _HEAD.unpack(record)
-    return number, floor, index, (before, term)
+    try:
+        return number, *decode_state_head(record)
+    except ValueError as error:
+        raise DataDamaged(database.directory, f"batch {number} is malformed: {error}") from error
 
 
-def verify_state(database: Database, condition: Condition) -> None:
+def verify_state(database: OrderedStore, condition: Condition) -> None:
     """The batch records have no hole. What the batches hold is not walked: it may be large."""
     number, floor, _, _ = read_state_head(database)
     try:
@@ -58,18 +44,29 @@ def verify_state(database: Database, condition: Condition) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CheckedState:
-    """A state that was checked and not opened yet: as it was found, and the index it is at."""
+    """A state that was checked and not opened yet: as it was found, the number of its last batch,
+    and the index it is at."""
 
     condition: Condition
+    number: int
     index: int
+
+    @property
+    def as_received(self) -> bool:
+        """Never written since a snapshot brought it (or since it was made empty)."""
+        return self.number == 1
 
 
 class StateStore:
     """An open state. Attributes: `index`, the last applied entry's index that it includes;
     `terms`, the terms of entry index - 1 and of entry index; `torn`, a torn end was cut off."""
 
-    def __init__(self, database: Database, *, torn: bool) -> None:
+    def __init__(self, database: OrderedStore, *, torn: bool) -> None:
         self._db = database
+        self._closed = False
+        self._exports: list[StateExport] = []
+        # Exports begin in a thread of their own; LevelDB must not be closed meanwhile.
+        self._exporting = threading.Lock()
         number, floor, self.index, self.terms = read_state_head(database)
         self._batches = Batches(number, floor)
         self.torn = torn
@@ -99,14 +96,15 @@ class StateStore:
     @classmethod
     def check(cls, directory: Path) -> CheckedState:
         """Check an existing state on a copy; nothing is changed. Raises as `open`."""
-        found: list[int] = []
+        found: list[tuple[int, int]] = []
 
-        def verify(database: Database, condition: Condition) -> None:
+        def verify(database: OrderedStore, condition: Condition) -> None:
             verify_state(database, condition)
-            found.append(read_state_head(database)[2])
+            number, _, index, _ = read_state_head(database)
+            found.append((number, index))
 
         condition = check_folder(directory, verify)
-        return CheckedState(condition, found[0])
+        return CheckedState(condition, *found[0])
 
     @classmethod
     def open_checked(cls, checked: CheckedState) -> StateStore:
@@ -177,6 +175,18 @@ class StateStore:
         self._batches.written(len(drops), size)
         self.index, self.terms = index, terms
 
+    def export(self) -> StateExport:
+        """All of it as it is now, to be read while writing goes on; in any thread.
+
+        Raises as `StateExport`, and StorageFailed once the state is closed.
+        """
+        with self._exporting:
+            if self._closed:
+                raise StorageFailed("the state is closed")
+            self._exports = [export for export in self._exports if not export.closed]
+            self._exports.append(StateExport(self._db))
+            return self._exports[-1]
+
     def compact(self, start: bytes = b"", stop: bytes | None = None) -> None:
         """Give the space of deleted keys in start <= key < stop back; blocks.
 
@@ -196,5 +206,9 @@ class StateStore:
         return self._db.scrub()
 
     def close(self) -> None:
-        """Release the folder. A second call does nothing."""
-        self._db.close()
+        """End every export and release the folder. A second call does nothing."""
+        with self._exporting:
+            self._closed = True
+            for export in self._exports:
+                export.close()
+            self._db.close()

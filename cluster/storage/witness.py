@@ -14,6 +14,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cluster.storage.errors import NewerFormat
 from cluster.storage.files import write_whole
@@ -72,6 +73,13 @@ def create_witness(path: Path, log_id: int, number: int) -> None:
     """Write a whole witness, durably: both slots say `number`. Raises OSError."""
     slot = encode_slot(log_id, number)
     write_whole(path, slot.ljust(SLOT_SPACING, b"\0") + slot)
+
+
+class WitnessFile(Protocol):
+    """What a log store needs of its witness; a simulated disk has its own."""
+
+    def write(self, number: int) -> None: ...
+    def close(self) -> None: ...
 
 
 class Witness:

@@ -22,7 +22,8 @@ from cluster.storage.log_records import (
     entry_key,
 )
 from cluster.storage.log_store import LogStore, Opened
-from cluster.storage.state_store import StateStore, encode_state_head
+from cluster.storage.state_records import encode_state_head
+from cluster.storage.state_store import StateStore
 from cluster.storage.wal import Reader, frame_records
 from cluster.storage.witness import SLOT_SPACING
 from tests.integration.storage import damage

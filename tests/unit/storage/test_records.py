@@ -19,7 +19,7 @@ from cluster.storage.batches import (
 )
 from cluster.storage.errors import DataDamaged, NewerFormat
 from cluster.storage.identity import decode_identity, encode_identity, new_identity
-from cluster.storage.state_store import after_prefix
+from cluster.storage.state_records import after_prefix
 from cluster.storage.witness import SLOT_SIZE, Attestation, decode_slot, encode_slot
 
 PATH = Path("file")
