@@ -23,7 +23,8 @@ IDENTITY_NAME = "node.json"
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who a folder belongs to. `log_created`: the log was there once, so a missing one is damage;
-    `founding`: what founding a cluster adds (strings, numbers, lists of them)."""
+    `founding`: empty in a group of one; in a member of a group the record of how it was founded
+    (text, and maps of text), and `cluster_id` is empty until it is."""
 
     node_id: str
     cluster_id: str
