@@ -17,6 +17,7 @@ from taskq.results import (
     BatchReply,
     CancelReply,
     Claimed,
+    ClusterStatus,
     Count,
     Cursor,
     Deregistered,
@@ -38,6 +39,7 @@ from taskq.results import (
     TaskPage,
     TaskView,
     Token,
+    Transferred,
     WorkerPage,
 )
 
@@ -323,6 +325,25 @@ class DeleteDead(NamedTuple):
     """Deletes dead tasks."""
 
     task_ids: TaskIds
+
+
+# --- the cluster itself ---------------------------------------------------------------------------
+
+
+@message(0x50, Sort.CLUSTER, role=Role.PRODUCER, reply=ClusterStatus)
+class GetCluster(NamedTuple):
+    """Who the members are, who leads, and how far each has come. The leader knows most; with
+    `stale` the node that is asked says what it knows, also while nobody leads."""
+
+    stale: Flag = False
+
+
+@message(0x51, Sort.CLUSTER, role=Role.ADMIN, reply=Transferred)
+class TransferLeadership(NamedTuple):
+    """Hands the lead to `target`, a voting member (empty: the one that has come farthest);
+    answered when another node leads. Nothing is lost and no request fails."""
+
+    target: Annotated[str, Text(200)] = ""
 
 
 # --- log entries that no client sends ------------------------------------------------------------

@@ -22,6 +22,7 @@ class Sort(Enum):
     SESSION = "session"  # about the connection; answered by the node that holds it
     COMMAND = "command"  # changes state: goes through the log, `machine.apply` answers
     READ = "read"  # answered from the leader's applied state
+    CLUSTER = "cluster"  # about the nodes themselves; no part of the replicated state
     INTERNAL = "internal"  # a log entry that the leader's monitors make; never on the wire
     PUSH = "push"  # sent by the node without a request
 

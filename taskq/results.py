@@ -5,7 +5,7 @@ Times: `_wall_ms` is Unix time in milliseconds, `_ms` alone a duration. Ids are 
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, Any, NamedTuple
 
 from taskq.fields import Answer, Bool, Bytes, Int, ListOf, MapOf, Maybe, Record, Text
@@ -24,6 +24,7 @@ from taskq.limits import (
 U63 = (1 << 63) - 1
 
 Count = Annotated[int, Int(0, U63)]
+MaybeCount = Annotated[int | None, Maybe(Int(0, U63))]
 Token = Annotated[int, Int(0, U63)]
 TaskId = Annotated[bytes, Bytes(16, 16)]
 QueueName = Annotated[str, Text(200, 1, QUEUE_NAME_PATTERN)]
@@ -261,6 +262,54 @@ class Purged(NamedTuple):
 
     cancelled: Count
     more: Flag
+
+
+class MemberRole(StrEnum):
+    """What a member does just now, as the node that is asked knows it."""
+
+    LEADER = "leader"
+    FOLLOWER = "follower"
+    CANDIDATE = "candidate"
+    NON_VOTING = "non-voting"  # its log was lost: it counts for nothing until it has caught up
+    UNREACHABLE = "unreachable"
+    FOUNDING = "founding"  # belongs to no cluster yet
+
+
+class MemberView(NamedTuple):
+    """A member of the cluster. What the answering node does not know is nil: a follower knows
+    little of the others. `role` is one of `MemberRole`; `state` says more, for people."""
+
+    node_id: Annotated[str, Text(200)]
+    address: Annotated[str, Text(300)]
+    role: Annotated[str, Text(40)]
+    match_index: MaybeCount
+    applied_index: MaybeCount
+    lag: MaybeCount
+    heard_ms_ago: MaybeCount
+    free_bytes: MaybeCount
+    log_bytes: MaybeCount
+    state: Words
+
+
+class ClusterStatus(NamedTuple):
+    """The cluster as `node_id` knows it. `leader` is empty where it knows of none; `cluster_id` is
+    empty while the cluster is being founded."""
+
+    node_id: Annotated[str, Text(200)]
+    leader: Annotated[str, Text(200)]
+    term: Count
+    commit_index: Count
+    applied_index: Count
+    cluster_id: Annotated[str, Text(64)]
+    elapsed_ms: Count
+    members: Annotated[list[MemberView], ListOf(Record(MemberView), 100)]
+
+
+class Transferred(NamedTuple):
+    """Another node leads: `leader`, in `term`."""
+
+    leader: Annotated[str, Text(200)]
+    term: Count
 
 
 class Stats(NamedTuple):

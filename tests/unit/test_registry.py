@@ -68,6 +68,8 @@ CODES = {
     0x40: "ListDead",
     0x41: "RedriveDead",
     0x42: "DeleteDead",
+    0x50: "GetCluster",
+    0x51: "TransferLeadership",
     0x60: "Advance",
     0x61: "Configure",
     0x62: "Retain",
