@@ -26,6 +26,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "tasks": "tasks",
     },
     "Queues": {"stats": "stats", "queues": "queues", "dead": "dead"},
+    "Cluster": {"cluster": "cluster"},
     "Processes": {
         "worker": "worker",
         "broker": "broker",

@@ -1,0 +1,182 @@
+"""`taskq cluster`: who is there, who leads, and handing over the lead."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from taskq.cli import exits
+from taskq.cli.command import CommandGroup, cluster_options, connected, sentence
+from taskq.cli.output import note, pairs, print_json, print_text, show, table
+from taskq.cli.quantity import count_text, duration_text, size_text
+from taskq.client import Client
+from taskq.commands import GetCluster, TransferLeadership
+from taskq.errors import ConnectionFailed, OutcomeUnknown, TaskqError, Unavailable
+from taskq.results import ClusterStatus, MemberRole, MemberView
+
+# How long the leader may take to answer before the view of the node at hand is shown. Seconds.
+LEADER_TIMEOUT_SECS = 2.0
+WATCH_SECS = 1.0
+_CLEAR = "\x1b[H\x1b[2J"
+
+_SERVING = {MemberRole.LEADER, MemberRole.FOLLOWER, MemberRole.CANDIDATE}
+_ROLE_STYLES = {
+    MemberRole.LEADER: "bold green",
+    MemberRole.FOLLOWER: "green",
+    MemberRole.CANDIDATE: "yellow",
+    MemberRole.NON_VOTING: "yellow",
+    MemberRole.FOUNDING: "yellow",
+    MemberRole.UNREACHABLE: "red",
+}
+
+
+@click.group("cluster", cls=CommandGroup)
+def cluster_command() -> None:
+    """Show the members, and hand over the lead."""
+
+
+@cluster_command.command("status")
+@click.option("--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
+@cluster_options
+@click.pass_context
+def cluster_status(
+    ctx: click.Context, watch: bool, url: str | None, request_timeout: float, as_json: bool
+) -> None:
+    """Show members, leader, term, and how far each has come.
+
+    Any node answers, also while nobody leads; the exit code is then 1.
+    """
+    if watch and as_json:
+        raise click.UsageError("--json gives one document; leave out --watch.")
+    with connected(url, request_timeout) as client:
+        if watch:
+            _watch(client)
+        status = ask(client)
+    if as_json:
+        print_json(document_of(status))
+    else:
+        show(*drawn(status))
+    ctx.exit(exits.OK if status.leader else exits.FAILED)
+
+
+@cluster_command.command("transfer")
+@click.argument("node", default="")
+@cluster_options
+def transfer_lead(node: str, url: str | None, request_timeout: float, as_json: bool) -> None:
+    """Hand the lead to NODE, or to the member that has come farthest.
+
+    No request fails meanwhile. Ends when another node leads.
+    """
+    with connected(url, request_timeout) as client:
+        done = client.call(TransferLeadership(node))
+    if as_json:
+        print_json(done)
+    else:
+        print_text(f"{done.leader} leads now (term {done.term}).")
+
+
+def ask(client: Client) -> ClusterStatus:
+    """What the leader knows, or else what the node knows that answers. Raises TaskqError."""
+    near: ClusterStatus = client.call(GetCluster(stale=True))
+    if near.leader in ("", near.node_id):
+        return near
+    try:
+        far: ClusterStatus = client.call(GetCluster(), LEADER_TIMEOUT_SECS)
+    except (Unavailable, ConnectionFailed, OutcomeUnknown):
+        return near
+    return far
+
+
+def document_of(status: ClusterStatus) -> dict[str, Any]:
+    """For `--json`: times in seconds, as everywhere on the command line."""
+    document = status._asdict()
+    document["cluster_time"] = document.pop("elapsed_ms") / 1000
+    members = [MemberView(*member)._asdict() for member in status.members]
+    for member in members:
+        heard = member.pop("heard_ms_ago")
+        member["heard_secs_ago"] = None if heard is None else heard / 1000
+    document["members"] = members
+    return document
+
+
+def drawn(status: ClusterStatus) -> list[Any]:
+    """The status for people: what matters in a sentence, the cluster, and a row for each member."""
+    members = [MemberView(*member) for member in status.members]
+    facts = [
+        ("cluster", status.cluster_id or "being founded"),
+        ("leader", f"{status.leader}, term {status.term}" if status.leader else "none"),
+        ("asked", status.node_id),
+        ("committed", f"entry {count_text(status.commit_index)}"),
+        ("cluster time", duration_text(status.elapsed_ms / 1000)),
+    ]
+    columns = ("node", "role", "address", "log", "applied", "lag", "heard", "free", "log size", "")
+    numbers = ("log", "applied", "lag", "heard", "free", "log size")
+    return [
+        pairs("Cluster", facts),
+        "",
+        table("Members", columns, [_row(one) for one in members], numbers=numbers, keep=("node",)),
+        verdict(status, members),
+    ]
+
+
+def _row(member: MemberView) -> tuple[Any, ...]:
+    from rich.text import Text
+
+    styles: dict[str, str] = {role.value: style for role, style in _ROLE_STYLES.items()}
+    return (
+        member.node_id,
+        Text(member.role, style=styles.get(member.role, "")),
+        member.address,
+        _known(member.match_index, count_text),
+        _known(member.applied_index, count_text),
+        _known(member.lag, count_text),
+        _known(member.heard_ms_ago, lambda ms: f"{duration_text(ms / 1000)} ago"),
+        _known(member.free_bytes, size_text),
+        _known(member.log_bytes, size_text),
+        member.state,
+    )
+
+
+def _known(value: int | None, as_text: Callable[[int], str]) -> str:
+    return "" if value is None else as_text(value)
+
+
+def verdict(status: ClusterStatus, members: list[MemberView]) -> str:
+    """Whether the cluster serves, and how much more it can lose, in a sentence."""
+    count, needed = len(members), len(members) // 2 + 1
+    serving = sum(member.role in _SERVING for member in members)
+    present = f"{serving} of {count} members" if serving < count else f"All {count} members"
+    if count == 1:
+        present = "The only member"
+    if not status.cluster_id:
+        return "The cluster is being founded: it serves once all founding members were there."
+    if not status.leader:
+        return (
+            f"NOBODY LEADS: requests wait. {present} can be counted on; {needed} must reach each "
+            "other for one of them to lead."
+        )
+    spare = serving - needed
+    verb = "serves" if count == 1 else "serve"
+    if spare < 1:
+        return f"{present} {verb}; the loss of another one stops the cluster."
+    how_many = "one" if spare == 1 else spare
+    return f"{present} {verb}; the cluster goes on without any {how_many} of them."
+
+
+def _watch(client: Client) -> None:
+    """Shows it again and again; an error is shown in its place. Ends with Ctrl-C."""
+    clear = _CLEAR if sys.stdout.isatty() else ""
+    while True:
+        try:
+            parts = drawn(ask(client))
+        except TaskqError as error:
+            parts = [sentence(error)]
+        sys.stdout.write(clear)
+        show(*parts)
+        if not clear:
+            note("")
+        time.sleep(WATCH_SECS)

@@ -1,0 +1,168 @@
+"""`taskq cluster`: what is shown of a cluster, with and without a leader."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from taskq.commands import GetCluster, TransferLeadership
+from taskq.errors import ConnectionFailed, ErrorCode, Unavailable
+from taskq.results import ClusterStatus, MemberRole, MemberView, Transferred
+
+GIB = 1 << 30
+
+
+def member(number: int, role: MemberRole, lag: int | None = 0, state: str = "") -> MemberView:
+    known = None if lag is None else 1234 - lag
+    heard = None if role is MemberRole.LEADER else 250
+    address = f"10.0.0.{number}:6379"
+    return MemberView(
+        *(f"node{number}", address, role.value, known, known, lag, heard, 3 * GIB, 2048, state)
+    )
+
+
+def status(node: str = "node1", leader: str = "node1", **changes: Any) -> ClusterStatus:
+    members = [
+        member(1, MemberRole.LEADER),
+        member(2, MemberRole.FOLLOWER, 7),
+        member(3, MemberRole.UNREACHABLE, None, "not heard of since 12:00"),
+    ]
+    shown = ClusterStatus(node, leader, 5, 1234, 1234, "c0ffee", 90_000, members)
+    return shown._replace(**changes)
+
+
+def serve(fake: Any, near: Any, far: Any = None) -> None:
+    """`near` answers with `stale`, `far` (the leader) without."""
+
+    def call(command: Any, timeout: float | None = None) -> Any:
+        answer = near if command == GetCluster(stale=True) else far
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    fake.answers["call"] = call
+
+
+def test_members_are_shown_with_what_is_known(fake: Any, taskq: Any) -> None:
+    serve(fake, status())
+    shown = taskq("cluster", "status")
+    assert shown.exit_code == 0, shown.output
+    lines = shown.stdout.splitlines()
+    row = next(line for line in lines if line.strip().startswith("node2"))
+    cells = ["node2", "follower", "10.0.0.2:6379", "1,227", "1,227", "7", "0.25", "s", "ago"]
+    assert row.split() == [*cells, "3.0", "GiB", "2.0", "KiB"]
+    lost = next(line for line in lines if line.strip().startswith("node3"))
+    assert "unreachable" in lost
+    assert "not heard of since 12:00" in lost
+    assert "leader        node1, term 5" in shown.stdout
+    assert lines[-1] == "2 of 3 members serve; the loss of another one stops the cluster."
+
+
+def test_a_whole_cluster_says_what_it_can_lose(fake: Any, taskq: Any) -> None:
+    three = [member(n, MemberRole.FOLLOWER) for n in (1, 2, 3)]
+    five = [member(n, MemberRole.FOLLOWER) for n in range(1, 6)]
+    sentences = []
+    for members in (three, five, three[:1]):
+        serve(fake, status(members=members))
+        sentences.append(taskq("cluster", "status").stdout.splitlines()[-1])
+    assert sentences == [
+        "All 3 members serve; the cluster goes on without any one of them.",
+        "All 5 members serve; the cluster goes on without any 2 of them.",
+        "The only member serves; the loss of another one stops the cluster.",
+    ]
+
+
+def test_the_leader_is_asked_where_another_node_answers(fake: Any, taskq: Any) -> None:
+    serve(fake, status(node="node2", members=[]), status(node="node1"))
+    assert json.loads(taskq("cluster", "status", "--json").stdout)["node_id"] == "node1"
+
+
+@pytest.mark.parametrize(
+    "failure", [Unavailable(ErrorCode.NO_LEADER, "nobody leads"), ConnectionFailed("gone")]
+)
+def test_the_node_at_hand_answers_for_a_leader_that_does_not(
+    fake: Any, taskq: Any, failure: Exception
+) -> None:
+    serve(fake, status(node="node2"), failure)
+    shown = taskq("cluster", "status")
+    assert shown.exit_code == 0
+    assert "asked         node2" in shown.stdout
+
+
+def test_no_leader_is_said_and_is_1(fake: Any, taskq: Any) -> None:
+    serve(fake, status(leader=""))
+    shown = taskq("cluster", "status")
+    assert shown.exit_code == 1
+    assert "NOBODY LEADS: requests wait. 2 of 3 members can be counted on; 2 must" in shown.stdout
+    document = taskq("cluster", "status", "--json")
+    assert document.exit_code == 1
+    assert json.loads(document.stdout)["leader"] == ""
+
+
+def test_founding_is_said(fake: Any, taskq: Any) -> None:
+    waiting = "the cluster is being founded; waiting for node2"
+    members = [member(1, MemberRole.FOUNDING, None, waiting)]
+    serve(fake, status(leader="", cluster_id="", members=members))
+    shown = taskq("cluster", "status")
+    assert shown.exit_code == 1
+    assert "cluster       being founded" in shown.stdout
+    assert waiting in shown.stdout
+    assert "serves once all founding members were there" in shown.stdout
+
+
+def test_document(fake: Any, taskq: Any) -> None:
+    serve(fake, status())
+    document = json.loads(taskq("cluster", "status", "--json").stdout)
+    assert document["cluster_time"] == 90
+    assert document["members"][1]["heard_secs_ago"] == 0.25
+    assert document["members"][2] == {
+        "node_id": "node3",
+        "address": "10.0.0.3:6379",
+        "role": "unreachable",
+        "match_index": None,
+        "applied_index": None,
+        "lag": None,
+        "free_bytes": 3 * GIB,
+        "log_bytes": 2048,
+        "state": "not heard of since 12:00",
+        "heard_secs_ago": 0.25,
+    }
+
+
+def test_watching_goes_on_over_errors_until_ctrl_c(
+    fake: Any, taskq: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+
+    def sleep(secs: float) -> None:
+        naps.append(secs)
+        if len(naps) == 3:
+            raise KeyboardInterrupt
+        serve(fake, ConnectionFailed("nobody there") if len(naps) == 1 else status())
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    serve(fake, status())
+    shown = taskq("cluster", "status", "--watch")
+    assert shown.exit_code == 130
+    assert shown.stdout.count("node1, term 5") == 2
+    assert shown.stdout.count("Cannot reach the cluster: nobody there") == 1
+    assert taskq("cluster", "status", "--watch", "--json").exit_code == 2
+
+
+def test_transfer_says_who_leads(fake: Any, taskq: Any) -> None:
+    fake.answers["call"] = Transferred("node2", 6)
+    assert taskq("cluster", "transfer", "node2").stdout == "node2 leads now (term 6).\n"
+    document = taskq("cluster", "transfer", "--json").stdout
+    assert json.loads(document) == {"leader": "node2", "term": 6}
+    sent = [args[0] for _, args, _ in fake.calls]
+    assert sent == [TransferLeadership("node2"), TransferLeadership("")]
+
+
+def test_transfer_that_is_refused(fake: Any, taskq: Any) -> None:
+    fake.answers["call"] = Unavailable(ErrorCode.UNAVAILABLE, "node9 is no member")
+    failed = taskq("cluster", "transfer", "node9")
+    assert failed.exit_code == 1
+    assert "Node9 is no member" in failed.stderr
