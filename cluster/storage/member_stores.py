@@ -71,7 +71,8 @@ def open_members(directory: DataDirectory, *, listed: bool) -> MemberStores:
     # What was checked a moment ago and stays is opened as it was checked.
     kept_log = look.log if plan.log is Step.KEEP else None
     kept_state = look.state if plan.state is Step.KEEP else None
-    assert not isinstance(kept_log, DataDamaged) and not isinstance(kept_state, DataDamaged)
+    assert not isinstance(kept_log, DataDamaged)
+    assert not isinstance(kept_state, DataDamaged)
     log = directory.open_log(kept_log)
     try:
         state = StateStore.open_checked(kept_state or StateStore.check(directory.state))
