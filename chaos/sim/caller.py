@@ -1,0 +1,85 @@
+"""A client as the library is one: finds the leader, repeats within its deadline, writes down what
+it asked and heard."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chaos.history import OK, REFUSED, UNKNOWN, Call, History, Kill
+from chaos.sim.gateway import LOST, NOT_SENT, Gateway
+from chaos.sim.world import World
+from taskq.errors import ErrorCode, Refusal
+
+# The fastest clock of a node: cluster time never runs faster than that.
+RATE_MAX = 1.1
+ATTEMPT_SECS = 1.2
+PAUSE_SECS = (0.02, 0.2)
+# Try again, somewhere else: nothing was carried out.
+ELSEWHERE = frozenset({ErrorCode.NO_LEADER, ErrorCode.UNAVAILABLE, ErrorCode.TOO_MANY_REQUESTS})
+
+
+class Caller:
+    """See the module. One call at a time."""
+
+    def __init__(
+        self,
+        world: World,
+        gateway: Gateway,
+        names: Sequence[str],
+        history: History,
+        chance: random.Random,
+    ) -> None:
+        self._world = world
+        self._gateway = gateway
+        self._names = names
+        self._history = history
+        self._chance = chance
+        self._node = chance.choice(names)
+
+    async def call(
+        self,
+        kind: str,
+        request: Any,
+        args: dict[str, Any],
+        read: Callable[[Any], dict[str, Any]],
+        deadline_secs: float,
+    ) -> tuple[Call, Any]:
+        """Carries it out within the deadline; the record of it, and the reply if there is one."""
+        world = self._world
+        call = Call(kind, world.now, args)
+        self._history.calls.append(call)
+        world.counts["calls"] += 1
+        value = await self._repeat(call, request, world.now + deadline_secs)
+        call.end = world.now
+        if isinstance(value, Refusal):
+            call.outcome, call.code = REFUSED, value.code
+        elif value in (LOST, NOT_SENT):
+            call.outcome = UNKNOWN if value == LOST else REFUSED
+            call.code = value
+        else:
+            call.outcome, call.reply = OK, read(value)
+        world.note(f"{kind} {call.outcome}", "", f"{args} {call.code} {call.reply}")
+        return call, value
+
+    async def _repeat(self, call: Call, request: Any, deadline: float) -> Any:
+        maybe = False
+        while True:
+            left = deadline - self._world.now
+            if left <= 0:
+                return LOST if maybe else NOT_SENT
+            value = await self._gateway.ask(self._node, request, min(left, ATTEMPT_SECS))
+            if value == LOST or (isinstance(value, Refusal) and value.unknown):
+                maybe = True
+                # For the checkers: what was repeated may have been carried out before.
+                self._history.kills.append(Kill(self._world.now, "unknown", {}, served=True))
+            elif isinstance(value, Refusal) and value.code in ELSEWHERE:
+                pass
+            elif value != NOT_SENT:
+                if isinstance(value, Refusal) and maybe and value.code != ErrorCode.STALE_TOKEN:
+                    return LOST
+                return value
+            self._node = self._chance.choice(self._names)
+            await asyncio.sleep(self._chance.uniform(*PAUSE_SECS))

@@ -1,0 +1,328 @@
+"""What goes wrong in a run: drawn up front as plain data, so that it can be shortened and replayed.
+
+A fault names machines by role at its moment ("leader", "follower", a number); one that is not
+allowed then (a disk may be lost only while all others are whole: the promise is about minorities)
+does nothing. `end` mends everything.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from chaos.sim.gateway import CLIENT
+from chaos.sim.world import World
+from cluster.storage.flags import NON_VOTING_FLAG
+from taskq.errors import Refusal
+
+if TYPE_CHECKING:
+    from chaos.sim.machine import Machine
+
+FAULT_COUNT = (12, 20)
+FIRST_SECS, LAST_SECS = 4.0, 56.0
+DAMAGES = (
+    *("log-end", "log-middle", "log-cut", "log-gone", "log-table", "state-end", "state-middle"),
+    *("state-gone", "state-table", "witness", "witness-slot"),
+)
+# Kind -> how often it is drawn.
+WEIGHTS = {
+    "kill": 4,
+    "kill majority": 1,
+    "kill all": 1,
+    "power": 4,
+    "power majority": 1,
+    "power all": 2,
+    "crash while opening": 1,
+    "pause": 2,
+    "isolate": 2,
+    "isolate one way": 2,
+    "one way": 2,
+    "split": 1,
+    "slow wire": 1,
+    "slow machine": 1,
+    "break": 2,
+    "slow disk": 1,
+    "failing disk": 2,
+    "full disk": 1,
+    "wipe": 2,
+    "damage": 3,
+    "transfer": 2,
+    "clock jump": 2,
+    "clock rate": 1,
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`who`: 0 the leader, else one of the followers in turn; `number`: what else it needs, drawn
+    from 0 to 2^32."""
+
+    at: float
+    kind: str
+    who: int
+    secs: float
+    number: int
+
+    def as_list(self) -> list[Any]:
+        """For JSON."""
+        return list(asdict(self).values())
+
+
+def draw(chance: random.Random, weights: dict[str, int] = WEIGHTS) -> list[Fault]:
+    """The faults of a run, in the order of their moments."""
+    kinds, chances = list(weights), list(weights.values())
+    faults = [
+        Fault(
+            round(chance.uniform(FIRST_SECS, LAST_SECS), 3),
+            chance.choices(kinds, chances)[0],
+            chance.choice((0, 0, 1, 2, 3, 4)),
+            round(chance.choice((0.05, 0.3, 1.0, 3.0, 8.0)) * chance.uniform(0.5, 1.5), 3),
+            chance.getrandbits(32),
+        )
+        for _ in range(chance.randint(*FAULT_COUNT))
+    ]
+    return sorted(faults, key=lambda fault: fault.at)
+
+
+class Faults:
+    """Carries faults out on machines."""
+
+    def __init__(
+        self, world: World, machines: Sequence[Machine], applied_index: Callable[[], int]
+    ) -> None:
+        self._world = world
+        self._machines = list(machines)
+        self._applied_index = applied_index
+        self._fabric = machines[0].fabric
+        # Machines whose disk lost something -> the index they must have again.
+        self._impaired: dict[str, int] = {}
+        self._over = False
+
+    def plan(self, faults: Sequence[Fault]) -> None:
+        """They happen when their time comes."""
+        for fault in faults:
+            self._world.at(fault.at, self._carry_out, fault)
+        self._watch()
+
+    def _carry_out(self, fault: Fault) -> None:
+        one = self._machine(fault.who)
+        act = getattr(self, "_" + fault.kind.replace(" ", "_"))
+        done = act(one, fault)
+        if done is not False:
+            self._world.note(f"fault: {fault.kind}", one.name, f"{fault.secs} s {done or ''}")
+
+    def _machine(self, who: int) -> Machine:
+        leader = next((one for one in self._machines if one.leads), self._machines[0])
+        others = [one for one in self._machines if one is not leader]
+        return leader if who == 0 else others[(who - 1) % len(others)]
+
+    def _group(self, one: Machine, count: int) -> list[Machine]:
+        rest = [other for other in self._machines if other is not one]
+        return [one, *rest][:count]
+
+    def _after(self, secs: float, callback: Callable[..., None], *arguments: Any) -> None:
+        self._world.after(secs, callback, *arguments)
+
+    @property
+    def _majority(self) -> int:
+        return len(self._machines) // 2 + 1
+
+    # --- crashes ----------------------------------------------------------------------------------
+
+    def _kill(self, one: Machine, fault: Fault, count: int = 1) -> None:
+        for place, machine in enumerate(self._group(one, count)):
+            machine.kill()
+            machine.boot_later(min(fault.secs, 3.0) + 0.02 * place)
+
+    def _kill_majority(self, one: Machine, fault: Fault) -> None:
+        self._kill(one, fault, self._majority)
+
+    def _kill_all(self, one: Machine, fault: Fault) -> None:
+        self._kill(one, fault, len(self._machines))
+
+    def _power(self, one: Machine, fault: Fault, count: int = 1) -> None:
+        for place, machine in enumerate(self._group(one, count)):
+            machine.cut_power()
+            machine.boot_later(min(fault.secs, 3.0) + 0.1 + 0.02 * place)
+
+    def _power_majority(self, one: Machine, fault: Fault) -> None:
+        self._power(one, fault, self._majority)
+
+    def _power_all(self, one: Machine, fault: Fault) -> None:
+        self._power(one, fault, len(self._machines))
+
+    def _crash_while_opening(self, one: Machine, fault: Fault) -> None:
+        one.kill()
+        one.disk.steps_left = fault.number % 6
+        one.boot_later(0.05)
+
+    def _pause(self, one: Machine, fault: Fault) -> bool | None:
+        if one.process is None:
+            return False
+        since = self._world.now
+        one.pause()
+        self._after(fault.secs, lambda: one.resume(slept=fault.number % 3 == 0, since=since))
+        return None
+
+    # --- network ----------------------------------------------------------------------------------
+
+    def _cut(self, pairs: list[tuple[str, str]], secs: float) -> None:
+        for source, target in pairs:
+            self._fabric.cut(source, target)
+        self._after(secs, self._heal, pairs)
+
+    def _heal(self, pairs: list[tuple[str, str]]) -> None:
+        self._world.note("partition healed")
+        for source, target in pairs:
+            self._fabric.heal(source, target)
+
+    def _others(self, one: Machine) -> list[str]:
+        return [other.name for other in self._machines if other is not one]
+
+    def _isolate(self, one: Machine, fault: Fault) -> None:
+        pairs = [(one.name, other) for other in self._others(one)]
+        pairs += [(other, one.name) for other in self._others(one)]
+        if fault.number % 2:
+            pairs += [(CLIENT, one.name), (one.name, CLIENT)]
+        self._cut(pairs, fault.secs)
+
+    def _isolate_one_way(self, one: Machine, fault: Fault) -> None:
+        others = self._others(one)
+        outwards = [(one.name, other) for other in others]
+        inwards = [(other, one.name) for other in others]
+        self._cut(outwards if fault.number % 2 else inwards, fault.secs)
+
+    def _one_way(self, one: Machine, fault: Fault) -> None:
+        others = self._others(one)
+        other = others[fault.number % len(others)]
+        self._cut([(one.name, other)], fault.secs)
+
+    def _split(self, one: Machine, fault: Fault) -> None:
+        ours = [machine.name for machine in self._group(one, self._majority - 1)]
+        theirs = [one.name for one in self._machines if one.name not in ours]
+        pairs = [(a, b) for a in ours for b in theirs] + [(b, a) for a in ours for b in theirs]
+        self._cut(pairs, fault.secs)
+
+    def _slow_wire(self, one: Machine, fault: Fault) -> None:
+        others = self._others(one)
+        other = others[fault.number % len(others)]
+        self._slow_down([(one.name, other)], fault)
+
+    def _slow_machine(self, one: Machine, fault: Fault) -> None:
+        pairs = [(one.name, other) for other in self._others(one)]
+        self._slow_down(pairs + [(b, a) for a, b in pairs], fault)
+
+    def _slow_down(self, pairs: list[tuple[str, str]], fault: Fault) -> None:
+        for source, target in pairs:
+            self._fabric.wire(source, target).slow = (10.0, 100.0, 600.0)[fault.number % 3]
+
+        def mend() -> None:
+            for source, target in pairs:
+                self._fabric.wire(source, target).slow = 1.0
+
+        self._after(fault.secs, mend)
+
+    def _break(self, one: Machine, fault: Fault) -> bool | None:
+        if one.process is None:
+            return False
+        links = [link for network in one.process.networks for link in network.links()]
+        if not links:
+            return False
+        links[fault.number % len(links)].break_off()
+        return None
+
+    # --- disks ------------------------------------------------------------------------------------
+
+    def _slow_disk(self, one: Machine, fault: Fault) -> None:
+        one.disk.slow = (20.0, 100.0, 400.0)[fault.number % 3]
+        self._after(fault.secs, lambda: setattr(one.disk, "slow", 1.0))
+
+    def _failing_disk(self, one: Machine, fault: Fault) -> None:
+        one.disk.failing = (0.05, 0.3, 1.0)[fault.number % 3]
+        self._after(fault.secs, lambda: setattr(one.disk, "failing", 0.0))
+
+    def _full_disk(self, one: Machine, fault: Fault) -> None:
+        one.disk.room = (500, 20_000, 120_000)[fault.number % 3]
+        self._after(fault.secs, lambda: setattr(one.disk, "room", None))
+
+    def _wipe(self, one: Machine, fault: Fault) -> bool | None:
+        if not self._may_lose(one):
+            return False
+        one.kill()
+        one.disk.wipe()
+        one.boot_later(min(fault.secs, 3.0))
+        return None
+
+    def _damage(self, one: Machine, fault: Fault) -> bool | str:
+        if not self._may_lose(one) or one.process is None:
+            return False
+        # Killed, not without power: then the witness would be allowed to be older.
+        one.kill()
+        text = one.disk.damage(DAMAGES[fault.number % len(DAMAGES)])
+        one.boot_later(min(fault.secs, 3.0))
+        return text
+
+    def _may_lose(self, one: Machine) -> bool:
+        """Whether all others are whole; the disk counts as impaired from now on."""
+        if self._over or set(self._impaired) - {one.name}:
+            return False
+        self._impaired[one.name] = self._applied_index()
+        return True
+
+    def _watch(self) -> None:
+        """Notices who has recovered."""
+        for one in self._machines:
+            wanted = self._impaired.get(one.name)
+            core = None if one.process is None else one.process.core
+            if wanted is None or core is None or not one.process.serving:
+                continue
+            rotten = any(files.rotten for files in one.disk.folders.values())
+            if not core.log.flags and core.raft.applied_index >= wanted and not rotten:
+                del self._impaired[one.name]
+                self._world.note("recovered", one.name)
+        self._after(0.5, self._watch)
+
+    # --- the others -------------------------------------------------------------------------------
+
+    def _transfer(self, one: Machine, fault: Fault) -> bool | None:
+        leader = next((other for other in self._machines if other.leads), None)
+        if leader is None or leader.process is None:
+            return False
+        others = self._others(leader)
+        leader.process.transfer(others[fault.number % len(others)])
+        return None
+
+    def _clock_jump(self, one: Machine, fault: Fault) -> None:
+        secs = (-3600.0, -5.0, 5.0, 3600.0, 86_400.0)[fault.number % 5]
+        one.jump_wall(secs)
+
+    def _clock_rate(self, one: Machine, fault: Fault) -> None:
+        one.run_clock_at(0.9 + (fault.number % 21) / 100)
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Everything is whole again, and everybody is started."""
+        self._over = True
+        self._fabric.heal_all()
+        for one in self._machines:
+            one.disk.failing, one.disk.slow, one.disk.room = 0.0, 1.0, None
+            one.disk.steps_left = None
+            one.resume(slept=False, since=self._world.now)
+            one.boot()
+
+
+class Told:
+    """Hears how a transfer ended."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def deliver(self, tag: Any, value: Any) -> None:
+        refused = isinstance(value, Refusal)
+        self._world.note("transfer refused" if refused else "transferred", str(tag), str(value))
+
+
+__all__ = ["NON_VOTING_FLAG", "Fault", "Faults", "Told", "draw"]

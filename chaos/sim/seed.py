@@ -1,0 +1,172 @@
+"""One run: a cluster, its clients, a minute of faults, then peace, and the account of it all."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from chaos.checkers import violations
+from chaos.history import Final, History
+from chaos.sim.caller import Caller
+from chaos.sim.checks import Checks
+from chaos.sim.clients import Actors, viewed
+from chaos.sim.clocks import Clock
+from chaos.sim.executors import Executor
+from chaos.sim.fabric import Fabric
+from chaos.sim.faults import WEIGHTS, Fault, Faults, draw
+from chaos.sim.gateway import Gateway
+from chaos.sim.machine import PORT, Machine
+from chaos.sim.node_loop import NodeLoop
+from chaos.sim.watching import watching
+from chaos.sim.world import Violation, World
+from taskq.commands import GetStats, QueryStatus
+from taskq.errors import Refusal
+
+FAULTY_SECS = 60.0
+# Within so long after everything was mended all calls have ended and all nodes are alike.
+PEACE_SECS = 60.0
+FIVE_NODES_CHANCE = 0.2
+
+
+@dataclass
+class Outcome:
+    """How a run went. `broken`: the broken promise, "" if none."""
+
+    seed: int
+    nodes: int
+    faults: list[Fault]
+    counts: Counter[str] = field(default_factory=Counter)
+    broken: str = ""
+    trace: list[str] = field(default_factory=list)
+    fingerprint: str = ""
+    virtual_secs: float = 0.0
+    cpu_secs: float = 0.0
+
+
+class Run:
+    """The parts of one run."""
+
+    def __init__(self, world: World, nodes: int) -> None:
+        self.world = world
+        names = [f"n{number}" for number in range(1, nodes + 1)]
+        self.fabric = Fabric(world)
+        members = {name: f"{name}:{PORT}" for name in names}
+        for name in names:
+            self.fabric.machine_of[members[name]] = name
+        self.machines = {name: Machine(world, self.fabric, name, members) for name in names}
+        self.checks = Checks(world, self.machines.values)
+        for machine in self.machines.values():
+            machine.checks = self.checks
+        true = Clock(lambda: world.now, 0.0, 1.0)
+        self.loop = NodeLoop(
+            world,
+            true,
+            "clients",
+            Executor(world, "clients", lambda: 0.0),
+            lambda message, error: world.violate(f"a client failed: {message} {error!r}"),
+        )
+        self.history = History()
+        gateway = Gateway(self.fabric, self.loop, self.machines)
+        self.actors = Actors(
+            world, lambda chance: Caller(world, gateway, names, self.history, chance)
+        )
+        self.faults = Faults(world, list(self.machines.values()), lambda: self.checks.oracle.index)
+
+    def go(self, faults: Sequence[Fault]) -> None:
+        """All of it. Raises Violation."""
+        world, machines = self.world, list(self.machines.values())
+        for place, machine in enumerate(machines):
+            world.at(0.1 * place, machine.boot)
+        self.loop.call_now(self.actors.start, self.loop)
+        self.faults.plan(faults)
+        world.run_until(FAULTY_SECS)
+        self.faults.end()
+        self.actors.stop()
+        if not world.run_until(FAULTY_SECS + PEACE_SECS, lambda: self.actors.done):
+            raise Violation("a call never ended, though everything is mended")
+        if not world.run_until(world.now + PEACE_SECS, self._is_quiet):
+            raise Violation(f"not alike {PEACE_SECS} s after all was mended: {self._said()}")
+        for machine in machines:
+            assert machine.process is not None
+            applier = machine.process.core.applier
+            self.checks.compare(machine.name, applier.index, applier)
+            self.checks.state_on_disk(machine)
+        if world.violation is not None:
+            raise world.violation
+        self.history.final = self._read_out()
+        for line in violations(self.history):
+            raise Violation(line)
+
+    def _is_quiet(self) -> bool:
+        """All nodes serve, are where the oracle is, bear no flag, and nothing waits for time."""
+        index, leaders = self.checks.oracle.index, 0
+        for machine in self.machines.values():
+            process = machine.process
+            core = None if process is None else process.core
+            if process is None or core is None or not process.serving or core.log.flags:
+                return False
+            if core.raft.applied_index != index or core.raft.commit_index != index:
+                return False
+            leaders += machine.leads
+        states = self.checks.oracle.machine.ask(GetStats()).states
+        moving = sum(states[name] for name in ("scheduled", "retrying", "leased"))
+        return leaders == 1 and not moving
+
+    def _said(self) -> str:
+        return f"oracle at {self.checks.oracle.index}; " + "; ".join(
+            f"{one.name}: {'down' if one.process is None else one.process.said()}"
+            for one in self.machines.values()
+        )
+
+    def _read_out(self) -> Final:
+        """What any node says now: the oracle's state, which is that of all."""
+        ask = self.checks.oracle.machine.ask
+        ids = {call.args["id"] for call in self.history.of("submit")}
+        tasks = {}
+        for task_id in sorted(ids):
+            view = ask(QueryStatus(bytes.fromhex(task_id)))
+            if not isinstance(view, Refusal):
+                tasks[task_id] = viewed(view)
+        statuses = {one: tasks[one]["state"] if one in tasks else "NOT_FOUND" for one in ids}
+        stats = ask(GetStats())
+        return Final(tasks, statuses, dict(stats.states), dict(stats.totals))
+
+    def close(self) -> None:
+        """Nothing of it runs any more."""
+        for machine in self.machines.values():
+            if machine.process is not None:
+                machine.process.end(vanish=True)
+        self.loop.kill()
+
+
+def run_seed(
+    seed: int,
+    faults: Sequence[Fault] | None = None,
+    *,
+    tracing: bool = False,
+    weights: dict[str, int] = WEIGHTS,
+) -> Outcome:
+    """Runs a seed, with its own faults or with these."""
+    started = time.process_time()
+    chance = random.Random(f"run {seed}")
+    nodes = 5 if chance.random() < FIVE_NODES_CHANCE else 3
+    drawn = draw(chance, weights)
+    outcome = Outcome(seed, nodes, list(drawn if faults is None else faults))
+    world = World(seed, tracing=tracing)
+    with watching(world):
+        run = Run(world, nodes)
+        try:
+            run.go(outcome.faults)
+        except Violation as violation:
+            outcome.broken = str(violation)
+        finally:
+            run.close()
+    outcome.counts = world.counts
+    outcome.trace = list(world.trace)
+    outcome.fingerprint = world.fingerprint
+    outcome.virtual_secs = world.now
+    outcome.cpu_secs = time.process_time() - started
+    return outcome

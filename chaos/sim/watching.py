@@ -1,0 +1,66 @@
+"""Looks over the shoulder of the real objects: every application of an entry, every log line.
+
+The only place where the simulation reaches into classes of the node; undone at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from chaos.sim.world import World
+from cluster.replication import raft
+from cluster.replication.applier import Applier
+
+
+def _process() -> Any:
+    return getattr(asyncio.get_running_loop(), "process", None)
+
+
+@contextmanager
+def watching(world: World) -> Iterator[None]:
+    """While it lasts, processes hear of what their appliers apply, and logs go into the trace."""
+    apply, applied = Applier.apply, Applier.applied
+    last: dict[int, tuple[bytes, Any]] = {}
+
+    def watched_apply(self: Applier, entry: bytes) -> Any:
+        result = apply(self, entry)
+        last[id(self)] = (entry, result)
+        return result
+
+    def watched_applied(self: Applier, index: int, term: int, result: Any) -> None:
+        applied(self, index, term, result)
+        done = last.pop(id(self), None)
+        process = _process()
+        if process is not None:
+            process.applied(self, index, term, done)
+
+    def into_trace(_: Any, level: str, event: dict[str, Any]) -> Any:
+        loop: Any = asyncio._get_running_loop()
+        text = " ".join(f"{name}={value}" for name, value in event.items() if name != "exc_info")
+        world.tell(f"log {level}", getattr(loop, "name", ""), text)
+        error = event.get("exc_info")
+        if isinstance(error, BaseException):
+            for line in traceback.format_exception(error):
+                world.tell("", "", line.rstrip())
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    clock = raft.__dict__.get("monotonic")
+    Applier.apply, Applier.applied = watched_apply, watched_applied  # type: ignore[method-assign]
+    structlog.configure(processors=[into_trace], cache_logger_on_first_use=False)
+    if clock is not None:
+        # How long a round has applied: by the world's clock, so never too long.
+        raft.__dict__["monotonic"] = lambda: world.now
+    try:
+        yield
+    finally:
+        Applier.apply, Applier.applied = apply, applied  # type: ignore[method-assign]
+        structlog.configure(**before)
+        if clock is not None:
+            raft.__dict__["monotonic"] = clock
