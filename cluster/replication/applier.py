@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cluster.replication.digests import Digests
 from cluster.replication.overlay import Overlay
 from cluster.storage.state_store import StateStore
 from taskq.limits import MIB
@@ -30,6 +31,8 @@ class Applier:
         self._overlay = Overlay(store)
         self._listeners: list[Callable[[Applied], None]] = []
         self.machine = Machine(self._overlay)
+        self._overlay.take_digest()
+        self.digests = Digests()
         self.index = store.index
         self._terms = store.terms
 
@@ -50,6 +53,7 @@ class Applier:
         """An entry, ours or a no-op, was applied and its proposer told."""
         assert index == self.index + 1 or self.index == 0, f"entry {index} after {self.index}"
         self.index = index
+        self.digests.add(index, self._overlay.take_digest())
         self._terms = (self._terms[1], term)
         if result is not None:
             for listener in self._listeners:

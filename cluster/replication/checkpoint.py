@@ -7,6 +7,7 @@ cost does not grow with the number of tasks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from taskq.limits import MIB
@@ -29,12 +30,20 @@ class Log(Protocol):
 
 class Checkpoints:
     """Due every `interval_secs`, or when `size_max` bytes were appended since the last one. What
-    earlier processes left counts: a node that often restarts must not keep its log for ever."""
+    earlier processes left counts: a node that often restarts must not keep its log for ever.
+    `held_index()`: the log above it stays, for a snapshot is under way (A11)."""
 
-    def __init__(self, interval_secs: float, size_max: int, now: float) -> None:
+    def __init__(
+        self,
+        interval_secs: float,
+        size_max: int,
+        now: float,
+        held_index: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self._interval_secs = interval_secs
         self._size_max = size_max
         self._at = now
+        self._held_index = held_index
         self._appended = 0
 
     def due(self, now: float, log: Log, written_index: int) -> int | None:
@@ -46,4 +55,7 @@ class Checkpoints:
         tail_size = min(TAIL_SIZE, self._size_max)
         # Two entries stay at or below the state's index (A12).
         start = min(log.tail_start(tail_size), written_index - 1)
+        held = self._held_index()
+        if held is not None:
+            start = min(start, held - 1)
         return start if start > log.first_index else None

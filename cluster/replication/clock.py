@@ -9,6 +9,7 @@ leader, or one whose round was capped, moves it forward at once. Neither ever go
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 ROUND_MAX_MS = 500
 # One part in ten: the slew of the wall time.
@@ -24,6 +25,9 @@ class ClusterClock:
         self._last = monotonic()
         self._elapsed = 0.0
         self._wall_ms = 0.0
+        # What the clocks of the other members have reached, ms; as many of all are a majority.
+        self.others_reached: Callable[[], list[float]] = list
+        self.majority = 1
 
     @property
     def elapsed_ms(self) -> int:
@@ -35,12 +39,22 @@ class ClusterClock:
         """The log's wall time as of the last `advance`."""
         return int(self._wall_ms)
 
+    def own_wall_ms(self) -> int:
+        """This machine's own clock."""
+        return max(int(self._wall() * 1000), 0)
+
     def lead(self, elapsed_ms: int, wall_ms: int) -> None:
-        """A new leader goes on from the stamps of its log's last entry; what it counted before is
-        discarded. Its wall time may move forward at once."""
+        """A node was elected: what it counted before is discarded. It knows these stamps, and when
+        all of its log is applied, `goes_on` tells the last."""
         self._last = self._monotonic()
         self._elapsed = float(elapsed_ms)
-        self._wall_ms = max(float(wall_ms), self._reached_ms())
+        self._wall_ms = float(wall_ms)
+
+    def goes_on(self, elapsed_ms: int, wall_ms: int) -> None:
+        """The new leader has applied its whole log, whose last stamps these are. Its wall time may
+        move forward at once."""
+        self._elapsed = max(self._elapsed, float(elapsed_ms))
+        self._wall_ms = max(self._wall_ms, float(wall_ms), self._reached_ms())
 
     def advance(self) -> None:
         """Once per driver round."""
@@ -58,6 +72,8 @@ class ClusterClock:
         self._wall_ms = max(self._wall_ms, min(target, reached))
 
     def _reached_ms(self) -> float:
-        """A time that the clocks of a majority of all members have reached: in a group of one, the
-        own clock."""
-        return self._wall() * 1000
+        """A time that the clocks of a majority of all members have reached; minus infinity where
+        too few are known."""
+        reached = [self._wall() * 1000, *self.others_reached()]
+        reached.sort(reverse=True)
+        return reached[self.majority - 1] if len(reached) >= self.majority else -inf

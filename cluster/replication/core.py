@@ -1,24 +1,33 @@
 """Everything that is built from the data folder: stores, journal, Raft, applier, driver.
 
-Thrown away whole when the disk fails, and built again from what the disk then holds (L2): after a
-failed write no object in here can be trusted to say what is durable.
+Thrown away whole when the disk fails or a state was received, and built again from what the disk
+then holds (L2, A11): after a failed write no object in here can be trusted to say what is durable.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
 
 import structlog
 
 from cluster.replication.applier import Applier
+from cluster.replication.channels import RAFT, SNAPSHOT
 from cluster.replication.checkpoint import Checkpoints
 from cluster.replication.clock import ClusterClock
+from cluster.replication.consensus import Consensus
 from cluster.replication.driver import Driver
+from cluster.replication.group_settings import GroupSettings
 from cluster.replication.journal import LogJournal
+from cluster.replication.links import Links
 from cluster.replication.raft import Raft
-from cluster.storage.directory import DataDirectory
+from cluster.replication.snapshots.exchange import SnapshotExchange
+from cluster.replication.snapshots.messages import Why
+from cluster.replication.snapshots.receiver import SnapshotReceiver
+from cluster.replication.snapshots.sender import SnapshotSender
+from cluster.replication.surroundings import Surroundings
 from cluster.storage.log_store import LogStore, Opened
 from cluster.storage.state_store import StateStore
 
@@ -34,60 +43,148 @@ class DiskPolicy:
     checkpoint_size: int
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """Who hears of what: see `Driver`."""
+
+    on_failure: Callable[[BaseException], None]
+    on_leadership: Callable[[bool], None]
+    on_leader: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Others:
+    """The rest of the group. A group of one has none."""
+
+    links: Links
+    group: GroupSettings
+    receiver: SnapshotReceiver
+    peers: Iterable[str] = field(default_factory=tuple)
+
+
 class Core:
     """An open node; see the module. `opened`: how the log was found."""
 
     def __init__(
         self,
-        directory: DataDirectory,
+        node_id: str,
+        stores: tuple[LogStore, StateStore],
         policy: DiskPolicy,
-        on_failure: Callable[[BaseException], None],
-        on_leadership: Callable[[bool], None],
+        surroundings: Surroundings,
+        hooks: Hooks,
+        others: Others | None,
     ) -> None:
-        """Opens both databases. Raises the errors of `DataDirectory.open_stores`."""
-        self.log: LogStore
-        self.state: StateStore
-        self.log, self.state = directory.open_stores()
-        if 1 < self.state.index > self.log.last_index:
-            # A repair or a restored backup; what the lost entries did is in the state.
-            notes.error(
-                "the log ends before the state and goes on from there (rule A12)",
-                log_ends_at=self.log.last_index,
-                state_is_at=self.state.index,
-            )
-        elif self.state.index <= 1 < self.log.last_index:
-            # Lost, or never written: a young node that crashed. Complete, but worth a line.
-            notes.warning(
-                "the state is empty: it is built again from the log",
-                log_ends_at=self.log.last_index,
-            )
+        """Takes over the open stores, and closes them where it raises."""
+        self.log, self.state = stores
+        self._others = others
+        self._snapshot_executor: Executor | None = None
+        self.exchange: SnapshotExchange | None = None
+        _tell_how_found(self.log, self.state)
         try:
-            self.applier = Applier(self.state)
-            journal = LogJournal(self.log)
-            self.raft = Raft(
-                directory.identity.node_id,
-                journal,
-                self.state.index,
-                self.state.terms,
-                self.applier.apply,
-                self.applier.applied,
-            )
-            self.driver = Driver(
-                self.raft,
-                journal,
-                self.log,
-                self.applier,
-                ClusterClock(time.monotonic, time.time),
-                sync_interval_secs=policy.sync_interval_secs,
-                checkpoints=Checkpoints(
-                    policy.checkpoint_interval_secs, policy.checkpoint_size, time.monotonic()
-                ),
-                on_failure=on_failure,
-                on_leadership=on_leadership,
-            )
+            self._build(node_id, policy, surroundings, hooks)
+            if others is not None:
+                self._join(others, surroundings, hooks)
         except BaseException:
             self._close_stores()
             raise
+
+    def _build(
+        self, node_id: str, policy: DiskPolicy, surroundings: Surroundings, hooks: Hooks
+    ) -> None:
+        others, loop = self._others, asyncio.get_running_loop()
+        self.applier = Applier(self.state)
+        machine = self.applier.machine
+        self.raft = Raft(
+            node_id,
+            LogJournal(self.log),
+            self.state.index,
+            self.state.terms,
+            self.applier.apply,
+            self.applier.applied,
+            others=() if others is None else others.peers,
+            clock=surroundings.monotonic,
+        )
+        clock = ClusterClock(surroundings.monotonic, surroundings.wall)
+        timings = {}
+        if others is not None:
+            timings["election_timeout_secs"] = others.group.election_timeout_secs
+            timings["heartbeat_secs"] = others.group.heartbeat_secs
+        self.consensus = Consensus(
+            self.raft,
+            clock,
+            self.applier.digests,
+            stamps=lambda: (machine.elapsed_ms, machine.wall_ms),
+            transmit=self._transmit,
+            now=loop.time,
+            rng=surroundings.random,
+            on_lagging=self._lagging,
+            **timings,
+        )
+        self.driver = Driver(
+            self.consensus,
+            self.log,
+            self.applier,
+            clock,
+            sync_interval_secs=policy.sync_interval_secs,
+            checkpoints=Checkpoints(
+                policy.checkpoint_interval_secs,
+                policy.checkpoint_size,
+                loop.time(),
+                held_index=self._held_index,
+            ),
+            on_failure=hooks.on_failure,
+            on_leadership=hooks.on_leadership,
+            on_leader=hooks.on_leader,
+            executor=surroundings.executor,
+        )
+
+    # --- the group --------------------------------------------------------------------------------
+
+    def _join(self, others: Others, surroundings: Surroundings, hooks: Hooks) -> None:
+        self._snapshot_executor = surroundings.executor("snapshot")
+        sender = SnapshotSender(
+            self._send_snapshot,
+            self.state.export,
+            self._snapshot_executor,
+            on_installed=self._installed,
+            on_ended=self._not_installed,
+            on_failure=hooks.on_failure,
+        )
+        self.exchange = SnapshotExchange(sender, others.receiver)
+        self.consensus.on_leading_ended = sender.end_all
+        others.links.handlers[RAFT] = self.driver.receive
+        for peer_id in sorted(others.links.connected()):
+            self.consensus.link_up(peer_id)
+
+    def _transmit(self, peer_id: str, message: bytes) -> bool:
+        others = self._others
+        return others is not None and others.links.send(RAFT, peer_id, message)
+
+    def _send_snapshot(self, peer_id: str, message: bytes) -> bool:
+        others = self._others
+        return others is not None and others.links.send(SNAPSHOT, peer_id, message)
+
+    def _lagging(self, peer_id: str) -> None:
+        assert self.exchange is not None
+        self.exchange.sender.begin(peer_id, self.raft.term)
+
+    def _installed(self, peer_id: str, index: int) -> None:
+        if self.consensus.leading is not None:
+            self.consensus.leading.installed(peer_id, index)
+        self.driver.wake()
+
+    def _not_installed(self, peer_id: str, why: Why, applied: int) -> None:
+        notes.warning("a snapshot was not installed", member=peer_id, why=why.name)
+        self._installed(peer_id, applied)
+
+    def _held_index(self) -> int | None:
+        """A11: no log above the index of a snapshot under way is cut."""
+        if self.exchange is None:
+            return None
+        held = (self.exchange.sender.held_index, self.exchange.receiver.held_index)
+        return min((one for one in held if one is not None), default=None)
+
+    # --- life -------------------------------------------------------------------------------------
 
     @property
     def opened(self) -> Opened:
@@ -96,11 +193,32 @@ class Core:
 
     async def close(self) -> None:
         """Flushes and writes what there is, unless the disk failed; releases the folder's files."""
+        if self._others is not None:
+            self._others.links.handlers.pop(RAFT, None)
         try:
             await self.driver.stop()
+            if self.exchange is not None:
+                await self.exchange.sender.close()
         finally:
+            if self._snapshot_executor is not None:
+                self._snapshot_executor.shutdown(wait=True)
             self._close_stores()
 
     def _close_stores(self) -> None:
         self.log.close()
         self.state.close()
+
+
+def _tell_how_found(log: LogStore, state: StateStore) -> None:
+    if 1 < state.index > log.last_index:
+        # A repair, a restored backup, a received state; what the lost entries did is in the state.
+        notes.warning(
+            "the log ends before the state and goes on from there (rule A12)",
+            log_ends_at=log.last_index,
+            state_is_at=state.index,
+        )
+    elif state.index <= 1 < log.last_index:
+        # Lost, or never written: a young node that crashed. Complete, but worth a line.
+        notes.warning(
+            "the state is empty: it is built again from the log", log_ends_at=log.last_index
+        )

@@ -1,9 +1,11 @@
 """The replication driver: one round each time something is due (design section 3).
 
-    1 pack all commands that arrived meanwhile into entries and propose them (group commit)
-    2 flush the journal: one synced batch, in the log's executor
-    3 tick: commit what is flushed, apply it, answer
-    4 when the flush returns: the next round
+    1 take in what the others sent; timers
+    2 pack all commands that arrived meanwhile into entries and propose them (group commit)
+    3 send the others what they lack of the log, at once
+    4 flush the journal: one synced batch, in the log's executor, while the others do the same
+    5 tick: commit what is flushed, apply it, answer
+    6 when the flush returns: what waited for it goes out, the next round
 
 While the disk syncs, the loop reads sockets: load makes batches larger, not latency longer. Nothing
 is answered before the flush it depends on (A2). With `durability: interval` clients do not wait for
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any
 
 import structlog
@@ -26,9 +28,9 @@ import structlog
 from cluster.replication.applier import WRITE_BEHIND_SECS, Applier
 from cluster.replication.checkpoint import Checkpoints
 from cluster.replication.clock import ClusterClock
-from cluster.replication.journal import LogJournal
+from cluster.replication.consensus import Consensus
 from cluster.replication.packing import Proposal, Sink, pack
-from cluster.replication.raft import Raft
+from cluster.replication.raft import LEADER
 from cluster.storage.errors import StorageFailed
 from cluster.storage.log_store import LogStore
 from taskq.errors import ErrorCode, Refusal, refuse
@@ -38,22 +40,20 @@ log = structlog.get_logger(__name__)
 
 # The driver wakes at least so often, so that cluster time follows the clock (A5). Seconds.
 WAKE_SECS = 0.25
+# A clean stop waits so long for the others to acknowledge what was proposed. Seconds.
+STOP_SECS = 2.0
 NOT_LEADER_RETRY_MS = 200
-
-
-def _thread(name: str) -> Executor:
-    return ThreadPoolExecutor(1, name)
 
 
 class Driver:
     """Drives one node's Raft. `sync_interval_secs`: 0 for durability fsync, else how long an
     acknowledged entry may wait for the disk. `executor(name)` makes an executor whose tasks run one
-    after the other."""
+    after the other. `on_leadership(leads)`: this node may propose, or not any more;
+    `on_leader(node_id)`: who may, as far as known, or empty."""
 
     def __init__(
         self,
-        raft: Raft,
-        journal: LogJournal,
+        consensus: Consensus,
         store: LogStore,
         applier: Applier,
         clock: ClusterClock,
@@ -62,20 +62,24 @@ class Driver:
         checkpoints: Checkpoints,
         on_failure: Callable[[BaseException], None],
         on_leadership: Callable[[bool], None],
-        executor: Callable[[str], Executor] = _thread,
+        on_leader: Callable[[str], None],
+        executor: Callable[[str], Executor],
     ) -> None:
-        self.raft = raft
+        self.consensus = consensus
+        self.raft = consensus.raft
         self.applier = applier
         self.clock = clock
-        self._journal = journal
+        self._journal = self.raft.journal
         self._store = store
         self._sync_interval_secs = sync_interval_secs
         self._checkpoints = checkpoints
         self._on_failure = on_failure
         self._on_leadership = on_leadership
+        self._on_leader = on_leader
         self._loop = asyncio.get_running_loop()
         self._log_executor = executor("log")
         self._state_executor = executor("state")
+        self._inbox: list[tuple[str, bytes | memoryview]] = []
         self._proposals: list[Proposal] = []
         self._proposed: dict[int, list[Proposal]] = {}
         self._round_scheduled = False
@@ -86,7 +90,10 @@ class Driver:
         self._interval_over = True
         self._written_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
-        self._led = False
+        self._timer_at = 0.0
+        self._led = 0  # the term in which this node leads
+        self._confirmed_term = 0  # the newest term whose leader is known to be ready
+        self.leader = ""
         self._stopping = False
         self.failure: BaseException | None = None
         self.stopped = False
@@ -96,17 +103,40 @@ class Driver:
     # --- the door ---------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Stands for election; the node leads once its no-op is applied."""
-        self.raft.stand()
-        self._wake_later()
+        """A group of one leads as soon as its no-op is on disk; a larger one elects."""
+        self._arm(0.0)
         self.wake()
+
+    def receive(self, peer_id: str, message: bytes | memoryview) -> None:
+        """A message of another member; taken in by the next round."""
+        if not self.stopped:
+            self._inbox.append((peer_id, message))
+            self.wake()
 
     def propose(self, command: Any, sink: Sink, tag: Any) -> None:
         """The command goes into the next entry; `sink.deliver(tag, value)` follows, once."""
-        if not self.raft.is_leader or self.stopped or self._stopping:
+        if not self.consensus.leads or self.stopped or self._stopping:
             sink.deliver(tag, self._not_leading())
             return
         self._proposals.append((command, sink, tag))
+        self.wake()
+
+    def read(self, reader: Callable[[bool], None]) -> None:
+        """Calls `reader(True)` when the state shows everything that was acknowledged before now
+        (A6), `reader(False)` where this node does not lead (any more)."""
+        if self.stopped:
+            reader(False)
+            return
+        self.consensus.read(reader)
+        self.wake()
+
+    def transfer(self, target: str, done: Callable[[str], None]) -> None:
+        """A7: hands leadership to `target` (empty: who has most). `done("")`, or why not."""
+        leading = self.consensus.leading
+        if leading is None or not self.raft.is_leader or self.stopped:
+            done("this node does not lead")
+            return
+        self.consensus.transfer.begin(target, leading, self._loop.time(), done)
         self.wake()
 
     def wake(self) -> None:
@@ -131,13 +161,19 @@ class Driver:
 
         After a failed write nothing more is written."""
         self._stopping = True
+        until = self._loop.time() + STOP_SECS
         try:
             while self.failure is None and (
                 self._proposals or self._proposed or self._journal.dirty
             ):
+                if self.raft.others and self._loop.time() >= until:
+                    break
                 self._interval_over = True
                 self.wake()
                 await asyncio.sleep(0.001)
+            self._answer_all("the node stops; the outcome is unknown")
+            waiting, self._proposals = self._proposals, []
+            self._answer(waiting, self._not_leading())
             self.stopped = True
             writes = [write for write in (self._flush, self._state_write) if write is not None]
             if writes:
@@ -170,17 +206,28 @@ class Driver:
         self._round_scheduled = False
         if self.stopped:
             return
+        consensus = self.consensus
         try:
+            if self._inbox:
+                inbox, self._inbox = self._inbox, []
+                for peer_id, message in inbox:
+                    consensus.receive(peer_id, message)
             self.clock.advance()
+            consensus.turn()
+            self._notice_leadership()
             self._pack()
+            consensus.send()
             self._begin_flush()
             self.raft.doTick(0)
+            consensus.answer_reads()
+            self._notice_leadership()
             self._begin_flush()
+            consensus.release()
             self._begin_state_write()
         except BaseException as error:  # noqa: BLE001  # a bug or a damaged disk: the node stops
             self.fail(error)
             return
-        self._notice_leadership()
+        self._arm(consensus.due())
         if self.raft.behind:
             self.wake()
 
@@ -189,10 +236,12 @@ class Driver:
         under way commands wait: they would only wait for the next one inside the journal."""
         if not self._proposals or (self._flush is not None and not self._sync_interval_secs):
             return
-        if not self.raft.is_leader:
+        if not self.consensus.leads:
             waiting, self._proposals = self._proposals, []
             self._answer(waiting, self._not_leading())
             return
+        if not self.raft.is_leader or self.consensus.transfer.holding:
+            return  # they wait for the no-op (A6), or for whoever leads next (A7)
         elapsed, wall = self.clock.elapsed_ms, self.clock.wall_ms
         parts = pack(elapsed, wall, self._proposals)
         self._proposals = []
@@ -207,12 +256,9 @@ class Driver:
         self._unapplied_bytes += size
 
         def done(result: Applied, applied: bool) -> None:
+            assert applied, "a leader's own entry was replaced"
             del self._proposed[index]
             self._unapplied_bytes -= size
-            if not applied:
-                # Another leader's entry took this place: ours was never committed.
-                self._answer(batch, self._not_leading())
-                return
             reply = self.applier.machine.reply
             count = 0
             try:
@@ -234,7 +280,7 @@ class Driver:
     def _begin_flush(self) -> None:
         if not self._journal.dirty:
             return
-        if self._sync_interval_secs and self.raft.is_leader and self._journal.only_entries:
+        if self._sync_interval_secs and self._journal.only_entries:
             # Nobody waits for these entries: they count as held, and are synced in time.
             self._journal.count_unflushed()
             if not self._interval_over:
@@ -294,21 +340,61 @@ class Driver:
             self._journal.drop_below(start)
             self.wake()
 
-    def _wake_later(self) -> None:
-        self.wake()
-        self._timer = self._loop.call_later(WAKE_SECS, self._wake_later)
+    def _arm(self, due: float) -> None:
+        """Sets the timer, unless it rings early enough."""
+        due = min(due, self._loop.time() + WAKE_SECS)
+        if self._timer is not None:
+            if self._timer_at <= due:
+                return
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        """What waits on the sockets comes first, so that a machine that was suspended does not take
+        its own sleep for the leader's silence (A5): libuv runs timers before it reads sockets, and
+        a callback of a callback after it has."""
+        self._timer = None
+        self._loop.call_soon(self._loop.call_soon, self.wake)
 
     # --- leadership and failure -------------------------------------------------------------------
 
     def _notice_leadership(self) -> None:
-        leads = self.raft.is_leader
-        if leads == self._led:
-            return
-        self._led = leads
-        if leads:
-            machine = self.applier.machine
-            self.clock.lead(machine.elapsed_ms, machine.wall_ms)
-        self._on_leadership(leads)
+        led = self.raft.term if self.raft.is_leader else 0
+        if led != self._led:
+            if self._led:
+                self._led = 0
+                self._answer_all("this node leads no more; the outcome is unknown")
+                self._on_leadership(False)
+            if led:
+                self._led = led
+                self.clock.goes_on(self.applier.machine.elapsed_ms, self.applier.machine.wall_ms)
+                self._on_leadership(True)
+                self.wake()  # for what waited until this node was ready
+        leader = self._ready_leader()
+        if leader != self.leader:
+            self.leader = leader
+            self._on_leader(leader)
+
+    def _ready_leader(self) -> str:
+        """Who leads, once something of its term is committed: before that it takes no commands."""
+        raft = self.raft
+        if raft.role == LEADER:
+            return raft.node_id if raft.is_leader else ""
+        if self._confirmed_term != raft.term:
+            if not raft.leader or raft.term_at(raft.commit_index) != raft.term:
+                return ""
+            self._confirmed_term = raft.term
+        return raft.leader
+
+    def _answer_all(self, text: str) -> None:
+        """Answers what was proposed: it may be carried out or not."""
+        unknown = Refusal(ErrorCode.NO_LEADER.value, text, 0, True)
+        self.raft.forget_proposals()
+        self._unapplied_bytes = 0
+        proposed, self._proposed = self._proposed, {}
+        for batch in proposed.values():
+            self._answer(batch, unknown)
 
     def _not_leading(self) -> Refusal:
         return refuse(ErrorCode.NO_LEADER, "this node does not lead (yet)", NOT_LEADER_RETRY_MS)
@@ -331,8 +417,12 @@ class Driver:
             waiting, self._proposals = self._proposals, []
             text = "the node's disk failed; nothing was changed"
             self._answer(waiting, refuse(ErrorCode.UNAVAILABLE, text, NOT_LEADER_RETRY_MS))
+            self.consensus.end()
             if self._led:
-                self._led = False
+                self._led = 0
                 self._on_leadership(False)
+            if self.leader:
+                self.leader = ""
+                self._on_leader("")
         finally:
             self._on_failure(error)

@@ -53,6 +53,12 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
             if self._last
         ]
         self.flushed_index = self.synced_index = self._last
+        self.flags = dict(store.flags)  # as they are on disk
+        self._flags_taken: dict[str, int] | None = None
+        # Batches are counted from 1 on, so that a message can wait for the one it depends on.
+        self._taken_count = 0
+        self.flushed_mark = 0
+        self.term_mark = 0
 
     # --- what PySyncObj calls ---------------------------------------------------------------------
 
@@ -135,6 +141,7 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
     def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:  # noqa: N802, N803
         """Term and vote; on disk after the next flush, before anybody hears of them (A2)."""
         self._term, self._vote = term, votedForNodeId
+        self.term_mark = self._taken_count + 1
         self._pending.term, self._pending.vote = term, votedForNodeId
 
     def getCurrentTerm(self) -> int:  # noqa: N802
@@ -196,6 +203,16 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         )
 
     @property
+    def mark(self) -> int:
+        """Everything so far is on disk when `flushed_mark` has reached this; `term_mark`: term and
+        vote are."""
+        return self._taken_count + 1 if self.dirty else self._taken_count
+
+    def set_flags(self, flags: dict[str, int]) -> None:
+        """These replace all flags; `flags` tells when they are on disk."""
+        self._pending.flags = flags
+
+    @property
     def only_entries(self) -> bool:
         """Whether what waits is nothing but entries: no term, vote, truncation or rebase."""
         pending = self._pending
@@ -215,11 +232,16 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         batch, self._pending = self._pending, LogBatch()
         batch.commit_index = min(self._commit, self._last)
         self._taken = self._last
+        self._taken_count += 1
+        self._flags_taken = batch.flags
         return batch, self._last
 
     def flushed(self, last_index: int) -> None:
         """A batch taken with this last index is on disk. What was truncated since it was taken is
         not counted, though entries with the same index may have come after."""
+        self.flushed_mark = self._taken_count
+        if self._flags_taken is not None:
+            self.flags, self._flags_taken = self._flags_taken, None
         self.synced_index = max(self.synced_index, min(last_index, self._taken))
         self.flushed_index = max(self.flushed_index, self.synced_index)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from heapq import nsmallest
 from typing import Protocol
+from zlib import crc32
 
 # What a changed key costs: its bytes, those of a small value, dictionary slot, objects. Roughly.
 ENTRY_SIZE = 256
@@ -42,7 +43,7 @@ class _Layer(dict[int, dict[bytes, bytes | None]]):
 class Overlay:
     """A `View` over a store; see the module."""
 
-    __slots__ = ("_active", "_fresh", "_large", "_store", "_writing", "_writing_size")
+    __slots__ = ("_active", "_fresh", "_large", "_said", "_store", "_writing", "_writing_size")
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -52,6 +53,12 @@ class Overlay:
         # Keys of `_active` that no layer below holds: deleting one leaves nothing behind.
         self._fresh: set[bytes] = set()
         self._large = 0  # bytes of large values put into `_active`
+        self._said: list[bytes] = []  # keys and values since the last `take_digest`
+
+    def take_digest(self) -> int:
+        """The digest of everything put, created and deleted since the last call (A14)."""
+        said, self._said = self._said, []
+        return crc32(b"".join(said))
 
     @property
     def size(self) -> int:
@@ -74,6 +81,7 @@ class Overlay:
 
     def put(self, key: bytes, value: bytes) -> None:
         self._active[key[0]][key] = value
+        self._said += (key, value)
         if len(value) > SMALL_SIZE:
             self._large += len(value)
 
@@ -82,11 +90,13 @@ class Overlay:
         if key not in changed:  # otherwise a tombstone, which the store still needs
             self._fresh.add(key)
         changed[key] = value
+        self._said += (key, value)
         if len(value) > SMALL_SIZE:
             self._large += len(value)
 
     def delete(self, key: bytes) -> None:
         changed = self._active[key[0]]
+        self._said.append(key)
         if key in self._fresh:
             self._fresh.remove(key)
             value = changed.pop(key)

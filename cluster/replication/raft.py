@@ -2,7 +2,8 @@
 
 Each override names the rule it restores (`DESIGN.md`, rules A1-A14) and replaces a whole method of
 PySyncObj 0.3.17, pinned; a unit test compares the sources of everything touched here. The class is
-driven from outside (`driver.py`): it has no timer, no thread and no queue of its own.
+driven from outside (`driver.py`): it has no timer, no thread and no queue of its own. It knows
+term, vote, log, what is committed and applied; what members tell each other is `consensus.py`.
 
     driver --propose--> log (journal) --flush--> commit --> apply (Applier) --> callback
 
@@ -11,7 +12,7 @@ Terms: an entry's command is one type byte (PySyncObj's) and our entry (`taskq.m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
@@ -20,7 +21,8 @@ from pysyncobj.node import Node
 
 from cluster.replication import command_codec
 from cluster.replication.journal import LogJournal
-from cluster.replication.transport import NoTransport
+from cluster.replication.transport import Courier
+from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG
 from taskq.limits import FRAME_SIZE_MAX, MIB
 
 syncobj.pickle = command_codec  # A1: nothing unpickles
@@ -51,8 +53,7 @@ def holds_state(journal: LogJournal, index: int, term: int) -> bool:
 
     False where the log ends before it: after a repair, or when a snapshot was swapped in and the
     node stopped before the log was rebased. A log that starts right after the state continues it,
-    too (a repair may leave it so). Raises LogConflict where the log holds another entry there: no
-    group of one can come to that, so that two folders were mixed, and nothing is dropped.
+    too (a repair may leave it so). Raises LogConflict where the log holds another entry there.
     """
     if index <= 1:
         return True
@@ -70,10 +71,10 @@ def holds_state(journal: LogJournal, index: int, term: int) -> bool:
 class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
     """A member of the group; see the module.
 
-    `applied_index`, `applied_terms`: where the state is, the terms of that entry's predecessor and
-    of itself. `on_entry(entry)` applies our part of a regular entry and returns its result;
-    `on_applied(index, term, result)` follows every entry, after the callback of whoever proposed
-    it. Raises LogConflict.
+    `others`: the other members. `applied_index`, `applied_terms`: where the state is, the terms of
+    that entry's predecessor and of itself. `on_entry(entry)` applies our part of a regular entry
+    and returns its result; `on_applied(index, term, result)` follows every entry, after the
+    callback of whoever proposed it. `clock`: seconds. Raises LogConflict.
     """
 
     def __init__(
@@ -84,11 +85,19 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         applied_terms: tuple[int, int],
         on_entry: Callable[[bytes], Any],
         on_applied: Callable[[int, int, Any], None],
+        *,
+        others: Iterable[str] = (),
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._on_entry = on_entry
         self._on_applied = on_applied
         self._noop_index = 0
-        self._journal = journal  # before the constructor, which looks at every attribute
+        self._clock = clock
+        self.node_id = node_id
+        self.others = tuple(sorted(others))
+        self.journal = journal  # before the constructor, which looks at every attribute
+        # What `_advance_commit` counts beside this node: set by whoever leads (`leading.py`).
+        self.held_by_others: Callable[[], list[int]] = list
         conf = SyncObjConf(
             autoTick=False,
             appendEntriesUseBatch=True,  # no pipe, no send per command: the driver decides
@@ -99,14 +108,15 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
             commandsWaitLeader=False,
             dynamicMembershipChange=False,
         )
-        super().__init__(Node(node_id), [], conf, transportClass=NoTransport)
+        nodes = [Node(one) for one in self.others]
+        super().__init__(Node(node_id), nodes, conf, transportClass=Courier)
         self._adopt(journal, applied_index, applied_terms)
 
     def _adopt(self, journal: LogJournal, applied_index: int, terms: tuple[int, int]) -> None:
         """A12: the log on disk takes the place of the one that the constructor made; what the state
         covers counts as applied and committed; no dump file is ever looked for."""
         self._SyncObj__raftLog = journal
-        if not holds_state(journal, applied_index, terms[1]):
+        if not self._continues(journal, applied_index, terms[1]):
             # The state has all that the log held; entries above would be numbered twice.
             before, last = (NO_OP, applied_index - 1, terms[0]), (NO_OP, applied_index, terms[1])
             journal.rebase([before, last], terms[1])
@@ -122,6 +132,17 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         commit = min(journal.getRaftCommitIndex(), journal.last_index)
         self._SyncObj__raftCommitIndex = max(commit, applied_index, 1)
         journal.setRaftCommitIndex(self._SyncObj__raftCommitIndex)
+
+    def _continues(self, journal: LogJournal, index: int, term: int) -> bool:
+        """Whether the log goes on from the state. An unverified tail of a node that was given a
+        snapshot may hold another entry there, and is dropped; a group of one is given none, so that
+        two folders were mixed: LogConflict."""
+        try:
+            return holds_state(journal, index, term)
+        except LogConflict:
+            if not self.others:
+                raise
+            return False
 
     # --- what the driver asks ---------------------------------------------------------------------
 
@@ -150,9 +171,55 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         return term
 
     @property
+    def last_index(self) -> int:
+        """Index of the last entry of the log, flushed or not."""
+        return self.journal.last_index
+
+    @property
+    def last_term(self) -> int:
+        """Its term; 0 for an empty log, which only the constructor sees."""
+        return int(self.journal[-1][2]) if len(self.journal) else 0
+
+    @property
+    def role(self) -> int:
+        """FOLLOWER, CANDIDATE or LEADER. A leader may not be ready yet: `is_leader`."""
+        role: int = self._SyncObj__raftState
+        return role
+
+    @property
+    def leader(self) -> str:
+        """Node id of the leader of the current term, or empty."""
+        node: Node | None = self._SyncObj__raftLeader
+        return "" if node is None else str(node.id)
+
+    @property
+    def loss(self) -> int:
+        """The number of this node's non-voting flag, 0 where it votes (A8)."""
+        flags = self.journal.flags
+        return flags.get(NON_VOTING_FLAG, 0) or flags.get(UNCERTAIN_FLAG, 0)
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether it votes only where all members vote alike (L4)."""
+        flags = self.journal.flags
+        return UNCERTAIN_FLAG in flags and NON_VOTING_FLAG not in flags
+
+    @property
+    def majority(self) -> int:
+        """So many of all members are one."""
+        return (len(self.others) + 1) // 2 + 1
+
+    def term_at(self, index: int) -> int:
+        """The term of an entry that the log holds."""
+        if index == self.journal.last_index:
+            return self.last_term
+        term: int = self.journal.entries(index, 1)[0][2]
+        return term
+
+    @property
     def behind(self) -> bool:
         """Whether committed entries on the own disk wait to be applied."""
-        ready = min(self.commit_index, self._journal.flushed_index)
+        ready = min(self.commit_index, self.journal.flushed_index)
         return self.applied_index < ready
 
     # --- A1: one replicated method, whose argument is the entry ----------------------------------
@@ -171,7 +238,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         `applied` is false where another leader's entry took its place.
         """
         self._applyCommand(REGULAR + entry, callback)
-        index: int = self._journal.last_index
+        index: int = self.journal.last_index
         return index
 
     def _applyCommand(  # noqa: N802  # PySyncObj's name
@@ -182,24 +249,80 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
     ) -> None:
         """A4, A6: appends at once, as leader only. PySyncObj would queue, and at step-down forward
         the queue with stale stamps; forwarding is ours, before an entry is made."""
-        assert self._SyncObj__raftState == LEADER, "only a leader proposes"
+        assert self.role == LEADER, "only a leader proposes"
         assert commandType is None, "regular commands only"
-        index, term = self._journal.last_index + 1, self.term
-        self._journal.add(command, index, term)
+        index, term = self.journal.last_index + 1, self.term
+        self.journal.add(command, index, term)
         self._SyncObj__commandsWaitingCommit[index].append((term, callback))
 
-    # --- elections --------------------------------------------------------------------------------
+    def propose_no_op(self) -> int:
+        """Appends an entry that changes nothing, as leader; its index."""
+        assert self.role == LEADER, "only a leader proposes"
+        index = self.journal.last_index + 1
+        self.journal.add(NO_OP, index, self.term)
+        return index
+
+    def forget_proposals(self) -> None:
+        """Nobody waits any more for what this node proposed."""
+        self._SyncObj__commandsWaitingCommit.clear()
+
+    # --- term and role ----------------------------------------------------------------------------
+
+    def adopt_term(self, term: int) -> None:
+        """A4 (Raft 5.1): a higher term was seen. On disk before anybody hears of it (A2)."""
+        assert term > self.term
+        self._SyncObj__setCurrentTerm(term, None)
+        self.step_down()
+
+    def step_down(self) -> None:
+        """A follower without a leader."""
+        self._SyncObj__raftLeader = None
+        self._SyncObj__setState(FOLLOWER)
+
+    def follow(self, leader: str) -> None:
+        """That node leads the current term."""
+        if self.leader != leader:
+            assert self.role != LEADER, f"{leader} and this node lead term {self.term}"
+            self._SyncObj__raftLeader = Node(leader)
+        self._SyncObj__setState(FOLLOWER)
+
+    @property
+    def vote(self) -> str | None:
+        """Who has this node's vote in the current term."""
+        vote: str | None = self._SyncObj__votedForNodeId
+        return vote
+
+    def give_vote(self, candidate: str) -> None:
+        """On disk before the candidate hears of it (A2)."""
+        assert self.vote in (None, candidate), f"a second vote in term {self.term}"
+        if self.vote is None:
+            self._SyncObj__setCurrentTerm(self.term, candidate)
 
     def stand(self) -> None:
-        """A5: stands for election, outside `doTick`. Term, vote and no-op are in the journal and
-        must be flushed before the next tick (A2). In a group of one the own vote is a majority."""
+        """A5: stands for election, outside `doTick`. Term and vote must be flushed before anybody
+        is asked (A2)."""
         self._SyncObj__raftLeader = None
         self._SyncObj__setState(CANDIDATE)
-        self._SyncObj__setCurrentTerm(self.term + 1, self._SyncObj__selfNode.id)
-        self._SyncObj__votesCount = 1
-        if self._SyncObj__votesCount > (len(self._SyncObj__otherNodes) + 1) / 2:
-            self._SyncObj__onBecomeLeader()
-            self._noop_index = self._SyncObj__noopIDx
+        self._SyncObj__setCurrentTerm(self.term + 1, self.node_id)
+
+    def lead(self) -> None:
+        """Elected. The no-op is in the journal; until it is applied, this node proposes nothing,
+        answers nothing and runs no monitors (A6)."""
+        assert self.role == CANDIDATE
+        self._SyncObj__onBecomeLeader()
+        self._noop_index = self._SyncObj__noopIDx
+
+    @property
+    def noop_index(self) -> int:
+        """The entry with which this leader's term began."""
+        return self._noop_index
+
+    def _SyncObj__sendAppendEntries(self) -> None:  # noqa: N802
+        """A3: sending is `leading.py`'s, in the same round of the driver."""
+
+    def _SyncObj__onMessageReceived(self, node: Node, message: Any) -> None:  # noqa: N802
+        """A4: receiving is `consensus.py`'s. PySyncObj's transport is not used."""
+        raise AssertionError(f"{node} sent PySyncObj a message")
 
     # --- the tick ---------------------------------------------------------------------------------
 
@@ -213,26 +336,32 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
     def _advance_commit(self) -> None:
         """A2 (Raft figure 2, leaders): the own node counts up to its flushed index only; an entry
         of an older term is committed only by one of this term above it."""
-        held = [self._journal.flushed_index]
-        held += [self._SyncObj__raftMatchIndex[node] for node in self._SyncObj__otherNodes]
+        held = [self.journal.flushed_index if self.own_disk_counts else 0, *self.held_by_others()]
         held.sort(reverse=True)
-        index = held[len(held) // 2]
-        if index <= self.commit_index or self._journal.entries(index, 1)[0][2] != self.term:
-            return
-        self._SyncObj__raftCommitIndex = index
-        self._journal.setRaftCommitIndex(index)
-        self._SyncObj__leaderCommitIndex = index
+        index = held[self.majority - 1]
+        if index > self.commit_index and self.term_at(index) == self.term:
+            self.commit_to(index)
+
+    # A8: an uncertain leader that not all voted for does not count itself.
+    own_disk_counts = True
+
+    def commit_to(self, index: int) -> None:
+        """Entries up to `index` are known to be committed; never fewer than before."""
+        if index > self.commit_index:
+            self._SyncObj__raftCommitIndex = index
+            self.journal.setRaftCommitIndex(index)
+            self._SyncObj__leaderCommitIndex = index
 
     def _SyncObj__applyLogEntries(self) -> bool:  # noqa: N802
         """A1, A2: applies committed entries that are on the own disk, for a bounded time. An
         exception is a bug and stops the node; PySyncObj would try again for ever."""
-        started = monotonic()
+        started = self._clock()
         waiting = self._SyncObj__commandsWaitingCommit
         spent = False
         while self.behind and not spent:
-            ready = min(self.commit_index, self._journal.flushed_index) - self.applied_index
+            ready = min(self.commit_index, self.journal.flushed_index) - self.applied_index
             first = self.applied_index + 1
-            for command, index, term in self._journal.entries(
+            for command, index, term in self.journal.entries(
                 first, min(ready, _APPLY_COUNT), _APPLY_SIZE
             ):
                 if command[:1] not in (REGULAR, NO_OP):
@@ -242,10 +371,10 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
                 for proposed_term, callback in waiting.pop(index, ()):
                     callback(result, proposed_term == term)
                 self._on_applied(index, term, result)
-                spent = monotonic() - started >= _APPLY_SECS
+                spent = self._clock() - started >= _APPLY_SECS
                 if spent:
                     break
-        self._journal.forget_applied(self.applied_index)
+        self.journal.forget_applied(self.applied_index)
         return False
 
 

@@ -1,4 +1,4 @@
-"""How Raft messages reach other nodes. A group of one has nobody to talk to."""
+"""PySyncObj's idea of a transport. Ours is `peers`, and what is said on it `consensus.py`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 
-class NoTransport(Transport):  # type: ignore[misc]  # PySyncObj is not typed
-    """For a group of one: always ready, never sends. A message would be a bug."""
+class Courier(Transport):  # type: ignore[misc]  # PySyncObj is not typed
+    """Always ready, never used: every method of PySyncObj that would send is overridden, so that a
+    message here is a bug."""
 
     ready = True
 
@@ -20,12 +21,12 @@ class NoTransport(Transport):  # type: ignore[misc]  # PySyncObj is not typed
         """Nothing to wait for."""
 
     def addNode(self, node: Node) -> None:  # noqa: N802
-        raise AssertionError(f"a group of one has no node {node}")
+        raise AssertionError(f"PySyncObj adds {node}")
 
     dropNode = addNode  # noqa: N815
 
     def send(self, node: Node, message: Any) -> bool:
-        raise AssertionError(f"a group of one sends nothing to {node}")
+        raise AssertionError(f"PySyncObj sends {message} to {node}")
 
     def destroy(self) -> None:
         """Nothing to close."""

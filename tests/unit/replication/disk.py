@@ -53,6 +53,7 @@ class MemoryLog:
         head = self._disk.head
         self.first_index, self.last_index = head.first, head.last
         self.term, self.vote, self.commit_index = head.term, head.vote, head.commit_index
+        self.flags = dict(head.flags)
 
     def _term_at(self, index: int) -> int:
         return entry_term(self._disk.records[entry_key(index)]) if index else 0

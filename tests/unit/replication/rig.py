@@ -7,6 +7,7 @@ event loop with a clock of its own; nothing sleeps and no thread runs.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from cluster.replication.applier import Applier
 from cluster.replication.checkpoint import Checkpoints
 from cluster.replication.clock import ClusterClock
+from cluster.replication.consensus import Consensus
 from cluster.replication.driver import Driver
 from cluster.replication.journal import LogJournal
 from cluster.replication.raft import Raft
@@ -108,6 +110,7 @@ class Rig:
         self.tags: dict[str, Any] = {}
         self.failures: list[BaseException] = []
         self.leaderships: list[bool] = []
+        self.leaders: list[str] = []
         self.wall_secs = WALL_START_SECS
         self._sync_interval_secs = sync_interval_secs
         self._checkpoint_size = checkpoint_size
@@ -127,19 +130,31 @@ class Rig:
         self.applier = Applier(state)
         self.journal = LogJournal(store)
         self.raft = Raft(
-            "n1", self.journal, state.index, state.terms, self.applier.apply, self.applier.applied
+            *("n1", self.journal, state.index, state.terms),
+            *(self.applier.apply, self.applier.applied),
         )
         executors = {"log": self.log, "state": self.state}
-        self.driver = Driver(
+        machine = self.applier.machine
+        clock = ClusterClock(self.loop.time, lambda: self.wall_secs)
+        self.consensus = Consensus(
             self.raft,
-            self.journal,
+            clock,
+            self.applier.digests,
+            stamps=lambda: (machine.elapsed_ms, machine.wall_ms),
+            transmit=lambda peer_id, message: False,
+            now=self.loop.time,
+            rng=random.Random(1),
+        )
+        self.driver = Driver(
+            self.consensus,
             store,
             self.applier,
-            ClusterClock(self.loop.time, lambda: self.wall_secs),
+            clock,
             sync_interval_secs=self._sync_interval_secs,
             checkpoints=Checkpoints(1e9, self._checkpoint_size, self.loop.time()),
             on_failure=self.failures.append,
             on_leadership=self.leaderships.append,
+            on_leader=self.leaders.append,
             executor=executors.__getitem__,
         )
 

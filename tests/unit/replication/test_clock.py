@@ -28,6 +28,7 @@ class Machine:
 def led(machine: Machine, elapsed_ms: int = 0, wall_ms: int = 0) -> ClusterClock:
     clock = machine.clock()
     clock.lead(elapsed_ms, wall_ms)
+    clock.goes_on(elapsed_ms, wall_ms)
     return clock
 
 
@@ -56,6 +57,7 @@ def test_a_new_leader_goes_on_from_the_log_and_forgets_what_it_counted() -> None
         machine.passes(0.25)
         clock.advance()
     clock.lead(1_000, 0)
+    clock.goes_on(1_000, 0)
     assert clock.elapsed_ms == 1_000
     clock.advance()
     assert clock.elapsed_ms == 1_000
@@ -131,6 +133,7 @@ def test_neither_time_goes_back_and_none_runs_ahead(
         machine.wall += jump
         if what == "lead":
             clock.lead(elapsed, wall)
+            clock.goes_on(elapsed, wall)
             assert clock.elapsed_ms == elapsed
         else:
             clock.advance()

@@ -28,13 +28,15 @@ def test_the_first_start_leads_only_after_term_vote_and_no_op_are_on_disk(
     rig = make_rig()
     rig.start()
     rig.submit(1)
-    assert isinstance(rig.answers[1], Refusal)
+    assert 1 not in rig.answers, "it waits until this node is ready to lead"
     assert (rig.raft.is_leader, rig.raft.commit_index, rig.disk.batches) == (False, 1, 0)
     assert rig.log.finish()
     assert rig.disk.batches == 1, "term, vote and no-op are one batch"
     assert (rig.disk.head.term, rig.disk.head.vote, rig.disk.head.last) == (1, "n1", 2)
     assert rig.raft.is_leader
-    assert rig.leaderships == [True]
+    assert (rig.leaderships, rig.leaders) == ([True], ["n1"])
+    rig.settled()
+    assert rig.answers[1].task_id == (1).to_bytes(16, "big")
     rig.check()
 
 

@@ -30,17 +30,13 @@ ATTRIBUTES = {
     "leaderCommitIndex",
     "needLoadDumpFile",
     "noopIDx",
-    "otherNodes",
     "raftCommitIndex",
     "raftCurrentTerm",
     "raftLastApplied",
     "raftLeader",
     "raftLog",
-    "raftMatchIndex",
     "raftState",
-    "selfNode",
     "votedForNodeId",
-    "votesCount",
 }
 
 # sha256 of the source, the first 16 digits. Member -> hash, as read for version 0.3.17.
@@ -53,6 +49,7 @@ READ = {
     "SyncObj.__getCurrentLogIndex": "67a0d90ed9eef1b1",
     "SyncObj.__init__": "567144f8ece131d0",
     "SyncObj.__onBecomeLeader": "dc7061d58e5d095f",
+    "SyncObj.__onMessageReceived": "6bb6b65d08088de7",
     "SyncObj.__onSetCodeVersion": "eacd8cd4a1dc441d",
     "SyncObj.__parseChangeClusterRequest": "de6fe1eec29a22e1",
     "SyncObj.__sendAppendEntries": "c516421ef97baf53",

@@ -105,10 +105,9 @@ def test_a_tick_applies_for_a_bounded_time(
         rig.log.finish()
     rig.crash()
     ticks = iter(range(10**6))
-    monkeypatch.setattr("cluster.replication.raft.monotonic", lambda: next(ticks) * 0.011)
+    monkeypatch.setattr(rig.raft, "_clock", lambda: next(ticks) * 0.011)
     before = rig.raft.applied_index
-    rig.raft.stand()
-    rig.raft._SyncObj__raftCommitIndex = rig.journal.flushed_index
+    rig.raft.commit_to(rig.journal.flushed_index)
     rig.raft.doTick(0)
     assert rig.raft.applied_index - before == 1, "2 ms, each look at the clock takes 11"
     rig.lead()

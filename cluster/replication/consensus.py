@@ -1,0 +1,270 @@
+"""One member of the group: takes in what the others say, says what this node has to say.
+
+    receive --term first (A4)--> Following | Leading | Elections --> Raft (term, vote, log)
+                                                             \\--> Post (waits for the disk)
+
+The driver calls it, once per round: `receive` for each message, `turn`, `send`; `release` when a
+flush returned.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import structlog
+
+from cluster.replication.clock import ClusterClock
+from cluster.replication.digests import Digests
+from cluster.replication.elections import Elections
+from cluster.replication.following import Following
+from cluster.replication.leading import Leading, Read, StateDiverged
+from cluster.replication.messages import (
+    Append,
+    Diverged,
+    Heartbeat,
+    Message,
+    Newer,
+    PreVote,
+    PreVoteReply,
+    TimeoutNow,
+    Vote,
+    VoteReply,
+    decode,
+)
+from cluster.replication.post import Post
+from cluster.replication.raft import LEADER, Raft
+from cluster.replication.transfer import Transfer
+
+log = structlog.get_logger(__name__)
+
+# A6: a leader that does not hear a majority steps down after so many election time-outs.
+FALLBACK = 1.5
+
+
+class Consensus:
+    """See the module. `stamps()`: the times (elapsed, wall) of the last applied entry.
+    `transmit(peer_id, bytes)`: to the network; whether there was a connection. `now()`: loop time.
+    `on_lagging(peer_id)`: a follower needs a snapshot. `leading` is None where this node does not
+    lead."""
+
+    def __init__(
+        self,
+        raft: Raft,
+        clock: ClusterClock,
+        digests: Digests,
+        *,
+        stamps: Callable[[], tuple[int, int]],
+        transmit: Callable[[str, bytes], bool],
+        now: Callable[[], float],
+        rng: random.Random,
+        election_timeout_secs: float = 1.0,
+        heartbeat_secs: float = 0.3,
+        on_lagging: Callable[[str], None] = lambda peer_id: None,
+    ) -> None:
+        self.raft = raft
+        self._clock = clock
+        self._stamps = stamps
+        self._digests = digests
+        self._now = now
+        self._timeout_secs = election_timeout_secs
+        self._heartbeat_secs = heartbeat_secs
+        self._on_lagging = on_lagging
+        self._connected: set[str] = set()
+        self.post = Post(raft.journal, transmit)
+        self.following = Following(raft, self.post, digests, clock.own_wall_ms)
+        self.elections = Elections(raft, self.post, rng, election_timeout_secs, now, self._elected)
+        self.leading: Leading | None = None
+        self.on_leading_ended: Callable[[], None] = lambda: None
+        self.transfer = Transfer(raft, self.post, election_timeout_secs)
+
+    # --- the inbox --------------------------------------------------------------------------------
+
+    def receive(self, peer_id: str, data: bytes | memoryview) -> None:
+        """A message of an authenticated node of this cluster."""
+        try:
+            message = decode(data)
+        except ValueError as error:
+            log.error("a message that no node of ours sends", member=peer_id, error=str(error))
+            return
+        raft = self.raft
+        if message.term > raft.term:
+            self._adopt(message.term)
+        elif message.term < raft.term:
+            self._answer_older(peer_id, message)
+            return
+        self._take(peer_id, message)
+
+    def _adopt(self, term: int) -> None:
+        self.raft.adopt_term(term)
+        self._begin_term()
+
+    def _begin_term(self) -> None:
+        self.following.begin_term()
+        self.elections.stop_asking()
+        self._end_leading()
+
+    def _answer_older(self, peer_id: str, message: Message) -> None:
+        """A4: requests of a lower term are answered with the higher one, answers are dropped."""
+        raft = self.raft
+        if isinstance(message, Append | Heartbeat | TimeoutNow | Diverged):
+            self.post.send(peer_id, Newer(raft.term, raft.loss))
+        elif isinstance(message, Vote):
+            self.post.send(peer_id, VoteReply(raft.term, raft.loss, False, raft.uncertain))
+        elif isinstance(message, PreVote):
+            reply = PreVoteReply(raft.term, raft.loss, message.proposed, False, raft.uncertain)
+            self.post.send(peer_id, reply)
+
+    def _take(self, peer_id: str, message: Message) -> None:
+        elections = self.elections
+        if isinstance(message, Append):
+            self._follow(peer_id)
+            self.following.append(peer_id, message)
+        elif isinstance(message, Heartbeat):
+            self._follow(peer_id)
+            self.following.heartbeat(peer_id, message)
+        elif isinstance(message, PreVote):
+            elections.pre_vote(peer_id, message)
+        elif isinstance(message, PreVoteReply):
+            elections.pre_vote_reply(peer_id, message)
+        elif isinstance(message, Vote):
+            elections.vote(peer_id, message)
+        elif isinstance(message, VoteReply):
+            elections.vote_reply(peer_id, message)
+        elif isinstance(message, TimeoutNow):
+            self._stand_now(peer_id, message)
+        elif isinstance(message, Diverged):
+            if peer_id == self.raft.leader:
+                since = f"since window {message.window}"
+                raise StateDiverged(f"this node's state differs from that of the others {since}")
+        elif self.leading is not None:
+            self.leading.receive(peer_id, message, self._now())
+
+    def _follow(self, leader: str) -> None:
+        self.raft.follow(leader)
+        self.elections.heard_leader()
+
+    def leader_lives(self) -> None:
+        """The leader gave a sign of life in another way: a part of a snapshot."""
+        if self.raft.leader:
+            self.elections.heard_leader()
+
+    # --- leadership -------------------------------------------------------------------------------
+
+    def _elected(self, uncertain: dict[str, int] | None) -> None:
+        raft = self.raft
+        raft.lead()
+        elapsed_ms, wall_ms = self._stamps()
+        # What this node counted by itself before is discarded (design section 5).
+        self._clock.lead(max(elapsed_ms, self.following.heard.elapsed_ms), wall_ms)
+        self.leading = Leading(
+            raft,
+            self.post,
+            self._clock,
+            self._digests,
+            heartbeat_secs=self._heartbeat_secs,
+            fallback_secs=self._timeout_secs * FALLBACK,
+            uncertain=uncertain,
+            connected=self._connected,
+            now=self._now(),
+            on_lagging=self._on_lagging,
+        )
+        log.info("elected", term=raft.term, index=raft.noop_index)
+
+    def _end_leading(self) -> None:
+        if self.leading is not None:
+            leading, self.leading = self.leading, None
+            self.transfer.end()
+            self.on_leading_ended()
+            leading.end()
+
+    def step_down(self) -> None:
+        """No majority answers: whoever asks must not believe that this node leads (A6)."""
+        self.raft.step_down()
+        self.following.begin_term()
+        self._end_leading()
+        self.elections.heard_leader()
+
+    def end(self) -> None:
+        """The driver stopped: nobody waits for this node any more."""
+        self._end_leading()
+
+    def _stand_now(self, leader: str, message: TimeoutNow) -> None:
+        """A7: the leader hands over to this node, if its log is the leader's."""
+        raft = self.raft
+        if leader == raft.leader and message.last_index == raft.last_index and not raft.loss:
+            self.elections.stand()
+
+    def read(self, reader: Read) -> None:
+        """See `Leading.read`."""
+        if self.leading is None:
+            reader(False)
+        else:
+            self.leading.read(reader)
+
+    # --- links ------------------------------------------------------------------------------------
+
+    def link_up(self, peer_id: str) -> None:
+        """Messages to the peer arrive from now on."""
+        self._connected.add(peer_id)
+        if self.leading is not None:
+            self.leading.link_up(peer_id)
+
+    def link_down(self, peer_id: str) -> None:
+        """Messages to the peer do not arrive any more."""
+        self._connected.discard(peer_id)
+        if self.leading is not None:
+            self.leading.link_down(peer_id)
+        self.elections.lost_sight(peer_id)
+
+    def silence(self, peer_id: str) -> None:
+        """The peer closed the connection on which it speaks."""
+        self.elections.lost_sight(peer_id)
+
+    # --- rounds -----------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Timers, after the inbox."""
+        now = self._now()
+        self.elections.turn()
+        leading = self.leading
+        if leading is None:
+            return
+        if not leading.turn(now):
+            log.warning("no majority answers: this node leads no more", term=self.raft.term)
+            self.step_down()
+            return
+        self.transfer.turn(now, leading)
+        if self.raft.uncertain and self.raft.own_disk_counts and self.raft.is_leader:
+            self.following.clear_flag()  # L4: all voted for this log, and its no-op is committed
+
+    def send(self) -> None:
+        """What the others lack of the log."""
+        if self.leading is not None:
+            self.leading.send_appends()
+
+    def answer_reads(self) -> None:
+        """After entries were applied."""
+        if self.leading is not None:
+            self.leading.answer_reads()
+
+    def release(self) -> None:
+        """What waited for the disk, and the acknowledgements of what is there now."""
+        self.post.release()
+        self.following.acknowledge()
+
+    def due(self) -> float:
+        """When `turn` has something to do, in loop time."""
+        if self.leading is None:
+            return self.elections.deadline
+        return min(self.leading.due(), self.transfer.due())
+
+    @property
+    def connected(self) -> set[str]:
+        """Peers with a connection on which this node speaks."""
+        return self._connected
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node was elected for the current term; it may not be ready yet."""
+        return self.raft.role == LEADER

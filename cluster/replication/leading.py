@@ -1,0 +1,295 @@
+"""What a leader does: sends its log and signs of life, counts what the others hold (A3, A6, A8).
+
+    propose --> append to each peer (each entry once) --> acknowledgements --> commit (Raft)
+    heartbeat n --> answers n: still the leader (reads), clocks, non-voting flags, digests
+
+Exists only while this node leads; a new term makes a new one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from cluster.replication.clock import ClusterClock
+from cluster.replication.digests import Digests
+from cluster.replication.messages import (
+    Ack,
+    Append,
+    Diverged,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    Reject,
+    encode,
+)
+from cluster.replication.post import Post
+from cluster.replication.progress import Progress, Stage
+from cluster.replication.raft import Raft
+from taskq.limits import MIB
+
+log = structlog.get_logger(__name__)
+
+# One append, at most (a single entry may be larger).
+APPEND_SIZE_MAX = 4 * MIB
+APPEND_COUNT_MAX = 512
+# An idle leader tells that something was committed so much later. Seconds.
+TELL_SECS = 0.01
+
+# Called with true when the state may be read, false when this node leads no more.
+Read = Callable[[bool], None]
+
+
+class StateDiverged(Exception):
+    """This node's state differs from that of the other members (A14)."""
+
+
+class Leading:
+    """See the module. `connected`: peers with a connection. `uncertain`: where all members voted
+    for this node, the flags (by peer) of those that count in its term all the same (L4); None where
+    not all did. `on_lagging(peer_id)`: the log does not reach back to what the peer needs."""
+
+    def __init__(
+        self,
+        raft: Raft,
+        post: Post,
+        clock: ClusterClock,
+        digests: Digests,
+        *,
+        heartbeat_secs: float,
+        fallback_secs: float,
+        uncertain: Mapping[str, int] | None,
+        connected: Iterable[str],
+        now: float,
+        on_lagging: Callable[[str], None],
+    ) -> None:
+        self._raft = raft
+        self._journal = raft.journal
+        self._post = post
+        self._clock = clock
+        self._digests = digests
+        self._heartbeat_secs = heartbeat_secs
+        self._fallback_secs = fallback_secs
+        self._uncertain = uncertain or {}
+        self._on_lagging = on_lagging
+        up = set(connected)
+        start = raft.noop_index
+        self.peers = {one: Progress(start, now, connected=one in up) for one in raft.others}
+        self._round = 0
+        self._beat_at = now  # when the next heartbeat is due
+        self._reads: deque[tuple[int, int, Read]] = deque()  # (round, commit index, reader)
+        self._confirmed: deque[tuple[int, Read]] = deque()  # (commit index, reader)
+        self._round_due = False
+        self._differing: dict[str, tuple[int, int]] = {}  # peer -> (window, digest)
+        raft.own_disk_counts = uncertain is not None or not raft.loss
+        raft.held_by_others = self._held
+        clock.others_reached = self._walls
+        clock.majority = raft.majority
+
+    # --- who counts -------------------------------------------------------------------------------
+
+    def _counts(self, peer_id: str) -> bool:
+        """A8: acknowledgements and answers of a non-voting node count for nothing. L4: where all
+        voted, their leader's log holds whatever any of them held."""
+        loss = self.peers[peer_id].loss
+        return not loss or loss == self._uncertain.get(peer_id)
+
+    def _held(self) -> list[int]:
+        return [peer.match if self._counts(one) else 0 for one, peer in self.peers.items()]
+
+    def _walls(self) -> list[float]:
+        return [-math.inf if one.wall_ms is None else one.wall_ms for one in self.peers.values()]
+
+    def _answered(self) -> int:
+        """The newest round that a majority has answered, this node included."""
+        own = math.inf if self._raft.own_disk_counts else 0
+        rounds: list[float] = [own]
+        rounds += [peer.round if self._counts(one) else 0 for one, peer in self.peers.items()]
+        rounds.sort(reverse=True)
+        answered = rounds[self._raft.majority - 1]
+        return self._round if answered == math.inf else int(answered)
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    def send_appends(self) -> None:
+        """Once per round: what the peers lack, as far as it may be on its way."""
+        if not self._post.clear:
+            return
+        last = self._journal.last_index
+        encoded: dict[int, tuple[bytes, int, int]] = {}
+        for peer_id, peer in self.peers.items():
+            while peer.may_send(last):
+                start = peer.next_index
+                if start <= self._journal.first_index:
+                    peer.stage = Stage.SNAPSHOT
+                    self._on_lagging(peer_id)
+                    break
+                if start not in encoded:
+                    encoded[start] = self._encode(start)
+                data, end, size = encoded[start]
+                if not self._post.send_encoded(peer_id, data):
+                    break
+                peer.sent(end, size)
+                peer.told_commit = self._raft.commit_index
+
+    def _encode(self, start: int) -> tuple[bytes, int, int]:
+        raft = self._raft
+        held = self._journal.entries(start - 1, APPEND_COUNT_MAX + 1, APPEND_SIZE_MAX)
+        (_, prev, prev_term), *found = held
+        if not found:  # the entry before it fills an append by itself
+            found = self._journal.entries(start, 1)
+        append = Append(
+            *(raft.term, raft.loss, prev, prev_term, raft.commit_index, self._clock.elapsed_ms),
+            [(term, command) for command, _, term in found],
+        )
+        return encode(append), prev + len(found), sum(len(command) for command, _, _ in found)
+
+    def beat(self, now: float) -> None:
+        """A round of heartbeats to everybody who can be reached."""
+        raft, elapsed = self._raft, self._clock.elapsed_ms
+        self._round += 1
+        self._round_due = False
+        self._beat_at = now + self._heartbeat_secs
+        for peer_id, peer in self.peers.items():
+            if not peer.connected:
+                continue
+            named = peer.named if peer.loss and raft.commit_index >= peer.named else 0
+            beat = Heartbeat(
+                *(raft.term, raft.loss, self._round, peer.next_index - 1, raft.commit_index),
+                *(elapsed, peer.loss if named else 0, named),
+            )
+            self._post.send(peer_id, beat)
+            peer.told_commit = raft.commit_index
+
+    def turn(self, now: float) -> bool:
+        """Once per round of the driver, after the inbox: heartbeats that are due.
+        False where no majority was heard for too long: this node must step down (A6)."""
+        if now >= self.due() or self._round_due:
+            self.beat(now)
+        heard = [now]
+        heard += [peer.heard_at if self._counts(one) else 0 for one, peer in self.peers.items()]
+        heard.sort(reverse=True)
+        return now - heard[self._raft.majority - 1] <= self._fallback_secs
+
+    def due(self) -> float:
+        """When `turn` has something to do, in loop time."""
+        commit, last_beat = self._raft.commit_index, self._beat_at - self._heartbeat_secs
+        told = min(
+            (one.told_commit for one in self.peers.values() if one.connected), default=commit
+        )
+        if told < self._raft.noop_index <= commit:
+            return last_beat  # at once: from now on the others may send it their requests
+        return last_beat + TELL_SECS if told < commit else self._beat_at
+
+    # --- answers ----------------------------------------------------------------------------------
+
+    def receive(self, peer_id: str, message: Message, now: float) -> None:
+        """An answer of the current term."""
+        peer = self.peers.get(peer_id)
+        if peer is None:
+            return  # answered like everybody (A4), and counted as nobody
+        peer.heard_at = now
+        self._note_loss(peer_id, peer, message.loss)
+        if isinstance(message, Ack):
+            peer.wall_ms = message.wall_ms
+            peer.acknowledged(message.match)
+        elif isinstance(message, Reject):
+            peer.rejected(message.prev_index, message.hint)
+        elif isinstance(message, HeartbeatReply):
+            peer.wall_ms = message.wall_ms
+            peer.round = max(peer.round, message.round)
+            peer.applied = message.applied
+            peer.acknowledged(message.match)
+            peer.missed(message.sent, message.verified, message.last)
+            self._compare(peer_id, message)
+
+    def _note_loss(self, peer_id: str, peer: Progress, loss: int) -> None:
+        """A8: a flag that was not heard before: nothing that the peer acknowledged counts, and what
+        it has to hold before it counts again is an entry proposed now."""
+        if loss == peer.loss:
+            return
+        peer.loss = loss
+        if loss:
+            log.warning(
+                "a member lost its log: it counts for nothing until it is whole", member=peer_id
+            )
+            peer.forget(self._journal.last_index + 1)
+            peer.named = self._raft.propose_no_op()
+        else:
+            log.info("a member is whole again", member=peer_id)
+
+    def _compare(self, peer_id: str, reply: HeartbeatReply) -> None:
+        """A14: equal entries must have written the same."""
+        own = self._digests.of(reply.window)
+        if own is None or own == reply.digest:
+            self._differing.pop(peer_id, None)
+            return
+        known = self._differing.get(peer_id)
+        self._differing[peer_id] = (reply.window, reply.digest)
+        if known is None:
+            return  # the others are asked, too, before anybody is told to stop
+        agree = 1 + sum(one not in self._differing for one in self.peers)
+        if agree < len(self._differing):
+            raise StateDiverged(f"the state of most members differs since window {reply.window}")
+        log.critical("a member's state differs", member=peer_id, window=reply.window)
+        self._post.send(peer_id, Diverged(self._raft.term, self._raft.loss, reply.window))
+
+    # --- links ------------------------------------------------------------------------------------
+
+    def link_up(self, peer_id: str) -> None:
+        """Messages reach the peer from now on; what was sent before may be lost."""
+        peer = self.peers.get(peer_id)
+        if peer is not None:
+            self.link_down(peer_id)
+            peer.connected = True
+
+    def link_down(self, peer_id: str) -> None:
+        """What is on its way may be lost."""
+        peer = self.peers.get(peer_id)
+        if peer is not None:
+            peer.connected = False
+            peer.lost()
+
+    # --- snapshots --------------------------------------------------------------------------------
+
+    def installed(self, peer_id: str, index: int) -> None:
+        """The peer has a state at `index`; `None`-like 0: it was not given one, ask again."""
+        peer = self.peers.get(peer_id)
+        if peer is not None and peer.stage is Stage.SNAPSHOT:
+            peer.probe(index + 1 if index else peer.match + 1)
+
+    # --- reads (A6) -------------------------------------------------------------------------------
+
+    def read(self, reader: Read) -> None:
+        """Calls the reader when the state shows everything that was acknowledged before now."""
+        raft = self._raft
+        if not self.peers and raft.is_leader:
+            reader(True)
+            return
+        index = max(raft.commit_index, raft.noop_index)
+        self._reads.append((self._round + 1, index, reader))
+        self._round_due = True
+
+    def answer_reads(self) -> None:
+        """Lets those read that may now."""
+        if self._reads:
+            answered = self._answered()
+            while self._reads and self._reads[0][0] <= answered:
+                _, index, reader = self._reads.popleft()
+                self._confirmed.append((index, reader))
+        while self._confirmed and self._confirmed[0][0] <= self._raft.applied_index:
+            self._confirmed.popleft()[1](True)
+
+    def end(self) -> None:
+        """This node leads no more."""
+        self._raft.held_by_others = list
+        self._clock.others_reached = list
+        readers = [reader for _, reader in self._confirmed]
+        readers += [reader for _, _, reader in self._reads]
+        self._confirmed.clear()
+        self._reads.clear()
+        for reader in readers:
+            reader(False)

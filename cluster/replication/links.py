@@ -1,0 +1,151 @@
+"""The node's connections with the others, and which part of it each message is for.
+
+Lives as long as the node: the core behind it is closed and built anew. Beside passing messages on,
+nodes tell each other a *note* every few seconds: their address for clients and how they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgpack
+import structlog
+
+from cluster.replication.channels import NOTE
+from cluster.replication.group_settings import GroupSettings
+from cluster.replication.peers.introduction import Introduction
+from cluster.replication.surroundings import Surroundings
+
+log = structlog.get_logger(__name__)
+
+NOTE_SECS = 2.0
+
+
+class Note(NamedTuple):
+    """What a node tells about itself. `address`: for clients; bytes; `state`: in a few words."""
+
+    address: str
+    state: str
+    term: int
+    applied: int
+    commit: int
+    free_bytes: int
+    log_bytes: int
+
+
+class Links:
+    """See the module. `handlers`: channel -> `handler(peer_id, payload)`. `note()`: this node's.
+
+    `on_up(peer_id)`: messages to the peer arrive from now on. `on_down(peer_id, speaks)`: the
+    connection on which this node (`speaks`) or the peer speaks was closed.
+    """
+
+    def __init__(
+        self,
+        group: GroupSettings,
+        cluster_id: str,
+        disk_id: str,
+        surroundings: Surroundings,
+        *,
+        note: Callable[[], Note],
+        on_up: Callable[[str], None],
+        on_down: Callable[[str, bool], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._group = group
+        self._note = note
+        self._on_up = on_up
+        self._on_down = on_down
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self.handlers: dict[bytes, Callable[[str, memoryview], None]] = {NOTE: self._noted}
+        self.notes: dict[str, Note] = {}
+        self.heard_at: dict[str, float] = {}
+        self.port = 0
+        self._network = surroundings.network(
+            group.node_id,
+            cluster_id,
+            disk_id,
+            group.trust,
+            self._received,
+            self._up,
+            self._gone_down,
+            on_hello=self._greeted,
+            on_silence=self._silent,
+            on_failure=on_failure,
+        )
+        self._network.set_peers(group.members)
+
+    async def start(self) -> int:
+        """Listens and dials; the port. Raises OSError, ValueError."""
+        self.port = await self._network.start(self._group.host, self._group.port)
+        self._timer = self._loop.call_later(NOTE_SECS, self._tell_regularly)
+        return self.port
+
+    async def stop(self) -> None:
+        """Closes everything; no handler is called any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._network.stop()
+
+    def set_cluster(self, cluster_id: str) -> None:
+        """This node belongs to that cluster from now on."""
+        self._network.set_cluster(cluster_id)
+
+    def send(self, channel: bytes, peer_id: str, payload: bytes) -> bool:
+        """Whether there was a connection with room; a message may be lost all the same."""
+        return self._network.send(peer_id, channel + payload)
+
+    def connected(self) -> set[str]:
+        """Peers to which messages can be sent."""
+        return self._network.connected()
+
+    # --- called by the network --------------------------------------------------------------------
+
+    def _received(self, peer_id: str, message: bytes) -> None:
+        self.heard_at[peer_id] = self._loop.time()
+        handler = self.handlers.get(message[:1])
+        if handler is None:
+            log.warning("a message that is for nobody", peer=peer_id, channel=message[:1].hex())
+            return
+        handler(peer_id, memoryview(message)[1:])
+
+    def _up(self, peer_id: str) -> None:
+        self._tell(peer_id)
+        self._on_up(peer_id)
+
+    def _gone_down(self, peer_id: str) -> None:
+        self._on_down(peer_id, True)
+
+    def _greeted(self, peer: Introduction) -> None:
+        # A newer connection ends the older one, with what was on its way (A4).
+        self._on_down(peer.node_id, False)
+
+    def _silent(self, peer_id: str) -> None:
+        self._on_down(peer_id, False)
+
+    # --- notes ------------------------------------------------------------------------------------
+
+    def tell(self) -> None:
+        """Tells everybody now."""
+        for peer_id in sorted(self._network.connected()):
+            self._tell(peer_id)
+
+    def _tell(self, peer_id: str) -> None:
+        self.send(NOTE, peer_id, msgpack.packb(self._note()))
+
+    def _tell_regularly(self) -> None:
+        self._timer = self._loop.call_later(NOTE_SECS, self._tell_regularly)
+        self.tell()
+
+    def _noted(self, peer_id: str, payload: memoryview) -> None:
+        try:
+            note = Note(*msgpack.unpackb(payload))
+            if [type(value) for value in note] != [str, str, int, int, int, int, int]:
+                raise ValueError("fields of other types")
+        except Exception as error:  # noqa: BLE001  # whatever a decoder raises
+            log.warning("a note that cannot be read", peer=peer_id, error=str(error))
+            return
+        self.notes[peer_id] = note

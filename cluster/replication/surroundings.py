@@ -1,0 +1,45 @@
+"""What a node takes from the machine that it runs on. The simulator hands in its own."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cluster.replication.peers.network import PeerNetwork
+
+
+class Network(Protocol):
+    """The connections with the other nodes; see `PeerNetwork`."""
+
+    async def start(self, host: str, port: int) -> int: ...
+    async def stop(self) -> None: ...
+    def set_peers(self, addresses: Mapping[str, str]) -> None: ...
+    def set_cluster(self, cluster_id: str) -> None: ...
+    def send(self, peer_id: str, message: bytes) -> bool: ...
+    def connected(self) -> set[str]: ...
+    def heard_from(self) -> set[str]: ...
+
+
+def _thread(name: str) -> Executor:
+    return ThreadPoolExecutor(1, name)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Clocks in seconds; `executor(name)` makes one whose tasks run one after the other; `network`
+    is called as `PeerNetwork` is."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    random: random.Random = field(default_factory=random.SystemRandom)
+    executor: Callable[[str], Executor] = _thread
+    network: Callable[..., Network] = PeerNetwork
+
+
+def real(**changes: Any) -> Surroundings:
+    """The machine itself."""
+    return Surroundings(**changes)

@@ -1,0 +1,115 @@
+"""Handing leadership over (A7; Raft dissertation 3.10).
+
+    proposals held --> all is committed, the target has everything --> "time out now"
+        --> a new leader is heard: what was held goes there
+        --> time-out: this node, if it still leads, goes on and proposes what was held
+
+The driver holds all proposals while `holding`; one time-out covers all of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import structlog
+
+from cluster.replication.leading import Leading
+from cluster.replication.messages import TimeoutNow
+from cluster.replication.post import Post
+from cluster.replication.progress import Stage
+from cluster.replication.raft import Raft
+
+log = structlog.get_logger(__name__)
+
+# Called with "" when another node leads, else with the reason why not.
+Done = Callable[[str], None]
+
+
+class Transfer:
+    """At most one at a time; see the module. `timeout_secs` for all of it."""
+
+    def __init__(self, raft: Raft, post: Post, timeout_secs: float) -> None:
+        self._raft = raft
+        self._post = post
+        self._timeout_secs = timeout_secs
+        self._target = ""
+        self._until = math.inf
+        self._told = 0  # the last index that the target was told
+        self._done: Done | None = None
+
+    @property
+    def holding(self) -> bool:
+        """Whether nothing may be proposed now."""
+        return self._done is not None
+
+    def begin(self, target: str, leading: Leading, now: float, done: Done) -> None:
+        """Hands over to `target`, or where it is empty to the peer that has most of the log."""
+        if self._done is not None:
+            done(f"leadership is being handed to {self._target} already")
+            return
+        target = target or best(leading)
+        obstacle = _obstacle(self._raft, leading, target)
+        if obstacle:
+            done(obstacle)
+            return
+        log.info("handing leadership over", to=target, term=self._raft.term)
+        self._target, self._done, self._told = target, done, 0
+        self._until = now + self._timeout_secs
+
+    def turn(self, now: float, leading: Leading) -> None:
+        """Once per round of the driver, on the leader."""
+        if self._done is None:
+            return
+        if now >= self._until:
+            log.warning("leadership was not handed over", to=self._target)
+            self._finish(f"{self._target} did not take over in {self._timeout_secs:g} s")
+            return
+        raft = self._raft
+        last = raft.last_index
+        whole = leading.peers[self._target].match == last and raft.applied_index == last
+        if whole and self._told != last:
+            self._told = last
+            self._post.send(self._target, TimeoutNow(raft.term, raft.loss, last))
+
+    def due(self) -> float:
+        """When it is given up, in loop time."""
+        return self._until
+
+    def end(self) -> None:
+        """This node leads no more."""
+        if self._done is not None:
+            self._finish("")
+
+    def _finish(self, why: str) -> None:
+        done, self._done = self._done, None
+        self._until = math.inf
+        assert done is not None
+        done(why)
+
+
+def best(leading: Leading) -> str:
+    """The voting peer that has most of the log; empty where there is none."""
+    able = [
+        (peer.match, peer_id)
+        for peer_id, peer in leading.peers.items()
+        if peer.connected and not peer.loss and peer.stage is Stage.REPLICATE
+    ]
+    return max(able, default=(0, ""))[1]
+
+
+def _obstacle(raft: Raft, leading: Leading, target: str) -> str:
+    if target == raft.node_id:
+        return f"{target} leads already"
+    if not target:
+        return "no other member can take over now"
+    peer = leading.peers.get(target)
+    if peer is None:
+        return f"{target} is not a member; members are {', '.join((raft.node_id, *leading.peers))}"
+    if not peer.connected:
+        return f"{target} cannot be reached"
+    if peer.loss:
+        return f"{target} lost its log and does not vote yet"
+    if peer.stage is Stage.SNAPSHOT:
+        return f"{target} is being given the state; try again when it has caught up"
+    return ""
