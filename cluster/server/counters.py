@@ -16,8 +16,8 @@ class Counters:
     `refused` is (message code, error code), with message code 0 for what was no request."""
 
     __slots__ = (
-        *("accepted", "answered", "bytes_in", "bytes_out", "dropped", "latencies"),
-        *("latency_sum", "pushed", "refused", "turned_away"),
+        *("accepted", "answered", "bytes_in", "bytes_out", "dropped", "forwarded"),
+        *("forwarded_lost", "latencies", "latency_sum", "pushed", "refused", "turned_away"),
     )
 
     def __init__(self) -> None:
@@ -29,6 +29,8 @@ class Counters:
         self.turned_away = 0  # connections over the limit
         self.dropped: dict[str, int] = {}  # reason -> connections that the node ended
         self.pushed = 0
+        self.forwarded = 0  # requests passed on to the leader
+        self.forwarded_lost = 0  # of those: commands whose outcome was lost with a connection
         self.latencies = [0] * (len(LATENCY_BOUNDS) + 1)
         self.latency_sum = 0.0
 

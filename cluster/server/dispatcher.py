@@ -1,7 +1,7 @@
 """Which way a request goes: answered here, into the log, or read from the applied state.
 
-Everything that needs the leader passes `_elsewhere` on a node that does not lead: the one place
-where a request leaves this node.
+Everything that needs the leader passes `_elsewhere` on a node that does not lead: from there it
+goes to the leader, or waits for one (`Forwarding`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from typing import Any
 
 import structlog
 
+from cluster.server.cluster_questions import ClusterQuestions
+from cluster.server.forwarding import Forwarding
 from cluster.server.growth import grows, propose_rest
 from cluster.server.pushes import WorkerLinks
 from cluster.server.replica import Replica
-from cluster.server.session import Handler, Session, Tag
+from cluster.server.requester import Handler, Requester, Tag
 from cluster.server.waiters import Waiting
 from taskq import commands
 from taskq.client.identifier import new_task_id
-from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.errors import ErrorCode, refuse
 from taskq.machine.machine import Applied
 from taskq.registry import MESSAGE_OF, MESSAGES, Sort
 from taskq.results import PingReply
@@ -45,6 +47,7 @@ class Dispatcher:
         waiting: Waiting,
         links: WorkerLinks,
         on_failure: Callable[[BaseException], None],
+        make_forwarding: Callable[[Callable[[Requester], dict[int, Handler]]], Forwarding],
     ) -> None:
         self.replica = replica
         self._on_failure = on_failure
@@ -52,11 +55,17 @@ class Dispatcher:
         self._links = links
         self._loop = waiting.loop
         self._after_barrier = _AfterBarrier(self)
-        self._listings: deque[tuple[Session, Tag]] = deque()
+        self._listings: deque[tuple[Requester, Tag]] = deque()
         by_sort: dict[Sort, Handler] = {Sort.COMMAND: self._command, Sort.READ: self._read}
         self.handlers: dict[int, Handler] = {
             code: by_sort[row.sort] for code, row in MESSAGES.items() if row.sort in by_sort
         }
+        self.questions = ClusterQuestions(self._loop, replica, self._elsewhere)
+        cluster: dict[type, Handler] = {
+            commands.GetCluster: self.questions.status,
+            commands.TransferLeadership: self.questions.transfer,
+        }
+        self.handlers |= _by_code(cluster)
         special: dict[type, Handler] = {
             commands.Ping: self._ping,
             commands.SubmitTask: self._submit,
@@ -66,15 +75,28 @@ class Dispatcher:
             commands.RegisterWorker: self._of_worker,
             commands.DeregisterWorker: self._deregister,
         }
-        self.handlers |= {MESSAGE_OF[shape].code: handler for shape, handler in special.items()}
+        remote: dict[type, Handler] = {
+            commands.SubmitTask: self._submit,
+            commands.SubmitTasks: self._submit_many,
+            commands.ClaimTask: self._claim_remote,
+            commands.QueryStatus: self._query_remote,
+        }
+        # What another node passes on for its clients. Their workers are linked to that node.
+        self.remote_handlers = self.handlers | _by_code(remote)
+        self.handlers |= _by_code(special)
+        self.forwarding = make_forwarding(
+            lambda session: self.remote_handlers if session.remote else self.handlers
+        )
+        self.drop_parked = waiting.drop_one
         waiting.bind(self.answer, self._read)
         replica.subscribe(self._applied)
         replica.on_leadership(self._leadership)
 
-    def forget(self, session: Session) -> None:
+    def forget(self, session: Requester) -> None:
         """The session's connection was lost."""
         self._waiting.drop(session)
         self._links.drop(session)
+        self.forwarding.drop(session)
 
     def _applied(self, applied: Applied) -> None:
         if applied.cancels:
@@ -82,15 +104,18 @@ class Dispatcher:
         self._waiting.applied(applied)
 
     def _leadership(self, leads: bool) -> None:
-        if not leads:
-            self._waiting.refuse_all(self._no_leader())
+        if leads:
+            self.forwarding.leads()
+        else:
+            # Not answered, unless it belongs to another node: moved to where the leader is.
+            self._waiting.refuse_all(refuse(ErrorCode.NO_LEADER, "this node leads no more"))
 
     # --- commands ---------------------------------------------------------------------------------
 
-    def _command(self, session: Session, tag: Tag) -> None:
+    def _command(self, session: Requester, tag: Tag) -> None:
         self.propose(session, tag, tag[1].command)
 
-    def propose(self, session: Session, tag: Tag, command: Any) -> None:
+    def propose(self, session: Requester, tag: Tag, command: Any) -> None:
         """Puts a command into the log, where this node leads and the disk has room."""
         replica = self.replica
         if not replica.is_leader():
@@ -106,49 +131,67 @@ class Dispatcher:
                 return
         replica.propose(command, session, tag)
 
-    def _elsewhere(self, session: Session, tag: Tag) -> None:
+    def _elsewhere(self, session: Requester, tag: Tag) -> None:
         """This node does not lead."""
-        session.deliver(tag, self._no_leader())
+        if session.remote:
+            self.forwarding.take_remote(session, tag)
+        else:
+            self.forwarding.take(session, tag)
 
-    def _no_leader(self) -> Refusal:
-        leader = self.replica.leader
-        who = f"{leader} leads" if leader and leader != self.replica.node_id else "nobody leads"
-        text = f"{self.replica.node_id} does not lead the cluster now: {who}"
-        return refuse(ErrorCode.NO_LEADER, text, RETRY_AFTER_MS)
-
-    def _submit(self, session: Session, tag: Tag) -> None:
+    def _submit(self, session: Requester, tag: Tag) -> None:
         command = tag[1].command
         if command.id is None:
             command = command._replace(id=new_task_id())
         self.propose(session, tag, command)
 
-    def _submit_many(self, session: Session, tag: Tag) -> None:
+    def _submit_many(self, session: Requester, tag: Tag) -> None:
         for fields in tag[1].command.tasks:
             if fields[0] is None:
                 fields[0] = new_task_id()
         self._command(session, tag)
 
-    def _of_worker(self, session: Session, tag: Tag) -> None:
+    def _of_worker(self, session: Requester, tag: Tag) -> None:
         self._links.note(tag[1].command.worker_id, session)
         self.propose(session, tag, tag[1].command)
 
-    def _deregister(self, session: Session, tag: Tag) -> None:
+    def _deregister(self, session: Requester, tag: Tag) -> None:
         self._links.forget(tag[1].command.worker_id)
         self.propose(session, tag, tag[1].command)
 
-    def _claim(self, session: Session, tag: Tag) -> None:
+    def _claim(self, session: Requester, tag: Tag) -> None:
         self._links.note(tag[1].command.worker_id, session)
         if self.replica.is_leader():
             self._waiting.claim(session, tag)
         else:
             self._elsewhere(session, tag)
 
+    def _claim_remote(self, session: Requester, tag: Tag) -> None:
+        if not self.replica.is_leader():
+            self._elsewhere(session, tag)
+        elif self._may_enter(session, tag):
+            self._waiting.claim(session, tag)
+
+    def _query_remote(self, session: Requester, tag: Tag) -> None:
+        if self._may_enter(session, tag):
+            self._read(session, tag)
+
+    def _may_enter(self, session: Requester, tag: Tag) -> bool:
+        """Whether a request of another node's client may wait here; answers those that may not."""
+        if not session.wants(tag):
+            session.answer(tag, None)
+            return False
+        if tag[1].command.wait_ms and session.held > session.size_max // 2:
+            text = "as many requests wait for one node as the leader can hold"
+            session.answer(tag, refuse(ErrorCode.TOO_MANY_REQUESTS, text, RETRY_AFTER_MS))
+            return False
+        return True
+
     # --- sessions and reads -----------------------------------------------------------------------
 
-    def _ping(self, session: Session, tag: Tag) -> None:
+    def _ping(self, session: Requester, tag: Tag) -> None:
         session.deliver(tag, PingReply(self.replica.leader, self.replica.term))
 
-    def _read(self, session: Session, tag: Tag) -> None:
+    def _read(self, session: Requester, tag: Tag) -> None:
         if tag[1].command.stale:
             self.answer(session, tag)
         elif self.replica.is_leader():
@@ -156,10 +199,10 @@ class Dispatcher:
         else:
             self._elsewhere(session, tag)
 
-    def answer(self, session: Session, tag: Tag) -> None:
+    def answer(self, session: Requester, tag: Tag) -> None:
         """Answers a READ from the applied state, later where the peer does not read its answers."""
-        if session.closed:
-            session.deliver(tag, None)
+        if not session.wants(tag):
+            session.answer(tag, None)
             return
         if session.must_wait():
             session.defer(tag)
@@ -179,10 +222,10 @@ class Dispatcher:
             return
         self.read(session, tag)
 
-    def read(self, session: Session, tag: Tag) -> None:
+    def read(self, session: Requester, tag: Tag) -> None:
         """Asks the machine now."""
         answer = None
-        if not session.closed:
+        if session.wants(tag):
             answer = self.replica.unavailable() or self._ask(tag[1].command)
         session.deliver(tag, answer)
 
@@ -208,10 +251,14 @@ class Dispatcher:
         session, tag = self._listings.popleft()
         if self._listings:
             self._loop.call_soon(self._list_next)
-        if session.must_wait() and not session.closed:
+        if session.must_wait() and session.wants(tag):
             session.defer(tag)
         else:
             self.read(session, tag)
+
+
+def _by_code(handlers: dict[type, Handler]) -> dict[int, Handler]:
+    return {MESSAGE_OF[shape].code: handler for shape, handler in handlers.items()}
 
 
 class _AfterBarrier:
@@ -222,7 +269,7 @@ class _AfterBarrier:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
 
-    def deliver(self, tag: tuple[Session, Tag], value: Any) -> None:
+    def deliver(self, tag: tuple[Requester, Tag], value: Any) -> None:
         """Looks at the state, or passes the refusal on."""
         session, request = tag
         if value is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.server.replica import Replica
-from cluster.server.session import Session, Tag
+from cluster.server.requester import Requester, Tag
 from taskq.commands import RedriveDead, SubmitTask, SubmitTasks, TaskResult, TaskResults
 from taskq.errors import Refusal
 from taskq.limits import KIB
@@ -36,7 +36,7 @@ def _adds_result(machine: Machine, token: int, result: bytes | None) -> bool:
 
 
 def propose_rest(
-    replica: Replica, refusal: Refusal, session: Session, tag: Tag, command: Any
+    replica: Replica, refusal: Refusal, session: Requester, tag: Tag, command: Any
 ) -> None:
     """Proposes the members of a batch that do not grow the state, and refuses the others."""
     members = command[0]
@@ -64,7 +64,7 @@ class _Rest:
 
     __slots__ = ("_refusal", "_refused", "_session", "_tag")
 
-    def __init__(self, session: Session, tag: Tag, refused: list[bool], refusal: Refusal) -> None:
+    def __init__(self, session: Requester, tag: Tag, refused: list[bool], refusal: Refusal) -> None:
         self._session = session
         self._tag = tag
         self._refused = refused

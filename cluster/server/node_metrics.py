@@ -53,6 +53,16 @@ class NodeMetrics:
                 "Queries that wait for a result.",
                 waiting.queries.count,
             ),
+            (
+                "tq_held_requests",
+                "Requests that wait for a leader.",
+                server.forwarding.held_count,
+            ),
+            (
+                "tq_forwarded_open",
+                "Requests at the leader, unanswered.",
+                server.forwarding.under_way_count,
+            ),
             ("tq_buffered_bytes", "Requests in flight and unread answers.", server.sessions.size),
             ("tq_proposed_bytes", "Commands on their way to the log.", replica.in_flight_bytes()),
             ("tq_disk_free_bytes", "Free space for the data folder.", self._free_size()),
@@ -72,6 +82,12 @@ class NodeMetrics:
             ("tq_sent_bytes", "Bytes to clients.", counters.bytes_out),
             ("tq_connections_accepted", "Connections accepted.", counters.accepted),
             ("tq_connections_refused", "Connections over max_connections.", counters.turned_away),
+            ("tq_forwarded", "Requests passed on to the leader.", counters.forwarded),
+            (
+                "tq_forwarded_lost",
+                "Passed on, and the outcome was lost with a connection.",
+                counters.forwarded_lost,
+            ),
             ("tq_pushes", "Messages sent without a request.", counters.pushed),
         )
         for name, about, value in rows:

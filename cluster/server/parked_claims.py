@@ -17,7 +17,7 @@ from collections import OrderedDict
 from typing import Any
 
 from cluster.server.replica import Replica
-from cluster.server.session import Session, Tag
+from cluster.server.requester import Requester, Tag
 from cluster.server.wait_clock import WaitClock, Waiter
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import FRAME_SIZE_MAX, KIB
@@ -43,7 +43,7 @@ class ParkedClaims:
         self._losers: list[Waiter] = []
         self.count = 0
 
-    def claim(self, session: Session, tag: Tag) -> None:
+    def claim(self, session: Requester, tag: Tag) -> None:
         """A claim arrived: proposes it if it would find a task or need not wait, else parks it."""
         arrival, request = tag
         command = request.command
@@ -108,7 +108,7 @@ class ParkedClaims:
 
     def _may_wait(self, waiter: Waiter) -> bool:
         command = waiter.tag[1].command
-        if command.wait_ms == 0 or waiter.session.closed:
+        if command.wait_ms == 0 or not waiter.session.wants(waiter.tag):
             return False
         if waiter.deadline <= self._clock.loop.time():
             return False
@@ -131,7 +131,7 @@ class ParkedClaims:
         if self._losers:
             losers, self._losers = self._losers, []
             for waiter in reversed(losers):
-                if waiter.session.closed:
+                if not waiter.session.wants(waiter.tag):
                     self._answer(waiter, None)
                 else:
                     self._park(waiter, front=True)

@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable
 
 from cluster.server.replica import Replica
-from cluster.server.session import Session, Tag
+from cluster.server.requester import Requester, Tag
 from cluster.server.wait_clock import WaitClock, Waiter
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine.machine import Applied
 
 # A way to answer a read: of this session, this request.
-Answer = Callable[[Session, Tag], None]
+Answer = Callable[[Requester, Tag], None]
 
 RETRY_AFTER_MS = 1_000
 # Queries answered in one round of the loop: thousands may wait for the same task.
@@ -36,7 +36,7 @@ class ParkedQueries:
         """`answer` looks at the applied state; `read` passes a read barrier first."""
         self._answer, self._read = answer, read
 
-    def query(self, session: Session, tag: Tag) -> bool:
+    def query(self, session: Requester, tag: Tag) -> bool:
         """Parks a query whose task has yet to end; false where it can be answered at once."""
         arrival, request = tag
         command = request.command

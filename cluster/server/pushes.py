@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster.server.session import Session
+from cluster.server.requester import Requester
 from taskq.commands import CancelRequested
 from taskq.limits import WORKER_COUNT_MAX
 from taskq.machine.state import CancelWanted
@@ -20,12 +20,12 @@ class WorkerLinks:
     __slots__ = ("_links",)
 
     def __init__(self) -> None:
-        self._links: dict[bytes, Session] = {}
+        self._links: dict[bytes, Requester] = {}
 
     def __len__(self) -> int:
         return len(self._links)
 
-    def note(self, worker_id: bytes, session: Session) -> None:
+    def note(self, worker_id: bytes, session: Requester) -> None:
         """The worker was heard on this session."""
         known = self._links.get(worker_id)
         if known is session:
@@ -45,7 +45,7 @@ class WorkerLinks:
         if session is not None:
             session.workers.pop(worker_id, None)
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: Requester) -> None:
         """The session's connection was lost."""
         for worker_id in session.workers:
             del self._links[worker_id]

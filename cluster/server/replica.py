@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from taskq.errors import Refusal
 from taskq.machine.machine import Applied, Machine
+from taskq.results import ClusterStatus
 
 
 class Sink(Protocol):
@@ -38,6 +39,9 @@ class Replica(Protocol):
     def leader(self) -> str:
         """Node id of the leader, or "" while nobody leads."""
 
+    def on_leader(self, listener: Callable[[str], None]) -> None:
+        """Calls with the node id when `leader` has changed, also to ""."""
+
     @property
     def term(self) -> int:
         """The current term."""
@@ -58,7 +62,8 @@ class Replica(Protocol):
 
     def propose(self, command: Any, sink: Sink, tag: Any) -> None:
         """Puts a command into the log. Delivers its reply, ready for the wire, or a `Refusal`;
-        `Refusal(..., unknown=True)` if the outcome is not known."""
+        `Refusal(..., unknown=True)` if the outcome is not known; NO_LEADER that is not unknown: it
+        was certainly not carried out, and the leader may be asked."""
 
     def read_barrier(self, sink: Sink, tag: Any) -> None:
         """Delivers None when a linearizable read may look at `machine`, or a `Refusal`."""
@@ -76,7 +81,24 @@ class Replica(Protocol):
         """Calls when this node became leader (true) or is leader no more (false)."""
 
     def members(self) -> list[tuple[str, str]]:
-        """(node id, "host:port" for clients) of every member."""
+        """(node id, "host:port" for clients) of every member; "" where that is not known yet."""
+
+    def send(self, peer_id: str, payload: bytes) -> bool:
+        """Sends a message about requests to another node; false where it was not sent."""
+
+    def on_forward(self, listener: Callable[[str, bytes], None]) -> None:
+        """Calls with (node id, payload) when another node sent one."""
+
+    def on_peer_lost(self, listener: Callable[[str], None]) -> None:
+        """Calls with the node id when a connection with that node, in either direction, was lost:
+        messages under way in either direction may be. It may be back already."""
+
+    def cluster_status(self) -> ClusterStatus:
+        """The cluster as this node knows it now."""
+
+    def transfer(self, target: str, sink: Sink, tag: Any) -> None:
+        """On the leader: hands the lead to `target`, or where that is empty to the member that has
+        come farthest. Delivers None when this node leads no more, or a `Refusal`."""
 
     def growth_refused(self) -> Refusal | None:
         """What commands that make the state grow are answered with while the disk is full."""

@@ -15,36 +15,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from cluster.server.backlog import Backlog
-from cluster.server.quota import PROGRESS_SIZE, REQUEST_COST, ROUND_SIZE_MAX, TAKE_COUNT_MAX
+from cluster.server.intake import answer_deferred, take, take_backlog
+from cluster.server.quota import PROGRESS_SIZE, REQUEST_COST
+from cluster.server.requester import Handler, Tag
 from taskq.commands import Hello
 from taskq.errors import ErrorCode, ProtocolError, Refusal, refuse
-from taskq.protocol.codec import Rejected, Request
+from taskq.protocol.codec import Rejected, join_reply
 from taskq.protocol.connection import ServerConnection
 from taskq.registry import MESSAGE_OF
 
 if TYPE_CHECKING:
     from cluster.server.sessions import Sessions
 
-# (arrival in loop time, request)
-Tag = tuple[float, Request]
-Handler = Callable[["Session", Tag], None]
-
 HELLO = MESSAGE_OF[Hello].code
+NO_LEADER = ErrorCode.NO_LEADER.value
 
 
 class Session(asyncio.Protocol):
     """See the module. Public attributes are read and, where said, written by the server alone."""
 
     __slots__ = (
-        *("closed", "closing_at", "deferred", "frame_at", "handlers", "held", "in_flight", "open"),
-        *("opened_at", "overflow", "parked", "reckoned", "reserved", "starved", "stuck_at"),
-        *("unread", "workers", "_arrival", "_arrivals", "_backlog", "_connection"),
-        *("_dirty", "_out", "_paused", "_progress", "_transport", "sessions"),
+        *("backlog", "closed", "closing_at", "count_max", "deferred", "forwarded", "frame_at"),
+        *("handlers", "held", "in_flight", "open", "opened_at", "overflow", "parked", "reckoned"),
+        *("reserved", "sessions", "size_max", "starved", "stuck_at", "unread", "workers"),
+        *("_arrivals", "_connection", "_dirty", "_out", "_paused", "_progress", "_transport"),
     )
+
+    remote: ClassVar[bool] = False
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
@@ -53,14 +53,16 @@ class Session(asyncio.Protocol):
         self._out: list[bytes] = []
         self._dirty = False
         self._paused = False
-        self._backlog = Backlog()
+        self.backlog = Backlog()
         self._progress = 0
-        self._arrival = 0.0
         self._arrivals: list[tuple[float, int]] = []
         self.handlers: dict[int, Handler] = {HELLO: sessions.greet}
         self.deferred: deque[Tag] = deque()  # reads that wait until the peer has read
         self.parked: set[Any] = set()  # what `Waiting` keeps for this session
+        self.forwarded: set[Any] = set()  # what `Forwarding` keeps for this session
         self.workers: dict[bytes, None] = {}  # workers whose pushes go here
+        self.count_max = sessions.quota.request_count_max
+        self.size_max = sessions.quota.connection_size_max
         self.in_flight = 0
         self.held = 0
         self.reserved = 0  # the part of `held` that is expected, not there
@@ -101,10 +103,10 @@ class Session(asyncio.Protocol):
         if requests:
             self.frame_at = arrival
             self._progress = 0
-            if self._backlog:
-                self._backlog.append(requests, arrival)
+            if self.backlog:
+                self.backlog.append(requests, arrival)
             else:
-                self._take(requests, arrival)
+                take(self, requests, arrival)
         else:
             self._progress += len(data)
             if self._progress >= PROGRESS_SIZE:
@@ -118,27 +120,27 @@ class Session(asyncio.Protocol):
         """The peer does not read its answers: no more is read from it."""
         if not self.stuck_at:
             self.stuck_at = self.sessions.loop.time()
-        self._steer()
+        self.steer()
 
     def resume_writing(self) -> None:
         """The peer has read most of its answers."""
         self.stuck_at = 0.0
-        self._measure()
+        self.measure()
         self.reckon()
-        if self._backlog or self.deferred:
-            self._soil()
-        self._steer()
+        if self.backlog or self.deferred:
+            self.soil()
+        self.steer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Drops everything that nobody will read; what is in the log goes on without a reader."""
         self.closed = True
         self._out.clear()
-        self._backlog.clear()
+        self.backlog.clear()
         self.held -= self.unread
         self.unread = 0
         self._transport = None
         while self.deferred:
-            self.deliver(self.deferred.popleft(), None)
+            self.answer(self.deferred.popleft(), None)
         self.sessions.leave(self)
         self.reckon()
 
@@ -146,71 +148,21 @@ class Session(asyncio.Protocol):
         """A peer that sends no more gets no more either: half-open connections are closed."""
         return False
 
-    # --- requests ---------------------------------------------------------------------------------
-
-    def _take(self, requests: Sequence[Request | Rejected], arrival: float) -> None:
-        """Starts requests until one of the limits says stop; the rest waits in the backlog."""
-        if len(requests) > TAKE_COUNT_MAX:
-            self._backlog.append(requests[TAKE_COUNT_MAX:], arrival)
-            requests = requests[:TAKE_COUNT_MAX]
-            self._soil()
-            self._steer()
-        sessions = self.sessions
-        count_max, size_max = sessions.quota.request_count_max, sessions.quota.connection_size_max
-        if sessions.must_wait(self):
-            size_max = 0
-            sessions.starve(self)
-        round_end = self.held - self.reserved + ROUND_SIZE_MAX
-        handlers = self.handlers
-        for position, request in enumerate(requests):
-            if self.in_flight >= count_max or self.held >= size_max or self.stuck_at:
-                self._put_back(requests[position:], arrival)
-                return
-            if self.held - self.reserved >= round_end:
-                self._put_back(requests[position:], arrival)
-                self._soil()
-                return
-            if isinstance(request, Rejected):
-                self._reject(request)
-                continue
-            self.in_flight += 1
-            self.held += request.size + REQUEST_COST
-            handler = handlers.get(request.message.code)
-            if handler is None:
-                text = f"{request.message.name} needs the role {request.message.role.value}"
-                refusal = refuse(ErrorCode.PERMISSION_DENIED, text)
-                self.deliver((arrival, request), refusal)
-            else:
-                handler(self, (arrival, request))
-            if self.closed or self.closing_at:
-                return
-
-    def _put_back(self, requests: Sequence[Request | Rejected], arrival: float) -> None:
-        """What could not be started waits, until there is room."""
-        self._backlog.put_back(requests, arrival)
-        if self._measure():
-            self._soil()
-        self._steer()
-
-    def _take_backlog(self, now: float) -> None:
-        """Goes on with what waited, unless its sender has given up on it."""
-        arrival = self._backlog.arrival
-        late, fresh = self._backlog.take(now)
-        for request in late:
-            self.in_flight += 1
-            self.held += request.size + REQUEST_COST
-            text = f"{request.message.name} waited {now - arrival:.1f} s on its connection"
-            self.deliver((arrival, request), refuse(ErrorCode.DEADLINE_EXCEEDED, text))
-        self._take(fresh, arrival)
-        self._steer()
-
-    def _reject(self, rejected: Rejected) -> None:
-        self.sessions.counters.refuse(0, rejected.refusal.code)
-        self._send(self._connection.reply(0, rejected.request_id, rejected.refusal))
-
     # --- answers ----------------------------------------------------------------------------------
 
+    def wants(self, tag: Tag) -> bool:
+        """Whether anybody would read the answer."""
+        return not self.closed
+
     def deliver(self, tag: Tag, value: Any) -> None:
+        """What became of a request. One that was not carried out for want of leadership goes on to
+        the leader."""
+        if type(value) is Refusal and value.code == NO_LEADER and not value.unknown:
+            self.sessions.elsewhere(self, tag)
+        else:
+            self.answer(tag, value)
+
+    def answer(self, tag: Tag, value: Any) -> None:
         """Answers a request; called once for each."""
         arrival, request = tag
         self.in_flight -= 1
@@ -220,24 +172,53 @@ class Session(asyncio.Protocol):
             return
         code = request.message.code
         frame = self._connection.reply(code, request.request_id, value)
-        counters = self.sessions.counters
         if type(value) is Refusal:
-            counters.refuse(code, value.code)
+            self.sessions.counters.refuse(code, value.code)
         else:
-            counters.answered[code] += 1
+            self.sessions.counters.answered[code] += 1
+        self._note_arrival(arrival)
+        self._send(frame)
+
+    def pass_on(self, tag: Tag, kind: int, body: bytes) -> None:
+        """Answers with what another node packed (`split_reply`)."""
+        arrival, request = tag
+        try:
+            frame = join_reply(kind, request.request_id, body)
+        except ProtocolError as error:  # the id of this client is the longer one
+            self.answer(tag, refuse(ErrorCode.RESULT_TOO_LARGE, str(error)))
+            return
+        self.in_flight -= 1
+        self.held -= request.size + REQUEST_COST
+        if self.closed:
+            self.reckon()
+            return
+        self.sessions.counters.answered[request.message.code] += 1
+        self._note_arrival(arrival)
+        self._send(frame)
+
+    def _note_arrival(self, arrival: float) -> None:
         # Requests that arrived together mostly follow each other: one observation for all.
         arrivals = self._arrivals
         if arrivals and arrivals[-1][0] == arrival:
             arrivals[-1] = (arrival, arrivals[-1][1] + 1)
         else:
             arrivals.append((arrival, 1))
-        self._send(frame)
+
+    def reject(self, rejected: Rejected) -> None:
+        """Answers what is no legal request."""
+        self.sessions.counters.refuse(0, rejected.refusal.code)
+        self._send(self._connection.reply(0, rejected.request_id, rejected.refusal))
 
     def push(self, command: Any) -> None:
         """Sends a message that nobody asked for, unless the peer does not read."""
         if self.open and not self.closed and not self.stuck_at:
             self.sessions.counters.pushed += 1
             self._send(self._connection.push(command))
+
+    def announce(self, frame: bytes) -> None:
+        """Sends a frame that was packed for all sessions, unless the peer does not read."""
+        if self.open and not self.closed and not self.stuck_at:
+            self._send(frame)
 
     def accept(self, tag: Tag, reply: Any, handlers: dict[int, Handler]) -> None:
         """Opens the session with the messages that its credential allows."""
@@ -251,16 +232,16 @@ class Session(asyncio.Protocol):
 
     def turn_away(self, tag: Tag, refusal: Refusal) -> None:
         """Answers Hello with a refusal and closes."""
-        self.deliver(tag, refusal)
+        self.answer(tag, refusal)
         self.close()
 
     def _send(self, frame: bytes) -> None:
         self._out.append(frame)
         self.unread += len(frame)
         self.held += len(frame)
-        self._soil()
+        self.soil()
 
-    def _soil(self) -> None:
+    def soil(self) -> None:
         """Something is to be done for this session in the next round of the loop."""
         if not self._dirty and not self.closed:
             self._dirty = True
@@ -281,11 +262,11 @@ class Session(asyncio.Protocol):
             for arrival, count in self._arrivals:
                 counters.observe(now - arrival, count)
             self._arrivals.clear()
-            self._measure()
+            self.measure()
         if self.deferred:
-            self._answer_deferred()
-        if self._backlog:
-            self._take_backlog(now)
+            answer_deferred(self)
+        if self.backlog:
+            take_backlog(self, now)
         self.reckon()
 
     def defer(self, tag: Tag) -> None:
@@ -293,13 +274,6 @@ class Session(asyncio.Protocol):
         self.deferred.append(tag)
         if not self.is_full():
             self.sessions.starve(self)
-
-    def _answer_deferred(self) -> None:
-        round_end = self.unread + ROUND_SIZE_MAX
-        for _ in range(len(self.deferred)):
-            if self.is_full() or self.unread >= round_end:
-                return
-            self.sessions.answer(self, self.deferred.popleft())
 
     # --- limits -----------------------------------------------------------------------------------
 
@@ -318,7 +292,7 @@ class Session(asyncio.Protocol):
         self.held += size
         self.sessions.reserved += size
 
-    def _measure(self) -> bool:
+    def measure(self) -> bool:
         """Asks the transport what is unread; whether that is less than was known."""
         transport = self._transport
         if transport is None or self._out:
@@ -337,14 +311,14 @@ class Session(asyncio.Protocol):
     def weight(self) -> int:
         """Bytes that this session holds now."""
         pending = 0 if self.closed else self._connection.pending
-        return self.held - self.reserved + pending + self._backlog.size
+        return self.held - self.reserved + pending + self.backlog.size
 
     def review(self) -> None:
         """For the sweep: what is unread may have become less without a word."""
-        self._measure()
+        self.measure()
         self.reckon()
-        if self._backlog or self.deferred:
-            self._soil()
+        if self.backlog or self.deferred:
+            self.soil()
 
     def reads(self) -> bool:
         """Whether the node reads from this connection."""
@@ -358,12 +332,13 @@ class Session(asyncio.Protocol):
     def starve(self, starved: bool) -> None:
         """The node as a whole holds too much (or no more): stops or goes on reading."""
         self.starved = starved
-        if not starved and (self._backlog or self.deferred):
-            self._soil()
-        self._steer()
+        if not starved and (self.backlog or self.deferred):
+            self.soil()
+        self.steer()
 
-    def _steer(self) -> None:
-        pause = bool(self._backlog) or self.stuck_at > 0 or self.starved
+    def steer(self) -> None:
+        """Stops or goes on reading from the connection."""
+        pause = bool(self.backlog) or self.stuck_at > 0 or self.starved
         transport = self._transport
         if pause == self._paused or transport is None or transport.is_closing():
             return
@@ -388,7 +363,7 @@ class Session(asyncio.Protocol):
         transport = self._transport
         if transport is not None and not transport.is_closing():
             now = self.sessions.loop.time()
-            self._backlog.clear()
+            self.backlog.clear()
             self.flush(now)
             self.closing_at = now
             transport.close()

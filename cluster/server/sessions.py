@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -15,11 +16,16 @@ from cluster.server.counters import Counters
 from cluster.server.departed import departed
 from cluster.server.dispatcher import Dispatcher
 from cluster.server.quota import OVERFLOW_SECS, Quota
-from cluster.server.session import Session, Tag
+from cluster.server.requester import Requester, Tag
+from cluster.server.session import Session
 from taskq.commands import PROTOCOL_VERSION
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import FRAME_SIZE_MAX
+from taskq.protocol.connection import announcement
 from taskq.results import HelloReply
+
+if TYPE_CHECKING:
+    from cluster.server.remotes import Remotes
 
 log = structlog.get_logger(__name__)
 
@@ -51,12 +57,17 @@ class Sessions:
         self._server_version = server_version
         self._sessions: dict[Session, None] = {}
         self._overflow: dict[Session, None] = {}
-        self._dirty: list[Session] = []
-        self._starved: dict[Session, None] = {}
+        self._dirty: list[Requester] = []
+        self._starved: dict[Requester, None] = {}
         self._was_over = False
         self._told_full = False
         self._sweeping: asyncio.TimerHandle | None = None
-        self.answer: Callable[[Session, Tag], None] = dispatcher.answer
+        self.answer: Callable[[Requester, Tag], None] = dispatcher.answer
+        self.elsewhere: Callable[[Requester, Tag], None] = dispatcher.forwarding.refused
+        self.forwarding = dispatcher.forwarding
+        self.drop_parked = dispatcher.drop_parked
+        self.remotes: Remotes  # enters by itself
+        dispatcher.replica.on_leader(self._leader_changed)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -85,15 +96,17 @@ class Sessions:
             self.counters.turned_away += 1
             session.abort("overflow")
 
-    def leave(self, session: Session) -> None:
+    def leave(self, session: Requester) -> None:
         """A connection was lost."""
-        self._sessions.pop(session, None)
-        self._overflow.pop(session, None)
+        if isinstance(session, Session):
+            self._sessions.pop(session, None)
+            self._overflow.pop(session, None)
         self._starved.pop(session, None)
         self._dispatcher.forget(session)
 
-    def greet(self, session: Session, tag: Tag) -> None:
+    def greet(self, session: Requester, tag: Tag) -> None:
         """Answers Hello: opens the session, or says why not and closes."""
+        assert isinstance(session, Session), "other nodes say no Hello here"
         hello = tag[1].command
         if session.overflow:
             self.counters.turned_away += 1
@@ -124,9 +137,16 @@ class Sessions:
             *(settings.max_batch_claim, self.quota.request_count_max),
         )
 
+    def _leader_changed(self, leader: str) -> None:
+        """Tells everybody: clients go to the leader where they can reach it."""
+        if leader:
+            frame = announcement(self._hello_reply())
+            for session in self._sessions:
+                session.announce(frame)
+
     # --- rounds -----------------------------------------------------------------------------------
 
-    def soil(self, session: Session) -> None:
+    def soil(self, session: Requester) -> None:
         """A session has something to write or to go on with in the next round of the loop."""
         if not self._dirty:
             self.loop.call_soon(self._flush)
@@ -147,15 +167,16 @@ class Sessions:
 
     # --- total size -------------------------------------------------------------------------------
 
-    def must_wait(self, session: Session) -> bool:
+    def must_wait(self, session: Requester) -> bool:
         """Whether the node holds so much that this session gets no more: while it is over its
         limit, those who hold more than their share; at twice the limit, everybody."""
-        if not self._is_over():
+        if not self.is_over():
             return False
         quota = self.quota
         return self.size >= 2 * quota.node_size_max or session.weight() > quota.fair_size
 
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
+        """Whether the node holds as much as it may."""
         size_max = self.quota.node_size_max
         return self.size >= size_max or self._dispatcher.replica.in_flight_bytes() >= size_max
 
@@ -163,14 +184,14 @@ class Sessions:
         """Whether what the node holds and what claims on their way may add reach its limit."""
         return self.size + self.reserved >= self.quota.node_size_max
 
-    def starve(self, session: Session) -> None:
+    def starve(self, session: Requester) -> None:
         """Reads no more from a session, nor for it, until the node holds less."""
         if session not in self._starved:
             self._starved[session] = None
             session.starve(True)
 
     def _feed(self) -> None:
-        if not self._is_over():
+        if not self.is_over():
             starved, self._starved = self._starved, {}
             for session in starved:
                 session.starve(False)
@@ -220,7 +241,8 @@ class Sessions:
         (incomplete frames, unread answers), until there is room."""
         over = self.size >= self.quota.node_size_max
         if over and self._was_over:
-            heaviest = sorted(self.all(), key=lambda session: session.reckoned, reverse=True)
+            everybody: list[Requester] = [*self.all(), *self.remotes.all()]
+            heaviest = sorted(everybody, key=lambda session: session.reckoned, reverse=True)
             room = self.size - self.quota.node_size_max
             for session in heaviest:
                 if room < 0:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from ssl import SSLContext
 
 import structlog
@@ -14,9 +15,12 @@ import structlog
 from cluster.server.access import Access
 from cluster.server.counters import Counters
 from cluster.server.dispatcher import Dispatcher
+from cluster.server.forwarding import Forwarding
 from cluster.server.pushes import WorkerLinks
 from cluster.server.quota import Quota
+from cluster.server.remotes import Remotes
 from cluster.server.replica import Replica
+from cluster.server.requester import Handler, Requester
 from cluster.server.session import Session
 from cluster.server.sessions import Sessions
 from cluster.server.waiters import Waiting
@@ -54,12 +58,30 @@ class BrokerServer:
         loop = loop or asyncio.get_running_loop()
         self.waiting = Waiting(loop, replica, self.quota.waiting_count_max)
         self.links = WorkerLinks()
-        self.dispatcher = Dispatcher(replica, self.waiting, self.links, on_failure)
+        self.dispatcher = Dispatcher(
+            replica, self.waiting, self.links, on_failure, partial(self._forwarding, replica, loop)
+        )
+        self.forwarding = self.dispatcher.forwarding
         self.sessions = Sessions(
             loop, self.quota, self.counters, access, self.dispatcher, server_version
         )
+        self.remotes = Remotes(
+            replica, self.sessions, self.forwarding, self.dispatcher.remote_handlers
+        )
         self._loop = loop
         self._listener: asyncio.Server | None = None
+
+    def _forwarding(
+        self,
+        replica: Replica,
+        loop: asyncio.AbstractEventLoop,
+        route: Callable[[Requester], dict[int, Handler]],
+    ) -> Forwarding:
+        count_max = self.quota.waiting_count_max
+        return Forwarding(loop, replica, self.counters, count_max, route, self._is_over)
+
+    def _is_over(self) -> bool:
+        return self.sessions.is_over()
 
     def session(self) -> Session:
         """A protocol for one connection."""
@@ -88,13 +110,20 @@ class BrokerServer:
             session.starve(True)
         text = "the node is stopping"
         self.waiting.refuse_all(refuse(ErrorCode.UNAVAILABLE, text, RETRY_AFTER_MS), stale=True)
-        await self._until(lambda: not any(s.in_flight for s in self.sessions.all()), grace_secs)
+        self.forwarding.refuse_all()
+        await self._until(self._is_idle, grace_secs)
         for session in self.sessions.all():
             session.close()
         await self._until(lambda: not self.sessions.all(), CLOSE_SECS)
         for session in self.sessions.all():
             session.abort("stopping")
         self.waiting.stop()
+        self.forwarding.stop()
+        self.dispatcher.questions.stop()
+
+    def _is_idle(self) -> bool:
+        everybody: list[Requester] = [*self.sessions.all(), *self.remotes.all()]
+        return not any(session.in_flight for session in everybody)
 
     async def _until(self, done: Callable[[], bool], secs: float) -> None:
         end = self._loop.time() + secs

@@ -9,10 +9,9 @@ import asyncio
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from cluster.server.session import Session, Tag
+from cluster.server.requester import Requester, Tag
 
 # Below so many, answered requests in the heap are not worth cleaning up.
 _SLACK = 64
@@ -20,9 +19,21 @@ _SLACK = 64
 RING_COUNT_MAX = 200
 
 
+class Timed(Protocol):
+    """What a clock watches. `deadline` in loop time; `expire` is called with it when that comes,
+    unless it is `answered` by then. `timed`: the clock knows it."""
+
+    deadline: float
+    answered: bool
+    timed: bool
+
+    @property
+    def expire(self) -> Callable[[Any], None]: ...
+
+
 class Waiter:
-    """A request that waits. `deadline` in loop time; `expire` is called when it comes, unless the
-    request is answered by then. The other fields are those of `ParkedClaims`."""
+    """A request that waits on this node. The fields beside those of `Timed` are those of
+    `ParkedClaims`."""
 
     __slots__ = (
         *("answered", "deadline", "expire", "parked", "queue", "reserve", "session", "tag"),
@@ -30,14 +41,14 @@ class Waiter:
     )
 
     def __init__(
-        self, session: Session, tag: Tag, deadline: float, expire: Callable[[Waiter], None]
+        self, session: Requester, tag: Tag, deadline: float, expire: Callable[[Any], None]
     ) -> None:
         self.session = session
         self.tag = tag
         self.deadline = deadline
         self.expire = expire
         self.answered = False
-        self.timed = False  # the clock knows it
+        self.timed = False
         self.parked = False
         self.queue = ""
         self.want = 0
@@ -51,7 +62,7 @@ class WaitClock:
         self.loop = loop
         self.count = 0
         self._count_max = count_max
-        self._heap: list[tuple[float, int, Waiter]] = []
+        self._heap: list[tuple[float, int, Timed]] = []
         self._numbers = count()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -61,14 +72,14 @@ class WaitClock:
         """Whether no more may wait."""
         return self.count >= self._count_max
 
-    def add(self, waiter: Waiter) -> None:
+    def add(self, waiter: Timed) -> None:
         """The request waits from now on."""
         waiter.timed = True
         self.count += 1
         heappush(self._heap, (waiter.deadline, next(self._numbers), waiter))
         self._arm()
 
-    def remove(self, waiter: Waiter) -> None:
+    def remove(self, waiter: Timed) -> None:
         """The request is answered."""
         waiter.answered = True
         if waiter.timed:

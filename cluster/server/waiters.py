@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from cluster.server.parked_claims import ParkedClaims
 from cluster.server.parked_queries import ParkedQueries
 from cluster.server.replica import Replica
-from cluster.server.wait_clock import WaitClock
+from cluster.server.wait_clock import WaitClock, Waiter
 from taskq.commands import ClaimTask
 from taskq.errors import Refusal
 from taskq.machine.machine import Applied
 
 if TYPE_CHECKING:
-    from cluster.server.session import Session, Tag
+    from cluster.server.requester import Requester, Tag
 
 
 class Waiting:
@@ -34,7 +34,7 @@ class Waiting:
         self.query = self.queries.query
 
     def bind(
-        self, answer: Callable[[Session, Tag], None], read: Callable[[Session, Tag], None]
+        self, answer: Callable[[Requester, Tag], None], read: Callable[[Requester, Tag], None]
     ) -> None:
         """How queries are answered from the applied state, and how they are read anew."""
         self.queries.bind(answer, read)
@@ -44,13 +44,17 @@ class Waiting:
         self.claims.applied(applied)
         self.queries.applied(applied)
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: Requester) -> None:
         """The session's connection was lost: nothing of it is proposed any more."""
         for waiter in list(session.parked):
-            if type(waiter.tag[1].command) is ClaimTask:
-                self.claims.drop(waiter)
-            else:
-                self.queries.drop(waiter)
+            self.drop_one(waiter)
+
+    def drop_one(self, waiter: Waiter) -> None:
+        """Nobody waits for this request any more."""
+        if type(waiter.tag[1].command) is ClaimTask:
+            self.claims.drop(waiter)
+        else:
+            self.queries.drop(waiter)
 
     def refuse_all(self, refusal: Refusal, *, stale: bool = False) -> None:
         """Answers everything that waits for the leader; with `stale` really everything."""

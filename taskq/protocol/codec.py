@@ -42,6 +42,12 @@ REQUEST_ID_MAX = (1 << 63) - 1
 
 Pack = Callable[[Any], bytes]
 
+# An answer is an array of three: the format, the request id, fields. In msgpack, ids below 0x80 are
+# one byte; others have 1, 2, 4 or 8 behind a byte that says so.
+_REPLY_HEAD = bytes((0x93, FORMAT))
+_FIRST_LONG_ID = 0xCC
+_SMALL_IDS = [bytes((number,)) for number in range(0x80)]
+
 # By message type, so that the hot path asks once.
 _REQUESTS = {
     code: row for code, row in MESSAGES.items() if row.sort not in (Sort.INTERNAL, Sort.PUSH)
@@ -129,6 +135,36 @@ def encode_reply(pack: Pack, code: int, request_id: int, value: Any) -> bytes:
     """The frame that answers a request of type `code`: with a reply or with a `Refusal`."""
     kind = REFUSAL_TYPE if type(value) is Refusal else code | REPLY_BIT
     return pack_frame(kind, pack((FORMAT, request_id, value)))
+
+
+def split_reply(payload: bytes) -> tuple[int, bytes]:
+    """(request id, what follows it) of an answer that was packed by `encode_reply`, undecoded."""
+    first = payload[2]
+    if first < _FIRST_LONG_ID:
+        return first, payload[3:]
+    end = 3 + (1 << (first - _FIRST_LONG_ID))
+    return int.from_bytes(payload[3:end]), payload[end:]
+
+
+def join_reply(kind: int, request_id: int, body: bytes) -> bytes:
+    """The frame that passes on what `split_reply` gave, under another request id."""
+    return pack_frame(kind, _REPLY_HEAD + _pack_id(request_id) + body)
+
+
+def _pack_id(number: int) -> bytes:
+    if number < 0x80:
+        return _SMALL_IDS[number]
+    power = (number > 0xFF) + (number > 0xFFFF) + (number > 0xFFFFFFFF)
+    return (_FIRST_LONG_ID + power).to_bytes() + number.to_bytes(1 << power)
+
+
+def decode_refusal(body: bytes) -> Refusal:
+    """The refusal in what `split_reply` gave. Raises ProtocolError."""
+    try:
+        refusal: Refusal = revive(Refusal, unpack(body))
+    except ValueError as error:
+        raise ProtocolError(f"a malformed refusal: {error}") from error
+    return refusal
 
 
 def encode_push(pack: Pack, command: Any) -> bytes:

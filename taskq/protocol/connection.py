@@ -106,6 +106,11 @@ class ServerConnection:
         return encode_reply(_NODE_PACK, 0, NO_REQUEST, refusal)
 
 
+def announcement(reply: HelloReply) -> bytes:
+    """The frame that tells open sessions of a new leader: an answer to Hello that nobody asked."""
+    return encode_reply(_NODE_PACK, _HELLO, NO_REQUEST, reply)
+
+
 class ClientConnection:
     """The client's end of one connection; numbers requests."""
 

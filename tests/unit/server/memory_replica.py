@@ -14,6 +14,7 @@ from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine.entry import encode_entry
 from taskq.machine.machine import Applied, Machine
 from taskq.machine.view import MemoryView
+from taskq.results import ClusterStatus
 
 WALL_MS = 1_800_000_000_000
 
@@ -41,6 +42,7 @@ class MemoryReplica:
         self._batch: list[tuple[Any, Sink, Any]] = []
         self._listeners: list[Callable[[Applied], None]] = []
         self._leadership: list[Callable[[bool], None]] = []
+        self._leader_listeners: list[Callable[[str], None]] = []
 
     def unavailable(self) -> Refusal | None:
         return self.closed
@@ -86,12 +88,35 @@ class MemoryReplica:
             sink.deliver(tag, refusal)
         for listener in self._leadership:
             listener(False)
+        self._tell_leader()
 
     def lead(self) -> None:
         self.leader = self.node_id
         self.term += 1
         for listener in self._leadership:
             listener(True)
+        self._tell_leader()
+
+    def follow(self, leader: str) -> None:
+        """Another node leads, or none."""
+        self.leader = leader
+        self._tell_leader()
+
+    def _tell_leader(self) -> None:
+        for listener in self._leader_listeners:
+            listener(self.leader)
+
+    def on_leader(self, listener: Callable[[str], None]) -> None:
+        self._leader_listeners.append(listener)
+
+    def send(self, peer_id: str, payload: bytes) -> bool:  # a group of one
+        return False
+
+    def on_forward(self, listener: Callable[[str, bytes], None]) -> None:
+        """Nobody sends anything."""
+
+    def on_peer_lost(self, listener: Callable[[str], None]) -> None:
+        """There are no peers."""
 
     def read_barrier(self, sink: Sink, tag: Any) -> None:
         sink.deliver(tag, None)
@@ -110,6 +135,15 @@ class MemoryReplica:
 
     def members(self) -> list[tuple[str, str]]:
         return [("node1", "127.0.0.1:6379")]
+
+    def cluster_status(self) -> ClusterStatus:
+        return ClusterStatus(
+            *(self.node_id, self.leader, self.term, self.commit_index, self.applied_index),
+            *(self.cluster_id, self.cluster_time_ms(), []),
+        )
+
+    def transfer(self, target: str, sink: Sink, tag: Any) -> None:
+        sink.deliver(tag, refuse(ErrorCode.WRONG_STATE, "there is nobody else"))
 
     def growth_refused(self) -> Refusal | None:
         return self.full

@@ -9,8 +9,9 @@ from cluster.server.quota import Quota
 from cluster.server.session import Session
 from cluster.server.tcp import BrokerServer
 from taskq import commands
-from taskq.protocol.codec import Push, Reply
+from taskq.protocol.codec import NO_REQUEST, Push, Reply
 from taskq.protocol.connection import ClientConnection
+from taskq.results import HelloReply
 from tests.unit.server.memory_replica import MemoryReplica
 from tests.unit.server.virtual_loop import VirtualLoop
 
@@ -93,6 +94,7 @@ class Peer:
         self.connection = ClientConnection()
         self.answers: dict[int, Any] = {}
         self.pushes: list[Any] = []
+        self.news: list[str] = []  # leaders as the node announced them
         self.session.connection_made(self.pipe)
         self._seen = 0
         if greet:
@@ -111,6 +113,9 @@ class Peer:
                     self.pushes.append(event.command)
                 else:
                     assert isinstance(event, Reply)
+                    if event.request_id == NO_REQUEST and isinstance(event.value, HelloReply):
+                        self.news.append(event.value.leader)
+                        continue
                     assert event.request_id not in self.answers, "answered twice"
                     self.answers[event.request_id] = event.value
         self._seen = len(self.pipe.written)
@@ -139,9 +144,16 @@ class Peer:
 class Rig:
     """A server over a replica in memory, on a loop whose time a test moves."""
 
-    def __init__(self, access: Access | None = None, **quota: Any) -> None:
-        self.loop = VirtualLoop()
-        self.replica = MemoryReplica(self.loop)
+    def __init__(
+        self,
+        access: Access | None = None,
+        *,
+        loop: VirtualLoop | None = None,
+        replica: MemoryReplica | None = None,
+        **quota: Any,
+    ) -> None:
+        self.loop = loop or VirtualLoop()
+        self.replica = replica or MemoryReplica(self.loop)
         self.failures: list[BaseException] = []
         self.server = BrokerServer(
             self.replica,

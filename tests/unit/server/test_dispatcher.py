@@ -20,7 +20,9 @@ FULL = refuse(ErrorCode.DISK_FULL, "the disk is nearly full", 1_000)
 
 def test_every_message_that_a_client_may_send_has_a_handler() -> None:
     rig = Rig()
-    wanted = {c for c, row in MESSAGES.items() if row.sort in (Sort.COMMAND, Sort.READ)}
+    wanted = {
+        c for c, row in MESSAGES.items() if row.sort in (Sort.COMMAND, Sort.READ, Sort.CLUSTER)
+    }
     assert wanted | {0x02} == set(rig.server.dispatcher.handlers)
 
 
@@ -39,9 +41,16 @@ def test_the_leader_is_asked_for_commands_and_reads_but_not_for_stale_ones() -> 
     rig = Rig()
     peer = rig.peer()
     peer.ask(submit(1))
-    rig.replica.leader = "node2"
-    for asked in (submit(2), claim(), commands.GetStats(), commands.RegisterWorker(b"w" * 16)):
-        refusal = peer.ask(asked)
+    rig.replica.follow("node2")
+    rig.loop.settle()
+    peer.read()
+    assert peer.news == ["node2"]
+    asked = (submit(2), claim(), commands.GetStats(), commands.RegisterWorker(b"w" * 16))
+    ids = peer.send(*asked, deadline_ms=1_000)
+    assert [peer.answer(request_id) for request_id in ids] == [None] * 4
+    rig.loop.advance(1.1)
+    for request_id in ids:
+        refusal = peer.answer(request_id)
         assert (refusal.code, refusal.unknown) == ("NO_LEADER", False)
         assert refusal.retry_after_ms > 0
         assert "node2 leads" in refusal.message

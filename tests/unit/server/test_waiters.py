@@ -213,7 +213,7 @@ def test_tasks_whose_ttl_ended_do_not_wake_claims_for_ever() -> None:
     assert ids_of(peer.answer(request_id)) == [task_id(5000)]
 
 
-def test_loss_of_leadership_answers_everything() -> None:
+def test_loss_of_leadership_holds_what_waits_until_somebody_leads() -> None:
     rig = Rig()
     parked = [waiting(rig, bytes([n]) * 16) for n in range(1, 21)]
     producer = rig.peer()
@@ -222,30 +222,56 @@ def test_loss_of_leadership_answers_everything() -> None:
     rig.replica.held = True
     (in_flight,) = producer.send(submit(2))
     rig.replica.lose_leadership()
-    for peer, request_id in parked:
-        refusal = peer.answer(request_id)
-        assert (refusal.code, refusal.unknown) == ("NO_LEADER", False)
-        assert refusal.retry_after_ms > 0
-    assert producer.answer(query).code == "NO_LEADER"
+    assert [peer.answer(request_id) for peer, request_id in parked] == [None] * 20
+    assert producer.answer(query) is None
     assert producer.answer(in_flight).unknown
     assert (rig.server.waiting.claims.count, rig.server.waiting.queries.count) == (0, 0)
-    assert producer.ask(claim()).code == "NO_LEADER"
+    assert rig.server.forwarding.held_count == 21
     rig.replica.held = False
+    rig.loop.advance(5)
     rig.replica.lead()
+    rig.loop.settle()
+    assert (rig.server.waiting.claims.count, rig.server.waiting.queries.count) == (20, 1)
     assert producer.ask(submit(3)).task_id == task_id(3)
+    assert ids_of(parked[0][0].answer(parked[0][1])) == [task_id(3)]
+    rig.loop.advance(5)
+    assert all(peer.answer(request_id) is not None for peer, request_id in parked)
 
 
-def test_claims_that_lost_are_answered_when_leadership_goes_with_their_entry() -> None:
+def test_what_waits_is_refused_at_its_deadline_while_nobody_leads() -> None:
+    rig = Rig(idle_secs=1_000)
+    parked, parked_id = waiting(rig, W1, wait_ms=2_000)
+    producer = rig.peer()
+    rig.replica.lose_leadership()
+    (short,) = producer.send(submit(1), deadline_ms=700)
+    (plain,) = producer.send(submit(2))
+    rig.loop.advance(0.6)
+    assert producer.answer(short) is None
+    rig.loop.advance(0.2)
+    refusal = producer.answer(short)
+    assert (refusal.code, refusal.unknown) == ("NO_LEADER", False)
+    assert "nobody leads" in refusal.message
+    rig.loop.advance(30)
+    assert producer.answer(plain).code == "NO_LEADER"
+    assert parked.answer(parked_id) is None, "its wait counts, too"
+    rig.loop.advance(2)
+    assert parked.answer(parked_id).code == "NO_LEADER"
+    assert rig.server.forwarding.held_count == 0
+    assert not rig.server.forwarding._queue
+
+
+def test_claims_that_lost_are_held_when_leadership_goes_with_their_entry() -> None:
     rig = Rig()
     peer, request_id = waiting(rig, W1)
     rig.replica.held = True
     rig.peer().send(submit(1), claim(wait_ms=0, worker=W2))
     rig.replica.release()
     rig.replica.lose_leadership()
-    assert peer.answer(request_id).code == "NO_LEADER"
+    assert peer.answer(request_id) is None
+    assert rig.server.forwarding.held_count == 1
 
 
-def test_claims_that_lost_are_answered_when_the_node_breaks_off_within_their_entry() -> None:
+def test_claims_that_lost_are_held_when_the_node_breaks_off_within_their_entry() -> None:
     rig = Rig()
     peer, request_id = waiting(rig, W1)
     listeners, rig.replica._listeners = rig.replica._listeners, []
@@ -258,8 +284,9 @@ def test_claims_that_lost_are_answered_when_the_node_breaks_off_within_their_ent
     rig.replica.release()
     assert peer.answer(request_id) is None
     assert rig.server.waiting.claims.count == 0, "it lost, and waits to be parked again"
-    rig.replica._leadership[0](False)
-    assert peer.answer(request_id).code == "NO_LEADER"
+    rig.replica.lose_leadership()
+    assert peer.answer(request_id) is None
+    assert rig.server.forwarding.held_count == 1
 
 
 def test_a_chunk_of_thousands_of_claims_is_parked_without_delay() -> None:
