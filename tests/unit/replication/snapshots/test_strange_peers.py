@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -60,6 +61,19 @@ def test_what_is_out_of_order_installs_nothing(
     assert follower.pairs == {}
 
 
+def test_nothing_may_come_behind_the_end(world: World) -> None:
+    follower = world.nodes["n2"]
+    follower.desk.held = True
+    end = End(STREAM, 1, zlib.crc32(PAIR))
+    for message in (BEGIN, Chunk(STREAM, 0, PAIR), end, Chunk(STREAM, 1, PAIR)):
+        world.put("n1", "n2", message)
+    world.run()
+    assert whys(world) == [Why.OUT_OF_ORDER]
+    follower.desk.held = False
+    world.run()
+    assert follower.events == []
+
+
 def test_an_end_that_comes_twice_changes_nothing(world: World) -> None:
     leader, follower = world.nodes.values()
     leader.sender.begin("n2", 5)
@@ -115,9 +129,9 @@ def test_an_answer_that_cannot_be_breaks_the_stream(world: World, answer: Messag
     leader, follower = world.nodes.values()
     leader.sender.begin("n2", 5)
     world.run(until=lambda: len(world.said(Chunk)) == 1)
-    world.links["n2", "n1"].clear() if ("n2", "n1") in world.links else None
     world.put("n2", "n1", answer)
     world.run(until=lambda: leader.sender.held_index is None)
+    assert world.said(End) == [], "not at once"
     assert leader.events == []
     world.advance(1)
     assert follower.pairs == leader.pairs
@@ -150,6 +164,7 @@ def test_hostile_bytes_end_the_stream(world: World, data: bytes) -> None:
     leader.exchange.receive("n2", data, 5)
     follower.exchange.receive("n1", data, 5)
     assert leader.sender.held_index is None
+    assert whys(world) == [Why.MALFORMED, Why.MALFORMED]
     world.run()
     assert follower.building is None
     world.advance(1)

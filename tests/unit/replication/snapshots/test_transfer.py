@@ -86,6 +86,7 @@ def test_the_leader_is_alive_with_every_part(world: World) -> None:
 def test_said_twice_it_is_begun_once(world: World) -> None:
     leader = world.nodes["n1"]
     leader.sender.begin("n2", 5)
+    world.run(until=lambda: len(world.said(Taken)) == 2)
     leader.sender.begin("n2", 5)
     world.run()
     assert len(world.said(Begin)) == 1
@@ -211,6 +212,22 @@ def test_one_that_breaks_gives_way_to_the_next(make_world: MakeWorld) -> None:
     assert not arrived(leader, world.nodes["n2"])
     world.advance(1)
     assert arrived(leader, world.nodes["n2"])
+
+
+def test_one_that_broke_comes_after_those_that_wait(make_world: MakeWorld) -> None:
+    world = make_world("n1", "n2", "n3", "n4", "n5")
+    leader = world.nodes["n1"]
+    for peer in ("n2", "n3", "n4", "n5"):
+        leader.sender.begin(peer, 5)
+    world.run(until=lambda: len(world.said(Chunk)) == 2)
+    world.nodes["n3"].desk.held = world.nodes["n4"].desk.held = True
+    world.cut("n1", "n2")
+    world.advance(1)
+    world.nodes["n3"].desk.held = world.nodes["n4"].desk.held = False
+    world.run()
+    begun = [target for _, target, message in world.log if isinstance(message, Begin)]
+    assert begun == ["n2", "n3", "n4", "n5", "n2"]
+    assert all(arrived(leader, node) for node in world.nodes.values())
 
 
 # --- connections ----------------------------------------------------------------------------------
@@ -419,6 +436,7 @@ def test_a_new_term_in_the_middle(world: World) -> None:
     world.run(until=lambda: len(world.said(Taken)) == 2)
     follower.term = 6
     follower.receiver.new_term(6)
+    assert [stop.why for stop in world.said(Stop)] == [Why.OTHER_TERM]
     world.run()
     assert follower.building is None
     assert follower.pairs == {}
@@ -562,6 +580,19 @@ def test_a_deferred_one_that_is_stopped_is_forgotten(world: World) -> None:
     follower.install()
     world.run()
     assert Why.NOT_NEEDED not in [stop.why for stop in world.said(Stop)]
+
+
+def test_a_deferred_one_whose_connection_is_lost_is_forgotten(world: World) -> None:
+    leader, follower = world.nodes.values()
+    follower.installs = False
+    leader.sender.begin("n2", 5)
+    world.run()
+    world.cut("n1", "n2")
+    world.advance(1)
+    assert len(world.said(Begin)) == 2
+    world.cut("n1", "n2")
+    follower.install()
+    assert world.said(Stop) == []
 
 
 # --- time, resets ---------------------------------------------------------------------------------
