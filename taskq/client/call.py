@@ -30,6 +30,10 @@ from taskq.results import BatchReply
 # The cluster recognises repeats for 600 s at least; ours end before, with room for slow networks.
 REPEAT_WINDOW_SECONDS = 540.0
 
+# Pause before a refused call is sent again where the refusal names none, and its growth.
+RETRY_SECONDS = 0.05
+RETRY_SECONDS_MAX = 1.0
+
 # Refusals that pass: nothing was done, and the same request may succeed a moment later.
 _PASSING = frozenset(
     {
@@ -56,6 +60,7 @@ class Call:
         "refusal",
         "retry_full",
         "row",
+        "setbacks",
         "unknown",
     )
 
@@ -82,6 +87,7 @@ class Call:
         self.unknown = False
         self.first_sent: float | None = None
         self.refusal: Refusal | None = None
+        self.setbacks = 0  # refusals after which it was sent again
 
     @property
     def changes_state(self) -> bool:
@@ -104,12 +110,23 @@ class Call:
             self.deadline = min(self.deadline, self.first_sent + REPEAT_WINDOW_SECONDS)
 
     def wants_another_attempt(self, refusal: Refusal) -> bool:
-        """Notes a refusal; whether the request is to be sent again after its `retry_after_ms`."""
+        """Notes a refusal; whether the request is to be sent again after `pause`."""
         self.refusal = refusal
+        self.setbacks += 1
         if refusal.unknown:
             self.unknown = True
             return True
         return refusal.code in _PASSING or (self.retry_full and refusal.code in _FULL)
+
+    def pause(self, refusal: Refusal, *, elsewhere: bool) -> float:
+        """Seconds until the next attempt. The first one follows at once where the answer to the
+        last was lost on its way, or another node is asked (`elsewhere`)."""
+        hint = refusal.retry_after_ms / 1000
+        if refusal.unknown or elsewhere:
+            if self.setbacks == 1:
+                return 0.0
+            return max(hint, min(RETRY_SECONDS * 2.0 ** (self.setbacks - 2), RETRY_SECONDS_MAX))
+        return hint or RETRY_SECONDS
 
     def succeed(self, reply: Any) -> None:
         """Ends the call with its reply."""

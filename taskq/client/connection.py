@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol, cast
 
+from taskq.client.address import Address
 from taskq.client.call import Call
 from taskq.client.outbox import Outbox
 from taskq.commands import Ping
@@ -40,6 +41,13 @@ IN_FLIGHT_MAX = 10_000
 # and after 4 without a single byte the node is taken for dead. The idle time-out itself would be
 # as long as the default deadline, and no time would be left to ask another node.
 TICKS = 12
+# A request to be answered at once, and for so long not a byte: a ping; still none: the others are
+# asked whether another node leads meanwhile, for a leader whose machine hangs closes no connection.
+PROBE_SECONDS = 0.3
+SUSPECT_SECONDS = 0.6
+# Between two looks, as long as there was such a request lately.
+LOOK_SECONDS = 0.15
+LIVELY_SECONDS = 1.0
 
 
 class Owner(Protocol):
@@ -49,6 +57,8 @@ class Owner(Protocol):
     def refused(self, call: Call, refusal: Refusal) -> None: ...
     def pushed(self, command: Any) -> None: ...
     def leader_seen(self, connection: Connection, leader: str) -> None: ...
+    def announced(self, connection: Connection, hello: HelloReply) -> None: ...
+    def suspected(self, connection: Connection) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -64,6 +74,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self.opened: asyncio.Future[HelloReply] = loop.create_future()
         self.hello: HelloReply | None = None
+        self.address: Address | None = None  # set by who dials
         self.productive = False  # has answered a call
         self._loop = loop
         self._outbox = outbox
@@ -79,8 +90,9 @@ class Connection(asyncio.Protocol):
         self._draining = False
         self._ended = False
         self._pump_handle: asyncio.Handle | None = None
-        self._tick_handle: asyncio.Handle | None = None
-        self._received = self._awaiting_since = self._pinged = 0.0
+        self._tick_handle: asyncio.TimerHandle | None = None
+        self._received = self._awaiting_since = self._urgent_since = self._pinged = 0.0
+        self._tick_at = 0.0
         self._buffered = 0
 
     # --- for the owner -----------------------------------------------------------------------
@@ -173,8 +185,8 @@ class Connection(asyncio.Protocol):
         if self.hello is None:
             self._greeted(value)
             return
-        if request_id == NO_REQUEST and shape is Refusal:
-            self.abort(as_exception(value))
+        if request_id == NO_REQUEST:
+            self._told(value)
             return
         try:
             call = self._in_flight.pop(request_id)
@@ -198,6 +210,16 @@ class Connection(asyncio.Protocol):
         else:
             call.succeed(value)
 
+    def _told(self, value: Any) -> None:
+        """What the node says by itself: good-bye, or who leads now."""
+        if isinstance(value, Refusal):
+            self.abort(as_exception(value))
+        elif isinstance(value, HelloReply):
+            self.hello = value
+            self._owner.announced(self, value)
+        else:
+            raise ProtocolError("an answer to no request")
+
     def _greeted(self, value: Any) -> None:
         if isinstance(value, Refusal):
             self.abort(as_exception(value))
@@ -208,7 +230,7 @@ class Connection(asyncio.Protocol):
         self._in_flight_max = max(2, min(IN_FLIGHT_MAX, value.requests_in_flight_max))
         self._pinged = self._loop.time()
         self._tick_seconds = max(value.idle_timeout_ms, 1_000) / 1000 / TICKS
-        self._tick_handle = self._loop.call_later(self._tick_seconds, self._tick)
+        self._tick_in(self._tick_seconds)
         if not self.opened.done():
             self.opened.set_result(value)
 
@@ -244,14 +266,19 @@ class Connection(asyncio.Protocol):
                 continue
             self._enter(request_id, call)
             call.connection = self
-            self._parked += call.parks
             chunks.append(frame)
             size += len(frame)
         return chunks
 
     def _enter(self, request_id: int, call: Call | None) -> None:
+        parks = call is not None and call.parks
         if not self._in_flight:
             self._awaiting_since = self._loop.time()
+        if not parks and len(self._in_flight) == self._parked and self.hello is not None:
+            self._urgent_since = now = self._loop.time()
+            if self._tick_at - now > LOOK_SECONDS:
+                self._tick_in(LOOK_SECONDS)
+        self._parked += parks
         self._in_flight[request_id] = call
 
     # --- life --------------------------------------------------------------------------------
@@ -267,9 +294,21 @@ class Connection(asyncio.Protocol):
         if quiet >= 4 * self._tick_seconds:
             self.abort(ConnectionFailed(f"the node was silent for {quiet:.1f} s"))
             return
-        if quiet >= 2 * self._tick_seconds or now - self._pinged >= 3 * self._tick_seconds:
+        urgent = len(self._in_flight) > self._parked
+        unanswered = now - max(self._received, self._urgent_since) if urgent else 0.0
+        idle = now - self._pinged >= 3 * self._tick_seconds
+        if unanswered >= PROBE_SECONDS or quiet >= 2 * self._tick_seconds or idle:
             self.ping()
-        self._tick_handle = self._loop.call_later(self._tick_seconds, self._tick)
+        if unanswered >= SUSPECT_SECONDS:
+            self._owner.suspected(self)
+        lively = urgent or now - self._urgent_since < LIVELY_SECONDS
+        self._tick_in(min(LOOK_SECONDS, self._tick_seconds) if lively else self._tick_seconds)
+
+    def _tick_in(self, seconds: float) -> None:
+        if self._tick_handle is not None:
+            self._tick_handle.cancel()
+        self._tick_at = self._loop.time() + seconds
+        self._tick_handle = self._loop.call_later(seconds, self._tick)
 
     def _end_if_drained(self) -> None:
         if not any(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 
 from taskq.client.address import Address, Target, parse_address
 from taskq.client.connection import Connection
@@ -19,6 +20,9 @@ from taskq.results import HelloReply
 # a slow one more time.
 CONNECT_SECONDS = 1.0
 CONNECT_SECONDS_MAX = 10.0
+# How long a node has to answer before the next one is tried beside it: enough for one in the same
+# region, and short beside the time in which a cluster elects a leader.
+STAGGER_SECONDS = 0.05
 
 
 class Dialer:
@@ -54,43 +58,74 @@ class Dialer:
         """The next configured address comes first from now on."""
         self._first = (self._first + 1) % len(self._target.addresses)
 
-    def candidates(self) -> list[Address]:
-        """All that may be tried: the configured ones from the last good one on, then members."""
+    def candidates(self, avoided: Collection[Address] = ()) -> list[Address]:
+        """All that may be tried: the configured ones from the last good one on, then members; those
+        to be avoided come last."""
         configured = self._target.addresses
         turned = [*configured[self._first :], *configured[: self._first]]
-        return list(dict.fromkeys([*turned, *self._members.values()]))
+        known = dict.fromkeys([*turned, *self._members.values()])
+        return [*(one for one in known if one not in avoided), *(set(avoided) & known.keys())]
 
-    async def round(self, number: int) -> Connection:
+    def addresses_of(self, connection: Connection) -> set[Address]:
+        """Under which the node at the other end is known."""
+        addresses = set() if connection.address is None else {connection.address}
+        member = connection.hello and self._members.get(connection.hello.node_id)
+        return addresses | {member} if member else addresses
+
+    def others(self, connection: Connection) -> list[Address]:
+        """Candidates beside the node at the other end."""
+        own = self.addresses_of(connection)
+        return [one for one in self.candidates() if one not in own]
+
+    async def round(self, number: int, avoided: Collection[Address] = ()) -> Connection:
         """One attempt at each node until one opens. `number` counts rounds from 0.
 
         Raises PermissionDenied where the credential is wrong, a refusal where no node opened and
         one of them refused, else ConnectionFailed.
         """
         seconds = min(CONNECT_SECONDS * 2**number, CONNECT_SECONDS_MAX)
+        connection = await self.race(self.candidates(avoided), seconds)
+        if connection.address in self._target.addresses:
+            self._first = self._target.addresses.index(connection.address)
+        return connection
+
+    async def race(self, addresses: Sequence[Address], seconds: float) -> Connection:
+        """The first connection to open, of one to each address. An address is tried when the one
+        before has failed, or has not answered for a moment: the machine of a node that is gone may
+        be gone with it and never say so. Raises what `round` does."""
+        waiting = deque(addresses)
+        attempts: dict[asyncio.Task[Connection], Address] = {}
         failures: list[str] = []
         refusal: RequestRefused | None = None
-        for address in self.candidates():
-            try:
-                connection = await self.connect(address, seconds)
-            except PermissionDenied:
-                raise
-            except RequestRefused as error:
-                refusal = error
-                failures.append(f"{address}: {error}")
-            except TaskqError as error:
-                failures.append(f"{address}: {error}")
-            else:
-                if address in self._target.addresses:
-                    self._first = self._target.addresses.index(address)
-                return connection
+        try:
+            while waiting or attempts:
+                if waiting:
+                    address = waiting.popleft()
+                    attempts[asyncio.create_task(self.connect(address, seconds))] = address
+                pause = STAGGER_SECONDS if waiting else None
+                done, _ = await asyncio.wait(
+                    attempts, timeout=pause, return_when=asyncio.FIRST_COMPLETED
+                )
+                for attempt in done:
+                    error = attempt.exception()
+                    if error is None:
+                        del attempts[attempt]
+                        return attempt.result()
+                    if isinstance(error, PermissionDenied) or not isinstance(error, TaskqError):
+                        raise error
+                    failures.append(f"{attempts.pop(attempt)}: {error}")
+                    refusal = error if isinstance(error, RequestRefused) else refusal
+        finally:
+            await _call_off(attempts)
         if refusal is not None:
             raise refusal
-        raise ConnectionFailed("; ".join(failures))
+        raise ConnectionFailed("; ".join(failures) or "no other node is known")
 
     async def connect(self, address: Address, seconds: float) -> Connection:
         """An open connection. Raises ConnectionFailed, or what the node answered Hello with."""
         loop = asyncio.get_running_loop()
         connection = self._make()
+        connection.address = address
         try:
             async with asyncio.timeout(seconds):
                 await loop.create_connection(
@@ -114,6 +149,14 @@ class Dialer:
             raise
         self.learn(hello)
         return connection
+
+
+async def _call_off(attempts: Collection[asyncio.Task[Connection]]) -> None:
+    for attempt in attempts:
+        attempt.cancel()
+    for late in await asyncio.gather(*attempts, return_exceptions=True):
+        if isinstance(late, Connection):
+            late.abort(ConnectionFailed("another node answered first"))
 
 
 def _why(error: OSError) -> str:

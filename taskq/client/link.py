@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from copy import copy
 from typing import Any, Protocol
 
-from taskq.client.address import Target
+from taskq.client.address import Address, Target
 from taskq.client.call import Call
 from taskq.client.connection import Connection
 from taskq.client.deadlines import Deadlines
@@ -32,13 +32,20 @@ from taskq.errors import (
     RequestRefused,
     TaskqError,
 )
+from taskq.results import HelloReply
 
 # Pause after a round over all nodes: random between 0 and a bound that doubles, so that a thousand
 # clients of a restarted node do not return in step.
 BACKOFF_SECONDS = 0.05
 BACKOFF_SECONDS_MAX = 1.0
-# Pause before a refused call is sent again where the refusal names none.
-RETRY_SECONDS = 0.05
+# A node that does not lead and knows of no leader that can be reached is asked again after so long,
+# doubling. It says by itself when another leads.
+SEEK_SECONDS = 0.5
+SEEK_SECONDS_MAX = 10.0
+# A thousand clients that hear of a new leader at once go there within this time.
+MOVE_SECONDS = 0.1
+# For a node that is asked whether a silent one still leads.
+ASK_SECONDS = 0.5
 
 
 class Listener(Protocol):
@@ -72,6 +79,10 @@ class Link:
         self._dialing: asyncio.Task[None] | None = None
         self._moving: asyncio.Task[None] | None = None
         self._deadlines = Deadlines(loop, self._expired)
+        self._looking: asyncio.Task[None] | None = None
+        self._seeking: asyncio.TimerHandle | None = None
+        self._seek_seconds = SEEK_SECONDS
+        self._avoided: set[Address] = set()  # where we come from
         self._reason = ""
         self._failures = 0  # connections in a row that opened and answered nothing
 
@@ -113,7 +124,7 @@ class Link:
     async def close(self) -> None:
         """Ends all calls and connections; nothing can be sent any more."""
         self.end()
-        tasks = [task for task in (self._dialing, self._moving) if task is not None]
+        tasks = [task for task in self._tasks() if task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # transports close their sockets in the next round
 
@@ -123,14 +134,19 @@ class Link:
             return
         self.closed = True
         error = ConnectionFailed("the client was closed")
-        for task in (self._dialing, self._moving):
+        for task in self._tasks():
             if task is not None:
                 task.cancel()
+        if self._seeking is not None:
+            self._seeking.cancel()
         for connection in (self._connection, *self._draining):
             if connection is not None:
                 connection.abort(error)
         self._give_up(error)
         self._deadlines.clear()
+
+    def _tasks(self) -> tuple[asyncio.Task[None] | None, ...]:
+        return self._dialing, self._moving, self._looking
 
     # --- what connections tell ---------------------------------------------------------------
 
@@ -139,6 +155,7 @@ class Link:
         self._draining.discard(connection)
         if connection is self._connection:
             self._connection = None
+            self._avoided = self._dialer.addresses_of(connection)
             self._failures = 0 if connection.productive else self._failures + 1
             if not connection.productive:
                 self._dialer.turn()  # it greets and does not serve: the next one first
@@ -155,18 +172,34 @@ class Link:
 
     def refused(self, call: Call, refusal: Refusal) -> None:
         """A node said no: another attempt, or the end of the call."""
-        if refusal.code in (ErrorCode.NO_LEADER.value, ErrorCode.UNAVAILABLE.value):
-            connection = self._connection
-            if connection is not None and connection.usable:
+        elsewhere = False
+        connection = self._connection
+        if connection is not None and connection.usable:
+            if refusal.code == ErrorCode.NO_LEADER.value:
                 connection.ping()  # its answer names the leader
+            elif refusal.code == ErrorCode.UNAVAILABLE.value and not refusal.unknown:
+                elsewhere = self._leave(connection)
         if not call.wants_another_attempt(refusal):
             call.refuse(refusal)
             return
-        pause = refusal.retry_after_ms / 1000 or RETRY_SECONDS
-        if self.loop.time() + pause < call.deadline:
+        pause = call.pause(refusal, elsewhere=elsewhere or connection is None)
+        if self.loop.time() + pause >= call.deadline:
+            call.refuse(refusal)
+        elif pause:
             self.loop.call_later(pause, self._send_again, call)
         else:
-            call.refuse(refusal)
+            self._send_again(call)
+
+    def _leave(self, connection: Connection) -> bool:
+        """The node cannot serve (it stops, its disk fails): asks another one from now on, if any is
+        known."""
+        if not self._dialer.others(connection):
+            return False
+        self._connection = None
+        self._avoided = self._dialer.addresses_of(connection)
+        self._draining.add(connection)
+        connection.drain()
+        return True
 
     def pushed(self, command: Any) -> None:
         """A node sent something by itself."""
@@ -175,14 +208,39 @@ class Link:
             self.loop.call_soon(listener.pushed, command)
 
     def leader_seen(self, connection: Connection, leader: str) -> None:
-        """A ping's answer named the leader: move there if it is another node we can reach."""
+        """The node names the leader: move there if it is another node."""
         hello = connection.hello
         if connection is not self._connection or hello is None or self.closed:
             return
-        if leader in ("", hello.node_id) or self._dialer.address_of(leader) is None:
-            return
-        if self._moving is None:
+        if leader == hello.node_id:
+            self._seek_seconds = SEEK_SECONDS
+        elif not leader:
+            self._seek(connection)
+        elif self._moving is None:
             self._moving = self.loop.create_task(self._move(connection, leader))
+
+    def announced(self, connection: Connection, hello: HelloReply) -> None:
+        """The node says by itself that another one leads."""
+        self._dialer.learn(hello)
+        pause = random.uniform(0, MOVE_SECONDS)
+        self.loop.call_later(pause, self.leader_seen, connection, hello.leader)
+
+    def suspected(self, connection: Connection) -> None:
+        """Not a byte from a node that owes answers: is it still what the others take it for?"""
+        if connection is self._connection and self._looking is None and not self.closed:
+            others = self._dialer.others(connection)
+            if others:
+                self._looking = self.loop.create_task(self._look_around(connection, others))
+
+    def _seek(self, connection: Connection) -> None:
+        if self._seeking is None:
+            self._seeking = self.loop.call_later(self._seek_seconds, self._ask_for, connection)
+            self._seek_seconds = min(2 * self._seek_seconds, SEEK_SECONDS_MAX)
+
+    def _ask_for(self, connection: Connection) -> None:
+        self._seeking = None
+        if connection is self._connection and connection.usable:
+            connection.ping()
 
     def _expired(self, call: Call, timeout: float) -> None:
         held = call.connection
@@ -218,12 +276,12 @@ class Link:
             self._dial()  # lost, or called, while the last lines ran
 
     async def _open(self) -> None:
-        if self._failures:
+        if self._failures > 1:
             await asyncio.sleep(_pause(self._failures))
         number = 0
         while self._wanted():
             try:
-                connection = await self._dialer.round(number)
+                connection = await self._dialer.round(number, self._avoided)
             except RequestRefused as error:
                 self._reason = f": {error}"
                 if isinstance(error, PermissionDenied) or not _passes(error):
@@ -255,16 +313,43 @@ class Link:
     async def _move(self, connection: Connection, leader: str) -> None:
         try:
             address = self._dialer.address_of(leader)
-            if address is not None:
-                better = await self._dialer.connect(address, CONNECT_SECONDS)
-                if self._connection is connection or self._connection is None:
-                    self._adopt(better)
-                else:
-                    better.drain()
+            if address is None and connection.address is not None:
+                # When it greeted us it had not heard yet where clients reach that node.
+                again = await self._dialer.connect(connection.address, CONNECT_SECONDS)
+                again.drain()
+                address = self._dialer.address_of(leader)
+            if address is None:
+                self._seek(connection)
+                return
+            better = await self._dialer.connect(address, CONNECT_SECONDS)
+            if self._connection is connection or self._connection is None:
+                self._adopt(better)
+                if better.hello is not None and better.hello.leader != better.hello.node_id:
+                    self._seek(better)
+            else:
+                better.drain()
         except TaskqError:
-            pass  # the member we have forwards; the next ping asks again
+            self._seek(connection)  # the member that we have forwards
         finally:
             self._moving = None
+
+    async def _look_around(self, silent: Connection, others: list[Address]) -> None:
+        try:
+            other = await self._dialer.race(others, ASK_SECONDS)
+        except TaskqError:
+            return
+        finally:
+            self._looking = None
+        before, now = silent.hello, other.hello
+        assert before is not None
+        assert now is not None
+        leads = now.leader == before.node_id or now.term < before.term
+        if self._connection is not silent or not silent.usable or leads:
+            other.drain()
+            return
+        self._adopt(other)
+        silent.abort(ConnectionFailed("the node was silent, and the others do without it"))
+        self.leader_seen(other, now.leader)
 
     def _note_refusal(self, error: RequestRefused) -> None:
         refusal = Refusal(str(error.code), error.message, int(error.retry_after * 1000))

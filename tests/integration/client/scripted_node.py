@@ -15,7 +15,7 @@ from taskq import commands as c
 from taskq import results as r
 from taskq.errors import ErrorCode, ProtocolError, Refusal, refuse
 from taskq.protocol.codec import Rejected, Request
-from taskq.protocol.connection import ServerConnection
+from taskq.protocol.connection import ServerConnection, announcement
 
 OK_STATE = int(r.TaskState.COMPLETED)
 
@@ -113,6 +113,11 @@ class ScriptedNode:
     def push(self, command: Any) -> None:
         for peer in self.peers:
             peer.transport.write(peer.wire.push(command))
+
+    def announce(self) -> None:
+        """Tells open connections who leads now."""
+        for peer in self.peers:
+            peer.transport.write(announcement(self.hello_reply()))
 
     def hello_reply(self) -> r.HelloReply:
         fields: dict[str, Any] = {
