@@ -197,6 +197,7 @@ class SimDirectory:
         folders = self._disk.folders
         if RECEIVED in folders:
             folders[STATE] = folders.pop(RECEIVED)
+            self._disk.noticed("snapshot installed")
             self._disk.step()
         folders.pop(INCOMING, None)
         found = self._found()
@@ -212,7 +213,7 @@ class SimDirectory:
         loss = ""
         if plan.non_voting or plan.state is Step.RENEW:
             loss = f"found {found}, did {plan}"
-            self._disk.lost(loss)
+            self._disk.noticed("loss found", loss)
         return MemberStores(self._open_log(), self._open_state(), loss)
 
     def _found(self) -> Found:

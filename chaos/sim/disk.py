@@ -113,9 +113,9 @@ class Disk:
         """Whether LevelDB takes writes again after one that failed."""
         return self._chance.random() < 0.7
 
-    def lost(self, what: str) -> None:
-        """An opening found something missing or damaged, and set it aside."""
-        self._world.note("loss found", self.name, what)
+    def noticed(self, kind: str, text: str = "") -> None:
+        """Something happened at an opening."""
+        self._world.note(kind, self.name, text)
 
     def step(self) -> None:
         """One durable step of an opening is done: here the power may fail."""

@@ -17,9 +17,17 @@ Task = tuple[Callable[[], Any], Done | None]
 
 
 class Executor:
-    """See the module. `latency()`: seconds that the next task takes."""
+    """See the module. `latency()`: seconds that the next task takes; `on_start(secs)` hears of
+    each that begins."""
 
-    def __init__(self, world: World, name: str, latency: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        latency: Callable[[], float],
+        on_start: Callable[[float], None] = lambda secs: None,
+    ) -> None:
+        self._on_start = on_start
         self._world = world
         self._latency = latency
         self.name = name
@@ -54,7 +62,9 @@ class Executor:
     def _next(self) -> None:
         if self._running is None and self._waiting and not self.paused:
             self._running = self._waiting.popleft()
-            self._event = self._world.after(self._latency(), self._finish)
+            secs = self._latency()
+            self._event = self._world.after(secs, self._finish)
+            self._on_start(secs)
 
     def _finish(self) -> None:
         if self.paused:

@@ -8,20 +8,21 @@ does nothing. `end` mends everything.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from chaos.sim.gateway import CLIENT
 from chaos.sim.world import World
-from cluster.storage.flags import NON_VOTING_FLAG
 from taskq.errors import Refusal
 
 if TYPE_CHECKING:
-    from chaos.sim.machine import Machine
+    from chaos.sim.machine import Machine, Process
 
 FAULT_COUNT = (12, 20)
 FIRST_SECS, LAST_SECS = 4.0, 56.0
+# A fault that waits for a write waits so long at most.
+MOMENT_SECS = 1.0
 DAMAGES = (
     *("log-end", "log-middle", "log-cut", "log-gone", "log-table", "state-end", "state-middle"),
     *("state-gone", "state-table", "witness", "witness-slot"),
@@ -48,6 +49,7 @@ WEIGHTS = {
     "full disk": 1,
     "wipe": 2,
     "damage": 3,
+    "damage vote": 1,
     "transfer": 2,
     "clock jump": 2,
     "clock rate": 1,
@@ -70,7 +72,7 @@ class Fault:
         return list(asdict(self).values())
 
 
-def draw(chance: random.Random, weights: dict[str, int] = WEIGHTS) -> list[Fault]:
+def draw(chance: random.Random, weights: Mapping[str, int] = WEIGHTS) -> list[Fault]:
     """The faults of a run, in the order of their moments."""
     kinds, chances = list(weights), list(weights.values())
     faults = [
@@ -132,9 +134,19 @@ class Faults:
     # --- crashes ----------------------------------------------------------------------------------
 
     def _kill(self, one: Machine, fault: Fault, count: int = 1) -> None:
-        for place, machine in enumerate(self._group(one, count)):
-            machine.kill()
-            machine.boot_later(min(fault.secs, 3.0) + 0.02 * place)
+        def crash() -> None:
+            for place, machine in enumerate(self._group(one, count)):
+                machine.kill()
+                machine.boot_later(min(fault.secs, 3.0) + 0.02 * place)
+
+        self._at_a_moment(one, fault, crash)
+
+    def _at_a_moment(self, one: Machine, fault: Fault, act: Callable[[], None]) -> None:
+        """At once, or in the middle of a write."""
+        if fault.number % 3:
+            one.in_a_write(lambda: None if self._over else act(), MOMENT_SECS)
+        else:
+            act()
 
     def _kill_majority(self, one: Machine, fault: Fault) -> None:
         self._kill(one, fault, self._majority)
@@ -143,9 +155,12 @@ class Faults:
         self._kill(one, fault, len(self._machines))
 
     def _power(self, one: Machine, fault: Fault, count: int = 1) -> None:
-        for place, machine in enumerate(self._group(one, count)):
-            machine.cut_power()
-            machine.boot_later(min(fault.secs, 3.0) + 0.1 + 0.02 * place)
+        def crash() -> None:
+            for place, machine in enumerate(self._group(one, count)):
+                machine.cut_power()
+                machine.boot_later(min(fault.secs, 3.0) + 0.1 + 0.02 * place)
+
+        self._at_a_moment(one, fault, crash)
 
     def _power_majority(self, one: Machine, fault: Fault) -> None:
         self._power(one, fault, self._majority)
@@ -264,6 +279,31 @@ class Faults:
         one.boot_later(min(fault.secs, 3.0))
         return text
 
+    def _damage_vote(self, one: Machine, fault: Fault) -> bool | None:
+        """The batch in which a node gave its vote goes bad, before anything follows it."""
+        if one.process is None:
+            return False
+
+        def voted(process: Process) -> bool:
+            core = process.core
+            if self._over or core is None or not core.log.vote or core.log.vote == one.name:
+                return self._over
+            if core.log.term <= term or core.log.batch_number == 0:
+                return False
+            if self._may_lose(one):
+                self._world.note("vote damaged", one.name)
+                self._world.at(self._world.now, self._lose_end, one, fault)
+            return True
+
+        term = 0 if one.process.core is None else one.process.core.log.term
+        one.until(voted)
+        return None
+
+    def _lose_end(self, one: Machine, fault: Fault) -> None:
+        one.kill()
+        one.disk.damage("log-end")
+        one.boot_later(0.001 * (fault.number % 30))
+
     def _may_lose(self, one: Machine) -> bool:
         """Whether all others are whole; the disk counts as impaired from now on."""
         if self._over or set(self._impaired) - {one.name}:
@@ -323,6 +363,3 @@ class Told:
     def deliver(self, tag: Any, value: Any) -> None:
         refused = isinstance(value, Refusal)
         self._world.note("transfer refused" if refused else "transferred", str(tag), str(value))
-
-
-__all__ = ["NON_VOTING_FLAG", "Fault", "Faults", "Told", "draw"]

@@ -74,6 +74,8 @@ class Machine:
         self.powered = True
         self.checks: Checks | None = None
         self.boots = 0
+        self._awaited: Callable[[], None] | None = None
+        self._asked: list[Callable[[Process], bool]] = []
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -159,6 +161,35 @@ class Machine:
         self.monotonic.run_at(rate)
         if self.process is not None:
             self.process.loop.clock_changed()
+
+    # --- moments ----------------------------------------------------------------------------------
+
+    def in_a_write(self, act: Callable[[], None], patience_secs: float) -> None:
+        """Does it in the middle of the next work on the disk, or when patience ends."""
+
+        def once() -> None:
+            if self._awaited is once:
+                self._awaited = None
+                act()
+
+        self._awaited = once
+        self.world.after(patience_secs, once)
+
+    def until(self, happened: Callable[[Process], bool]) -> None:
+        """Asks after each turn of its loop, in any life, until the answer is yes."""
+        self._asked.append(happened)
+
+    def after_turn(self, process: Process) -> None:
+        """A turn of its loop is over."""
+        if self.checks is not None:
+            self.checks.after_turn(process)
+        if self._asked:
+            self._asked = [one for one in self._asked if not one(process)]
+
+    def writing(self, secs: float) -> None:
+        """Work on the disk begins, and takes so long."""
+        if self._awaited is not None:
+            self.world.after(self._chance.uniform(0, secs), self._awaited)
 
     # --- what is asked ----------------------------------------------------------------------------
 
@@ -273,7 +304,8 @@ class Process:
         self.server.handle(request, answer)
 
     def _executor(self, name: str) -> Any:
-        executor = Executor(self._machine.world, name, self._machine.disk.latency)
+        machine = self._machine
+        executor = Executor(machine.world, name, machine.disk.latency, machine.writing)
         self._executors.append(executor)
         return executor
 
@@ -289,9 +321,8 @@ class Process:
         self._machine.world.violate(f"{self.node_id}: {message} {error!r}")
 
     def _after_turn(self) -> None:
-        checks = self._machine.checks
-        if checks is not None and self.fence.up:
-            checks.after_turn(self)
+        if self.fence.up:
+            self._machine.after_turn(self)
 
     def applied(self, applier: Any, index: int, term: int, done: Any) -> None:
         """Its applier applied an entry."""

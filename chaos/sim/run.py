@@ -1,8 +1,8 @@
 """Runs seeds, several at a time, and says what happened in them.
 
-    python -m chaos.sim --seeds 0:1000 --jobs 2      run them, append to chaos/results/sim.jsonl
-    python -m chaos.sim --replay 17 --trace          one seed, with all that happened
-    python -m chaos.sim --replay 17 --faults '[...]' with a shortened list of faults
+python -m chaos.sim --seeds 0:1000 --jobs 2      run them, append to chaos/results/sim.jsonl
+python -m chaos.sim --replay 17 --trace          one seed, with all that happened
+python -m chaos.sim --replay 17 --faults '[...]' with a shortened list of faults
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chaos.checkers import violations
@@ -147,12 +147,15 @@ def run_seed(
     faults: Sequence[Fault] | None = None,
     *,
     tracing: bool = False,
-    weights: dict[str, int] = WEIGHTS,
+    weights: Mapping[str, int] = WEIGHTS,
+    nodes: int | None = None,
 ) -> Outcome:
-    """Runs a seed, with its own faults or with these."""
+    """Runs a seed: with its own faults, drawn by `weights`, or with these; on as many nodes as it
+    says, or on so many."""
     started = time.process_time()
     chance = random.Random(f"run {seed}")
-    nodes = 5 if chance.random() < FIVE_NODES_CHANCE else 3
+    drawn_nodes = 5 if chance.random() < FIVE_NODES_CHANCE else 3
+    nodes = nodes or drawn_nodes
     drawn = draw(chance, weights)
     outcome = Outcome(seed, nodes, list(drawn if faults is None else faults))
     world = World(seed, tracing=tracing)

@@ -1,0 +1,277 @@
+"""Builds that are broken on purpose: each leaves out one rule, and the simulation must notice.
+
+A build is a patch of the real objects, undone at the end, with the weights of the faults that its
+rule is about; the unbroken build keeps every promise under the same faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from unittest.mock import patch
+
+from chaos.sim import directory
+from chaos.sim.directory import InterruptibleHandle, SimDirectory
+from chaos.sim.disk import SimWitness
+from chaos.sim.faults import WEIGHTS
+from chaos.sim.seed import Outcome, run_seed
+from cluster.replication.checkpoint import Checkpoints
+from cluster.replication.consensus import Consensus
+from cluster.replication.following import Following
+from cluster.replication.founding_record import Stage, record_of
+from cluster.replication.leading import Leading
+from cluster.replication.membership import Membership
+from cluster.replication.messages import Ack, HeartbeatReply, Reject, VoteReply, decode, encode
+from cluster.replication.raft import Raft
+from cluster.storage.database import Database
+from cluster.storage.errors import DataDamaged, StorageFailed
+from cluster.storage.flags import NON_VOTING_FLAG
+from cluster.storage.identity import Identity
+from cluster.storage.log_check import read_head
+
+Patch = Callable[[ExitStack], None]
+
+
+@dataclass(frozen=True)
+class Build:
+    """`apply(stack)` puts the patches on; `weights`: of its faults, the usual ones where empty."""
+
+    rule: str
+    apply: Patch
+    weights: Mapping[str, int] = field(default_factory=dict)
+    nodes: int | None = None
+
+
+BUILDS: dict[str, Build] = {}
+
+Decorated = Callable[[Patch], Patch]
+
+
+def build(name: str, rule: str, nodes: int | None = None, **weights: int) -> Decorated:
+    """Registers a broken build; names of faults have `_` for a blank."""
+
+    def register(apply: Patch) -> Patch:
+        asked = {kind.replace("_", " "): weight for kind, weight in weights.items()}
+        assert set(asked) <= set(WEIGHTS), set(asked) - set(WEIGHTS)
+        BUILDS[name] = Build(rule, apply, asked, nodes)
+        return apply
+
+    return register
+
+
+@contextmanager
+def broken(name: str) -> Iterator[Build]:
+    """While it lasts, every node is built so."""
+    with ExitStack() as stack:
+        BUILDS[name].apply(stack)
+        yield BUILDS[name]
+
+
+def first_caught(name: str, seeds: range) -> Outcome | None:
+    """The first run in which a broken promise of this build shows, None if none does."""
+    with broken(name) as one:
+        for seed in seeds:
+            outcome = run_seed(seed, weights=dict(one.weights) or WEIGHTS, nodes=one.nodes)
+            if outcome.broken:
+                return outcome
+    return None
+
+
+def _put(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
+    stack.enter_context(patch.object(owner, name, value))
+
+
+CRASHES = {"power": 4, "power_majority": 4, "power_all": 4, "kill": 2, "isolate": 3, "one_way": 2}
+
+
+# --- what is said before it is on disk (A2) -------------------------------------------------------
+
+
+@build("ack before sync", "A2", **CRASHES)
+def _ack_before_sync(stack: ExitStack) -> None:
+    _put(stack, Following, "match", property(lambda self: self.verified))
+
+
+@build("commit before the leader's own sync", "A2", **CRASHES, slow_disk=4)
+def _commit_before_sync(stack: ExitStack) -> None:
+    def advance(self: Raft) -> None:
+        held = [self.journal.last_index, *self.held_by_others()]
+        held.sort(reverse=True)
+        index = held[self.majority - 1]
+        if index > self.commit_index and self.term_at(index) == self.term:
+            self.commit_to(index)
+
+    _put(stack, Raft, "_advance_commit", advance)
+
+
+@build("formed is sent before it is synced", "A9", isolate=4, power=4, wipe=4, kill=1)
+def _formed_before_sync(stack: ExitStack) -> None:
+    update, lose_power = SimDirectory.update_identity, directory.Disk.lose_power
+    synced: dict[int, Identity] = {}
+
+    def update_identity(self: SimDirectory, identity: Identity) -> None:
+        before = self.identity
+        update(self, identity)
+        formed = identity.founding and record_of(identity).stage is Stage.FORMED
+        if formed and not (before.founding and record_of(before).formed):
+            synced[id(self._disk)] = before
+
+    def lose(self: directory.Disk) -> None:
+        before = synced.pop(id(self), None)
+        if before is not None and self.identity is not None:
+            self.identity = replace(before, log_created=self.identity.log_created)
+        lose_power(self)
+
+    _put(stack, SimDirectory, "update_identity", update_identity)
+    _put(stack, directory.Disk, "lose_power", lose)
+
+
+# --- what is forgotten (A8, A9) -------------------------------------------------------------------
+
+
+@build("vote with an empty disk", "A8", wipe=6, isolate=4, one_way=3, kill=3, split=2)
+def _vote_with_empty_disk(stack: ExitStack) -> None:
+    _put(stack, Membership, "listed", property(lambda self: True))
+
+
+@build("vote forgotten at restart", "A2", kill=6, isolate=4, slow_machine=4, kill_majority=3)
+def _vote_forgotten(stack: ExitStack) -> None:
+    _opened(stack, lambda log: _adopt(log, vote=None))
+
+
+@build("a wiped node whose acks count", "A8", wipe=6, isolate=5, kill=3, split=3, one_way=3)
+def _wiped_acks_count(stack: ExitStack) -> None:
+    _put(stack, Leading, "_counts", lambda self, peer_id: True)
+
+
+@build("a non-voting flag that a restart forgets", "A8", wipe=6, kill=6, isolate=4, split=2)
+def _flag_forgotten(stack: ExitStack) -> None:
+    def forget(log: Any) -> None:
+        flags = {name: one for name, one in log.flags.items() if name != NON_VOTING_FLAG}
+        if log.batch_number > 1:
+            _adopt(log, flags=flags)
+
+    _opened(stack, forget)
+
+
+def _opened(stack: ExitStack, change: Callable[[Any], None]) -> None:
+    """Changes each log that is opened."""
+    open_log = SimDirectory._open_log
+
+    def opened(self: SimDirectory) -> Any:
+        log = open_log(self)
+        change(log)
+        return log
+
+    _put(stack, SimDirectory, "_open_log", opened)
+
+
+def _adopt(log: Any, **changes: Any) -> None:
+    log._adopt(replace(log._head, **changes))
+
+
+# --- messages (A4) --------------------------------------------------------------------------------
+
+
+@build(
+    "reply without term in five nodes",
+    "A4",
+    nodes=5,
+    **{
+        "slow_machine": 5,
+        "slow_wire": 5,
+        "isolate_one_way": 4,
+        "one_way": 4,
+        "pause": 4,
+        "kill": 3,
+    },
+)
+def _reply_without_term(stack: ExitStack) -> None:
+    receive = Consensus.receive
+
+    def received(self: Consensus, peer_id: str, data: bytes) -> None:
+        message = decode(data)
+        if isinstance(message, Ack | HeartbeatReply | Reject | VoteReply):
+            data = encode(message._replace(term=self.raft.term))
+        receive(self, peer_id, data)
+
+    _put(stack, Consensus, "receive", received)
+
+
+# --- disk (L1-L5) ---------------------------------------------------------------------------------
+
+
+@build("checkpoint before the state is synced", "L1", kill_all=4, power_all=4, kill=2, power=2)
+def _checkpoint_too_early(stack: ExitStack) -> None:
+    def due(self: Checkpoints, now: float, log: Any, written_index: int) -> int | None:
+        start = log.last_index - 1
+        return start if start > log.first_index else None
+
+    _put(stack, Checkpoints, "due", due)
+
+
+@build("non-strict LevelDB open", "L3", damage=6, kill=3, isolate=4, split=2, one_way=2)
+def _lenient_open(stack: ExitStack) -> None:
+    _put(stack, directory, "examine", lambda files, path: True)
+    _put(stack, directory, "check_log", read_head)
+    _put(stack, directory, "check_witness", lambda *_: None)
+    _put(stack, directory, "check_batches", lambda *_: None)
+
+
+@build("the stock journal", "L1", **CRASHES)
+def _stock_journal(stack: ExitStack) -> None:
+    _unsynced(stack, "log")
+    _put(stack, directory, "check_witness", lambda *_: None)
+
+
+@build("a state written without sync", "L1", power=4, power_all=6, power_majority=2)
+def _unsynced_state(stack: ExitStack) -> None:
+    _unsynced(stack, "state")
+
+
+def _unsynced(stack: ExitStack, name: str) -> None:
+    write = InterruptibleHandle.write
+
+    def written(self: Any, operations: list[Any], size: int, sync: bool) -> None:
+        write(self, operations, size, sync and self._directory.name != name)
+
+    _put(stack, InterruptibleHandle, "write", written)
+
+
+@build("writing on after a failed write", "L2", failing_disk=10, kill_all=4, power_all=4, kill=2)
+def _writing_on(stack: ExitStack) -> None:
+    def write(self: Database, puts: Any, deletes: Any = ()) -> None:
+        operations = [(key, None) for key in deletes] + list(puts)
+        size = sum(len(key) + len(value or b"") for key, value in operations)
+        for _ in range(40):
+            try:
+                self._handle.write(operations, size, True)
+                return
+            except OSError as error:
+                failure = error
+        raise StorageFailed(str(failure))
+
+    _put(stack, Database, "write", write)
+
+
+@build("a witness that holds an index", "L4", damage_vote=8, kill=2, slow_machine=3, isolate=3)
+def _witness_of_index(stack: ExitStack) -> None:
+    class IndexWitness(SimWitness):
+        log: Any = None
+
+        def write(self, number: int) -> None:
+            last = 0 if self.log is None else read_head(self.log._db)[1].last
+            super().write(last)
+
+    def check(view: Any, number: int, head: Any, attestation: Any) -> None:
+        if attestation is not None and attestation.number > max(head.last, 1):
+            raise DataDamaged(view.directory, "entries are gone")
+
+    def tie(log: Any) -> None:
+        log._witness.log = log
+
+    _put(stack, directory, "SimWitness", IndexWitness)
+    _put(stack, directory, "check_witness", check)
+    _opened(stack, tie)
