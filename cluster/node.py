@@ -28,6 +28,8 @@ from cluster.monitors.duties import standard_duties
 from cluster.monitors.runner import Runner
 from cluster.process import ReadyFile, fill_standard_streams, stop_signals
 from cluster.replication.disk_space import DiskSpace
+from cluster.replication.founding_record import claim_folder
+from cluster.replication.group_settings import GroupSettings
 from cluster.replication.replica import Replica
 from cluster.server.access import Access
 from cluster.server.health import Health
@@ -35,7 +37,7 @@ from cluster.server.http_port import HttpPort
 from cluster.server.metrics import monitoring_port
 from cluster.server.quota import quota_of
 from cluster.server.tcp import BrokerServer
-from cluster.settings import disk_policy_of, settings_of
+from cluster.settings import TrustFailed, disk_policy_of, group_of, settings_of
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import DataDamaged, StorageError
 
@@ -70,27 +72,50 @@ async def serve(config: Config, on_ready: Callable[[Addresses], None], stop: asy
     """
     persistence = config.persistence
     try:
-        directory = DataDirectory.open(persistence.data_dir, config.raft.node_id)
-    except StorageError as error:
-        raise CannotStart(f"{error} (persistence.data_dir)") from error
-    with directory:
+        group = group_of(config)
+    except TrustFailed as error:
+        raise CannotStart(str(error)) from error
+    with _open_folder(config, group) as directory:
         replica = Replica(
             directory,
             disk_policy_of(config),
             DiskSpace(directory.free_bytes, persistence.disk_reserve_bytes),
             settings_of(config),
             compact_secs=persistence.compact_interval_secs if persistence.auto_compact else None,
+            group=group,
         )
-        try:
-            await replica.start()
-        except DataDamaged as error:
-            raise CannotStart(f"{error}. No data was changed; `taskq repair` shows more") from error
-        except StorageError as error:
-            raise CannotStart(f"{error} (persistence.data_dir)") from error
+        await _start(config, replica)
         try:
             return await _serve(config, replica, on_ready, stop)
         finally:
             await replica.stop()
+
+
+def _open_folder(config: Config, group: GroupSettings | None) -> DataDirectory:
+    try:
+        directory = DataDirectory.open(config.persistence.data_dir, config.raft.node_id)
+        try:
+            claim_folder(directory, member=group is not None)
+        except BaseException:
+            directory.close()
+            raise
+    except StorageError as error:
+        raise CannotStart(f"{error} (persistence.data_dir)") from error
+    return directory
+
+
+async def _start(config: Config, replica: Replica) -> None:
+    """A group of one leads when this returns; a member listens for the others."""
+    try:
+        await replica.start()
+    except DataDamaged as error:
+        raise CannotStart(f"{error}. No data was changed; `taskq repair` shows more") from error
+    except StorageError as error:
+        raise CannotStart(f"{error} (persistence.data_dir)") from error
+    except OSError as error:
+        raise _port_failed("raft.port", config.broker.host, config.raft.port, error) from error
+    except ValueError as error:
+        raise CannotStart(f"{error} (raft.peers, broker.host)") from error
 
 
 async def _serve(
@@ -125,6 +150,8 @@ async def _serve(
     finally:
         log.info("stopping")
         health.stopping = True
+        # While this node still serves: what comes in meanwhile goes to the one that takes over.
+        await replica.hand_over()
         runner.stop()
         await server.stop()
         await monitoring.stop()
@@ -150,18 +177,22 @@ async def _bind(setting: str, host: str, port: int, start: Start) -> int:
     try:
         return await start(host, port)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            why = f"port {port} on {host} is taken by another program: change {setting}"
-        elif error.errno == errno.EACCES:
-            why = f"port {port} on {host} is reserved for the system: change {setting}"
-        elif error.errno == errno.EADDRNOTAVAIL:
-            why = f"{host} is no address of this machine: change broker.host"
-        elif isinstance(error, socket.gaierror):
-            why = f"no address is known for {host} ({error.strerror}): change broker.host"
-        else:
-            reason = error.strerror or error
-            why = f"cannot listen on {host} port {port}: {reason} (broker.host, {setting})"
-        raise CannotStart(why) from error
+        raise _port_failed(setting, host, port, error) from error
+
+
+def _port_failed(setting: str, host: str, port: int, error: OSError) -> CannotStart:
+    if error.errno == errno.EADDRINUSE:
+        why = f"port {port} on {host} is taken by another program: change {setting}"
+    elif error.errno == errno.EACCES:
+        why = f"port {port} on {host} is reserved for the system: change {setting}"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        why = f"{host} is no address of this machine: change broker.host"
+    elif isinstance(error, socket.gaierror):
+        why = f"no address is known for {host} ({error.strerror}): change broker.host"
+    else:
+        reason = error.strerror or error
+        why = f"cannot listen on {host} port {port}: {reason} (broker.host, {setting})"
+    return CannotStart(why)
 
 
 def _address(host: str, port: int) -> str:

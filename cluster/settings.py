@@ -1,9 +1,19 @@
-"""What the configuration means for the replicated state and the disk: plain translations."""
+"""What the configuration means for the replicated state, the disk and the group: translations."""
 
 from __future__ import annotations
 
-from cluster.config import Config
+import ssl
+
+from cluster.config import Config, Peer
+from cluster.config.raft import Raft
 from cluster.replication.core import DiskPolicy
+from cluster.replication.group_settings import GroupSettings
+from cluster.replication.peers.trust import (
+    Trust,
+    trust_certificates,
+    trust_loopback,
+    trust_secret,
+)
 from taskq.machine.settings import Settings
 
 _DAY_MS = 86_400_000
@@ -37,3 +47,52 @@ def disk_policy_of(config: Config) -> DiskPolicy:
         checkpoint_interval_secs=config.raft.snapshot_interval_secs,
         checkpoint_size=persistence.checkpoint_log_bytes,
     )
+
+
+class TrustFailed(Exception):
+    """The certificates of the Raft port cannot be used; the message says why and which."""
+
+
+def group_of(config: Config) -> GroupSettings | None:
+    """The group that this node is a member of; None for a group of one.
+
+    Raises TrustFailed.
+    """
+    raft, host = config.raft, config.broker.host
+    if not raft.enabled:
+        return None
+    members = {peer.node_id: _address(peer) for peer in raft.peers}
+    if raft.advertise is not None:
+        members[raft.node_id] = raft.advertise
+    elif raft.node_id not in members:
+        # Nobody dials itself: it only has to be an address.
+        members[raft.node_id] = _address(Peer(node_id=raft.node_id, host=host, port=raft.port or 1))
+    return GroupSettings(
+        node_id=raft.node_id,
+        members=members,
+        host=host,
+        port=raft.port,
+        trust=_trust_of(raft),
+        election_timeout_secs=raft.election_timeout_ms / 1000,
+        heartbeat_secs=raft.heartbeat_interval_ms / 1000,
+    )
+
+
+def _address(peer: Peer) -> str:
+    return str(peer).partition("=")[2]
+
+
+def _trust_of(raft: Raft) -> Trust:
+    """Certificates where there are some, else the secret, else that only this machine gets in:
+    the checks of the configuration saw to it that one of them fits `broker.host`."""
+    if raft.cert_file and raft.key_file and raft.ca_file:
+        try:
+            return trust_certificates(raft.cert_file, raft.key_file, raft.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise TrustFailed(
+                f"the certificates of the Raft port cannot be used: {error}"
+                " (raft.cert_file, raft.key_file, raft.ca_file)"
+            ) from error
+    if raft.secret is not None:
+        return trust_secret(raft.secret.get_secret_value())
+    return trust_loopback()

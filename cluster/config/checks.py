@@ -50,6 +50,15 @@ def _raft(config: Config) -> Iterator[Mistake]:
     if raft.peers and not raft.enabled:
         reason = "peers need raft.enabled: true; a group of one has none"
         yield Mistake("raft.peers", reason, paths=("raft.peers", "raft.enabled"))
+    if raft.enabled and not raft.peers:
+        reason = (
+            "needed with raft.enabled: true: the founding members, such as"
+            " node1=10.0.0.1:6380, node2=10.0.0.2:6380, node3=10.0.0.3:6380"
+        )
+        yield Mistake("raft.peers", reason, paths=("raft.peers", "raft.enabled"))
+    if raft.enabled and raft.others and not raft.port:
+        reason = "must be one that the peers can know: it is part of their raft.peers"
+        yield Mistake("raft.port", reason, paths=("raft.port", "raft.enabled", "raft.peers"))
     if raft.heartbeat_interval_ms * 2 > raft.election_timeout_ms:
         yield Mistake(
             "raft.heartbeat_interval_ms",
@@ -141,6 +150,11 @@ def warnings_of(config: Config) -> list[str]:
             f"API keys travel to {host}:{config.broker.port} in clear text: set api.enable_tls,"
             " api.cert_file and api.key_file."
         )
+    if config.raft.enabled and len(config.raft.others) == 1:
+        found.append(
+            "raft.peers makes a cluster of two nodes, which stops when one of them does: three go"
+            " on without one."
+        )
     if config.persistence.durability == "interval":
         found.append(
             "persistence.durability is interval: a crash or a power cut may lose what was"
@@ -163,7 +177,7 @@ class NotServed:
 
 # Remove a line with the change that serves the key.
 _PORTS_NOT_SERVED = ("api.rest_port", "api.grpc_port")
-_SWITCHES_NOT_SERVED = ("raft.enabled", "api.enable_tls", "auth.enabled")
+_SWITCHES_NOT_SERVED = ("api.enable_tls", "auth.enabled")
 
 
 def not_served_yet(config: Config) -> list[NotServed]:

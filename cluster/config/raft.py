@@ -55,7 +55,9 @@ def _as_list(value: Any) -> Any:
 class Raft(Group):
     """The group of brokers that agree. Without it a broker is a group of one."""
 
-    enabled: bool = flag(False, "Replicate to the peers; without it a durable group of one.")
+    enabled: bool = flag(
+        False, "Be a member of the cluster of peers; without it a durable group of one."
+    )
     node_id: Name = text(
         "node1", "Name of this node; never given to another.", "1 to 64 of A-Z a-z 0-9 . _ -"
     )

@@ -96,11 +96,29 @@ completions and expiry go on, so that the queue drains. A checkpoint drops log e
 state on disk covers; it comes after `checkpoint_log_bytes` or `raft.snapshot_interval_secs`.
 """,
     "raft": """\
-Today a node is a group of one. `raft.enabled: true` is refused at the start, because nothing would
-replicate. In a group of one these act: `node_id` (a data folder belongs to the node that made it)
-and `snapshot_interval_secs` (checkpoints of the log). All others are checked, alone and against
-each other, and do nothing until three nodes are served: nothing listens on `port`, and no
-certificate is read.
+With `enabled: false` a node is a group of one; then only `node_id` (a data folder belongs to the
+node that made it) and `snapshot_interval_secs` (checkpoints of the log) act.
+
+With `enabled: true` the nodes of `peers` found a cluster together, once, when all of them are there.
+All must name the same nodes; one file for all of them will do, with `TASKQ_RAFT__NODE_ID` set on
+each. From then on the cluster goes on while a majority of them can reach each other: two of three.
+Later `peers` only says where the others are: addresses may change, names are looked up at every
+dial. A folder belongs to one node and one cluster; that of a group of one is not taken for a
+member's, nor the reverse.
+
+```yaml
+raft:
+  enabled: true
+  peers: [node1=10.0.0.1:6380, node2=10.0.0.2:6380, node3=10.0.0.3:6380]
+  secret: "at least sixteen characters"     # better: TASKQ_RAFT__SECRET
+```
+
+`port` listens on `broker.host` and takes only nodes that prove who they are: by a certificate that
+names their `node_id` as a DNS name (`cert_file`, `key_file`, `ca_file`; TLS 1.3), else by `secret`.
+With neither it opens on addresses of this machine only.
+
+A leader that crashes is replaced at once; one that falls silent after `election_timeout_ms`. A node
+that is stopped hands the lead over first. `taskq cluster status` shows who is there.
 """,
     "api": """\
 REST and gRPC are not served yet: nothing listens on their ports, and `taskq config` marks them so.

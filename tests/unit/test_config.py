@@ -288,11 +288,15 @@ def test_api_keys_from_the_environment() -> None:
     assert not key.covers("mailout")
 
 
+GROUP = {"raft.enabled": True, "raft.peers": "b=h:1"}
+
 CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"broker.port": 9091}, "monitoring.prometheus_port", "the same port as broker.port"),
     ({"raft.peers": "b=h:1"}, "raft.peers", "raft.enabled: true"),
-    ({"raft.enabled": True}, "raft.enabled", "open to strangers"),
-    ({"raft.enabled": True, "raft.port": 6379, **LOCAL}, "raft.port", "the same port"),
+    ({"raft.enabled": True, **LOCAL}, "raft.peers", "needed with raft.enabled: true"),
+    ({**GROUP}, "raft.enabled", "open to strangers"),
+    ({**GROUP, "raft.port": 6379, **LOCAL}, "raft.port", "the same port"),
+    ({**GROUP, "raft.port": 0, **LOCAL}, "raft.port", "one that the peers can know"),
     ({"raft.enabled": True, "raft.peers": "b=h:1,b=g:1", **LOCAL}, "raft.peers", "twice"),
     ({"raft.enabled": True, "raft.peers": "b=h:1,c=h:1", **LOCAL}, "raft.peers", "two nodes"),
     ({"raft.heartbeat_interval_ms": 501}, "raft.heartbeat_interval_ms", "at most half"),
@@ -335,7 +339,7 @@ def test_contradictions_are_reported_beside_other_mistakes_but_not_with_them() -
     ],
 )
 def test_a_raft_port_that_is_closed_to_strangers_is_fine(door: dict[str, Any]) -> None:
-    assert load(overrides={"raft.enabled": True, **door}).raft.enabled
+    assert load(overrides={**GROUP, **door}).raft.enabled
 
 
 def test_ports_that_are_not_served_or_free_do_not_clash() -> None:
@@ -374,6 +378,9 @@ def test_warnings() -> None:
     assert ("auth.enabled" in warning) is ("auth.enabled" not in refused)
     assert load(overrides=LOCAL).warnings() == []
     assert "clear text" in "".join(load(overrides=auth_on()).warnings())
+    assert "two nodes" in "".join(load(overrides={**GROUP, **LOCAL}).warnings())
+    three = {**GROUP, "raft.peers": "b=h:1,c=h:2", **LOCAL}
+    assert load(overrides=three).warnings() == []
     interval = {"persistence.durability": "interval", **LOCAL}
     assert "100 ms" in "".join(load(overrides=interval).warnings())
 
@@ -382,8 +389,8 @@ def test_not_served_yet() -> None:
     plain = not_served_yet(load())
     assert [entry.path for entry in plain] == ["api.rest_port", "api.grpc_port"]
     assert not any(entry.refuse for entry in plain)
-    raft = not_served_yet(load(overrides={"raft.enabled": True, **LOCAL}))
-    assert [entry.path for entry in raft if entry.refuse] == ["raft.enabled"]
+    auth = not_served_yet(load(overrides=auth_on()))
+    assert [entry.path for entry in auth if entry.refuse] == ["auth.enabled"]
 
 
 def test_secrets_are_never_shown() -> None:
