@@ -116,6 +116,10 @@ class Membership:
         """This is the core from now on."""
         self._core = core
 
+    def detach(self) -> None:
+        """There is no core for a while."""
+        self._core = None
+
     def _applied(self) -> int:
         return 0 if self._core is None else self._core.raft.applied_index
 

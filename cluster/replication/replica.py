@@ -1,44 +1,38 @@
 """The door to the replicated state for the rest of the node: propose, read, listen.
 
 Outlives the core: when the disk fails, the core is closed and opened again until the disk takes
-writes (L2, L6); meanwhile everything is refused with UNAVAILABLE. A member of a group opens its
-core when the group was founded (A9), and anew when it was given a state (A11) or found its disk
-damaged (A8). In a group of one damage ends the node; bugs always do.
+writes (`keeper.py`); meanwhile everything is refused with UNAVAILABLE.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 
-from cluster.replication.core import Core, DiskPolicy, Hooks
+from cluster.replication import status
+from cluster.replication.core import Core, DiskPolicy
 from cluster.replication.disk_space import LOOK_BYTES, DiskSpace
 from cluster.replication.group_settings import GroupSettings
+from cluster.replication.keeper import Keeper
 from cluster.replication.links import Note
 from cluster.replication.membership import Membership
 from cluster.replication.packing import Sink
+from cluster.replication.sinks import Configured, Once, Reader
 from cluster.replication.surroundings import Surroundings
-from cluster.replication.upkeep import Upkeep
 from cluster.storage.directory import DataDirectory
-from cluster.storage.errors import DataDamaged, StorageFailed
-from cluster.storage.log_store import Opened
 from taskq.commands import Configure
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine.machine import Applied, Machine
 from taskq.machine.settings import Settings
 from taskq.machine.view import MemoryView
+from taskq.results import ClusterStatus
 
 log = structlog.get_logger(__name__)
 
-# How long to wait before the disk is tried again, at first and at most. Seconds.
-REOPEN_SECS = (0.2, 2.0)
-# A disk that held so long after an opening starts anew with short pauses. Seconds.
-HELD_SECS = 30.0
 RETRY_MS = 1_000
-NO_LEADER_RETRY_MS = 200
 
 
 class Replica:
@@ -57,32 +51,31 @@ class Replica:
         surroundings: Surroundings | None = None,
     ) -> None:
         self._directory = directory
-        self._policy = policy
         self._space = space
         space.owed = self._owed_bytes
         self._settings = settings
         self._group = group
         self._surroundings = surroundings or Surroundings()
         self._address = ""
-        self._compact_secs = compact_secs
+        self._keeper = Keeper(
+            directory,
+            policy,
+            self._surroundings,
+            compact_secs,
+            on_open=self._opened,
+            on_leadership=self._leads,
+            on_leader=self._led_by,
+            on_start_failed=self._start_failed,
+        )
         self._listeners: list[Callable[[Applied], None]] = []
         self._leadership: list[Callable[[bool], None]] = []
         self._leaders: list[Callable[[str], None]] = []
         self._forwards: list[Callable[[str, bytes], None]] = []
         self._losses: list[Callable[[str], None]] = []
         self._membership: Membership | None = None
-        self._core: Core | None = None
-        self._upkeep: asyncio.Task[None] | None = None
-        self._reopening: asyncio.Task[None] | None = None
         self._machine = Machine(MemoryView())
         self._ready: asyncio.Future[None] | None = None
-        self._stopping = False
         self._leader = ""
-        self.fatal: BaseException | None = None
-        self.stopped = asyncio.Event()
-        self.reopened = 0
-        self._pause_secs = REOPEN_SECS[0]
-        self._reopened_at = 0.0
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -90,26 +83,27 @@ class Replica:
         """Opens the folder and replays the log. A group of one then leads; a member of a group
         listens for the others. Raises the errors of the storage; OSError and ValueError where it
         cannot listen."""
+        keeper = self._keeper
         if self._group is None:
             self._ready = asyncio.get_running_loop().create_future()
-            self._open()
+            keeper.open()
             self._space.start()
             await self._ready
             return
-        self._membership = Membership(
+        self._membership = keeper.membership = Membership(
             self._group,
             self._directory,
             self._surroundings,
             note=self._note,
-            on_formed=self._formed,
-            on_failure=self._failed,
-            on_state=self._received_state,
+            on_formed=keeper.open_when_formed,
+            on_failure=keeper.failed,
+            on_state=keeper.take_state,
             on_forward=self._forwarded,
             on_peer_lost=self._lost,
         )
         try:
             if self._membership.formed:
-                self._open()
+                keeper.open()
             self._space.start()
             await self._membership.start()
         except BaseException:
@@ -118,15 +112,8 @@ class Replica:
 
     async def stop(self) -> None:
         """Flushes, writes the state, closes the folder's databases."""
-        self._stopping = True
-        for task in (self._reopening, self._upkeep):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
         await self._space.stop()
-        if self._core is not None:
-            core, self._core = self._core, None
-            await core.close()
+        await self._keeper.stop()
         if self._membership is not None:
             membership, self._membership = self._membership, None
             await membership.stop()
@@ -136,67 +123,50 @@ class Replica:
         if self._group is None or not self.is_leader():
             return
         handed = asyncio.get_running_loop().create_future()
-        self.transfer("", _Once(handed), None)
+        self.transfer("", Once(handed), None)
         refusal = await handed
         if refusal is not None:
             log.warning("leadership was not handed over", why=refusal.message)
 
-    def _formed(self) -> None:
-        """The group was founded, or this node heard that it is."""
-        try:
-            self._open()
-        except BaseException as error:  # noqa: BLE001  # it was called by the network
-            self._failed(error)
+    def fail(self, error: BaseException) -> None:
+        """Somebody met a disk or a state that cannot be read."""
+        self._keeper.fail(error)
 
-    def _open(self) -> None:
-        directory, membership = self._directory, self._membership
-        if membership is None:
-            stores = directory.open_stores()
-        else:
-            found = directory.open_member_stores(listed=membership.listed)
-            stores = found.log, found.state
-            if found.loss:
-                log.error(
-                    "this node lost data and counts for nothing until the others have"
-                    " given it back",
-                    lost=found.loss,
-                )
-        hooks = Hooks(self._failed, self._leads, self._led_by)
-        core = Core(
-            directory.identity.node_id,
-            stores,
-            self._policy,
-            self._surroundings,
-            hooks,
-            None if membership is None else membership.others(),
-        )
-        if core.opened is not Opened.INTACT:
-            log.warning("the log was not closed cleanly", found=core.opened.value)
-        self._core = core
+    @property
+    def stopped(self) -> asyncio.Event:
+        """Set when the node cannot go on."""
+        return self._keeper.stopped
+
+    @property
+    def fatal(self) -> BaseException | None:
+        """Why it cannot."""
+        return self._keeper.fatal
+
+    @property
+    def reopened(self) -> int:
+        """How often the folder was opened again."""
+        return self._keeper.reopened
+
+    @property
+    def _core(self) -> Core | None:
+        return self._keeper.core
+
+    def _opened(self, core: Core) -> None:
         self._machine = core.applier.machine
         for listener in self._listeners:
             core.applier.subscribe(listener)
-        if membership is not None:
-            membership.attach(core)
-        core.driver.start()
-        self._upkeep = asyncio.create_task(Upkeep(core, self._compact_secs).run())
-        self._upkeep.add_done_callback(self._upkeep_ended)
 
-    def fail(self, error: BaseException) -> None:
-        """Somebody met a disk or a state that cannot be read: see `_failed`."""
-        if self._core is not None:
-            self._core.driver.fail(error)  # nothing more is written over what is damaged
-
-    def _upkeep_ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self.fail(error)
+    def _start_failed(self, error: BaseException) -> bool:
+        if self._ready is None or self._ready.done():
+            return False
+        self._ready.set_exception(error)
+        return True
 
     def _leads(self, leads: bool) -> None:
         core = self._core
         if leads and core is not None and core.applier.machine.settings != self._settings:
             # Only then ready: the first Hello must not tell the limits of yesterday.
-            self.propose(Configure(self._settings.as_map()), _Configured(self._is_ready), None)
+            self.propose(Configure(self._settings.as_map()), Configured(self._is_ready), None)
         elif leads:
             self._is_ready()
         for listener in self._leadership:
@@ -205,98 +175,6 @@ class Replica:
     def _is_ready(self) -> None:
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
-
-    def _failed(self, error: BaseException) -> None:
-        """L2: a failed write is survived by opening again, in a group damage is, too (A8); anything
-        else ends the node."""
-        if self._stopping:
-            log.error("the disk failed while the node stopped", error=str(error))
-            return
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(error)
-            return
-        if isinstance(error, StorageFailed):
-            log.error("the disk failed; opening again", error=str(error))
-            self._open_again(self._until_it_opens)
-            return
-        if isinstance(error, DataDamaged) and self._membership is not None:
-            log.error("data is damaged: it is set aside and asked of the others", error=str(error))
-            self._open_again(lambda: self._without(error))
-            return
-        self._end(error)
-
-    def _end(self, error: BaseException) -> None:
-        log.critical("the node cannot go on", error=str(error), exc_info=error)
-        self.fatal = error
-        self.stopped.set()
-
-    def _open_again(self, how: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Closes the core, and builds it anew from the disk."""
-        if self._reopening is None:
-            self._reopening = asyncio.create_task(self._reopen(how))
-
-    async def _reopen(self, how: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        try:
-            if self._upkeep is not None:
-                self._upkeep.cancel()
-                await asyncio.gather(self._upkeep, return_exceptions=True)
-            if self._core is not None:
-                core = self._core
-                await core.close()
-                self._core = None
-            await how()
-            self.reopened += 1
-            log.warning("opened again", index=self.applied_index)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the node says so and ends
-            self._end(error)
-        finally:
-            self._reopening = None
-
-    async def _until_it_opens(self) -> None:
-        """After a failed write."""
-        if self._membership is not None:
-            await self._membership.receiver.reset()
-        loop = asyncio.get_running_loop()
-        if loop.time() - self._reopened_at > HELD_SECS:
-            self._pause_secs = REOPEN_SECS[0]
-        while True:
-            # It grows also while openings succeed and only the writes after them fail.
-            await asyncio.sleep(self._pause_secs)
-            self._pause_secs = min(self._pause_secs * 2, REOPEN_SECS[1])
-            try:
-                self._open()
-                break
-            except StorageFailed as error:
-                log.warning("the disk does not take writes yet", error=str(error))
-        self._reopened_at = loop.time()
-
-    async def _without(self, damage: DataDamaged) -> None:
-        """Damage met while running: that store is set aside, and the opening sees to the rest."""
-        assert self._membership is not None
-        await self._membership.receiver.reset()
-        directory = self._directory
-        if directory.state in (damage.path, *damage.path.parents):
-            directory.mark_state_lost()
-        else:
-            directory.mark_log_lost()
-        await self._until_it_opens()
-
-    # --- a state that was given to this node (A11) ------------------------------------------------
-
-    def _received_state(self, index: int) -> None:
-        """A whole state is on disk beside the present one, and is taken if it is newer."""
-        assert self._membership is not None
-        if self._reopening is not None:
-            return  # opening finds it
-        if index <= self.applied_index:
-            self._membership.receiver.dismiss()
-            return
-        self._open_again(self._swap)
-
-    async def _swap(self) -> None:
-        assert self._membership is not None
-        self._open()
-        self._membership.receiver.installed()
 
     # --- what the server and the monitors use -----------------------------------------------------
 
@@ -381,7 +259,7 @@ class Replica:
             sink.deliver(tag, refusal)
             return
         assert self._core is not None
-        self._core.driver.read(_Reader(sink, tag))
+        self._core.driver.read(Reader(sink, tag))
 
     def transfer(self, target: str, sink: Sink, tag: Any) -> None:
         """A7: hands leadership to `target`, or where it is empty to whoever has most of the log.
@@ -469,16 +347,11 @@ class Replica:
         return self._space.refusal
 
     def _note(self) -> Note:
-        """What the others are told of this node."""
-        core = self._core
-        state = "" if core is not None else self._membership.obstacle if self._membership else ""
-        if core is not None and core.raft.loss:
-            state = "does not vote: it lost its log"
-        log_bytes = 0 if core is None else core.log.size()
-        return Note(
-            *(self._address, state, self.term, self.applied_index, self.commit_index),
-            *(self.free_bytes(), log_bytes),
-        )
+        return status.note(self, self._core, self._membership)
+
+    def cluster_status(self) -> ClusterStatus:
+        """The cluster as this node knows it now."""
+        return status.cluster_status(self, self._core, self._membership)
 
     def _owed_bytes(self) -> int:
         return 0 if self._core is None else self._core.driver.owed_bytes
@@ -490,40 +363,3 @@ class Replica:
     def in_flight_bytes(self) -> int:
         """Bytes of entries that wait for the disk."""
         return 0 if self._core is None else self._core.driver.in_flight_bytes
-
-
-class _Reader:
-    """Told whether the state may be read."""
-
-    __slots__ = ("_sink", "_tag")
-
-    def __init__(self, sink: Sink, tag: Any) -> None:
-        self._sink, self._tag = sink, tag
-
-    def __call__(self, current: bool) -> None:
-        text = "this node does not lead (any more)"
-        refusal = None if current else refuse(ErrorCode.NO_LEADER, text, NO_LEADER_RETRY_MS)
-        self._sink.deliver(self._tag, refusal)
-
-
-class _Once:
-    """Waits for one answer."""
-
-    def __init__(self, answered: asyncio.Future[Any]) -> None:
-        self._answered = answered
-
-    def deliver(self, tag: Any, value: Any) -> None:
-        if not self._answered.done():
-            self._answered.set_result(value)
-
-
-class _Configured:
-    """Waits for the node's own Configure."""
-
-    def __init__(self, done: Callable[[], None]) -> None:
-        self._done = done
-
-    def deliver(self, tag: Any, value: Any) -> None:
-        if isinstance(value, Refusal):
-            log.warning("the limits of the configuration were refused", error=value.message)
-        self._done()

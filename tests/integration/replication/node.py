@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from cluster.replication import replica as replica_module
+from cluster.replication import keeper as keeper_module
 from cluster.replication.core import DiskPolicy
 from cluster.replication.disk_space import DiskSpace
 from cluster.replication.replica import Replica
@@ -119,6 +119,6 @@ def troubled_disk() -> Iterator[Trouble]:
 
     with (
         mock.patch.object(Database, "write", refusing),
-        mock.patch.object(replica_module, "REOPEN_SECS", (0.01, 0.05)),
+        mock.patch.object(keeper_module, "REOPEN_SECS", (0.01, 0.05)),
     ):
         yield trouble

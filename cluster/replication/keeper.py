@@ -1,0 +1,223 @@
+"""Keeps the node's core open: builds it from the folder, and anew when it must be.
+
+closed --open--> core --a write failed--> closed, tried until the disk takes writes (L2, L6)
+                      --damage (in a group)--> set aside, asked of the others (A8)
+                      --a state was received--> swapped in (A11)
+                      --a bug, or damage in a group of one--> the node ends
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from cluster.replication.core import Core, DiskPolicy, Hooks
+from cluster.replication.membership import Membership
+from cluster.replication.surroundings import Surroundings
+from cluster.replication.upkeep import Upkeep
+from cluster.storage.directory import DataDirectory
+from cluster.storage.errors import DataDamaged, StorageFailed
+from cluster.storage.log_store import Opened
+
+log = structlog.get_logger(__name__)
+
+# How long to wait before the disk is tried again, at first and at most. Seconds.
+REOPEN_SECS = (0.2, 2.0)
+# A disk that held so long after an opening starts anew with short pauses. Seconds.
+HELD_SECS = 30.0
+
+
+class Keeper:
+    """See the module. `core` is None while there is none. `on_open(core)`: before it starts.
+    `on_start_failed(error)`: the first opening of a group of one failed later than its return;
+    true where somebody takes the error. `stopped` is set when the node cannot go on; see `fatal`.
+    """
+
+    def __init__(
+        self,
+        directory: DataDirectory,
+        policy: DiskPolicy,
+        surroundings: Surroundings,
+        compact_secs: float | None,
+        *,
+        on_open: Callable[[Core], None],
+        on_leadership: Callable[[bool], None],
+        on_leader: Callable[[str], None],
+        on_start_failed: Callable[[BaseException], bool],
+    ) -> None:
+        self._directory = directory
+        self._policy = policy
+        self._surroundings = surroundings
+        self._compact_secs = compact_secs
+        self._on_open = on_open
+        self._on_start_failed = on_start_failed
+        self._hooks = Hooks(self.failed, on_leadership, on_leader)
+        self._upkeep: asyncio.Task[None] | None = None
+        self._reopening: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._pause_secs = REOPEN_SECS[0]
+        self._reopened_at = 0.0
+        self.membership: Membership | None = None  # of a member of a group; set before `open`
+        self.core: Core | None = None
+        self.fatal: BaseException | None = None
+        self.stopped = asyncio.Event()
+        self.reopened = 0
+
+    def open(self) -> None:
+        """Builds the core. Raises the errors of the storage."""
+        directory, membership = self._directory, self.membership
+        if membership is None:
+            stores = directory.open_stores()
+        else:
+            found = directory.open_member_stores(listed=membership.listed)
+            stores = found.log, found.state
+            if found.loss:
+                text = "data was lost: this node counts for nothing until the others gave it back"
+                log.error(text, lost=found.loss)
+        core = Core(
+            directory.identity.node_id,
+            stores,
+            self._policy,
+            self._surroundings,
+            self._hooks,
+            None if membership is None else membership.others(),
+        )
+        if core.opened is not Opened.INTACT:
+            log.warning("the log was not closed cleanly", found=core.opened.value)
+        self.core = core
+        self._on_open(core)
+        if membership is not None:
+            membership.attach(core)
+        core.driver.start()
+        self._upkeep = asyncio.create_task(Upkeep(core, self._compact_secs).run())
+        self._upkeep.add_done_callback(self._upkeep_ended)
+
+    def open_when_formed(self) -> None:
+        """The group was founded, or this node heard that it is. Called by the network."""
+        try:
+            self.open()
+        except BaseException as error:  # noqa: BLE001  # there is nobody above who could take it
+            self.failed(error)
+
+    async def stop(self) -> None:
+        """Flushes, writes the state, closes the folder's databases."""
+        self._stopping = True
+        for task in (self._reopening, self._upkeep):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        if self.core is not None:
+            core, self.core = self.core, None
+            await core.close()
+
+    # --- failure ----------------------------------------------------------------------------------
+
+    def fail(self, error: BaseException) -> None:
+        """Somebody met a disk or a state that cannot be read."""
+        if self.core is not None:
+            self.core.driver.fail(error)  # nothing more is written over what is damaged
+
+    def _upkeep_ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.fail(error)
+
+    def failed(self, error: BaseException) -> None:
+        """L2: a failed write is survived by opening again, in a group damage is, too (A8); anything
+        else ends the node."""
+        if self._stopping:
+            log.error("the disk failed while the node stopped", error=str(error))
+        elif self._on_start_failed(error):
+            return
+        elif isinstance(error, StorageFailed):
+            log.error("the disk failed; opening again", error=str(error))
+            self._open_again(self._until_it_opens)
+        elif isinstance(error, DataDamaged) and self.membership is not None:
+            log.error("data is damaged: it is set aside and asked of the others", error=str(error))
+            self._open_again(lambda: self._without(error))
+        else:
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        log.critical("the node cannot go on", error=str(error), exc_info=error)
+        self.fatal = error
+        self.stopped.set()
+
+    def _open_again(self, how: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Closes the core, and has it built anew."""
+        if self._reopening is None:
+            self._reopening = asyncio.create_task(self._reopen(how))
+
+    async def _reopen(self, how: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            if self.membership is not None:
+                self.membership.detach()  # nothing is received for a core that is being closed
+            if self._upkeep is not None:
+                self._upkeep.cancel()
+                await asyncio.gather(self._upkeep, return_exceptions=True)
+            if self.core is not None:
+                core = self.core
+                await core.close()
+                self.core = None
+            await how()
+            self.reopened += 1
+            log.warning("opened again", index=self._applied_index())
+        except Exception as error:  # noqa: BLE001  # whatever it is, the node says so and ends
+            self._end(error)
+        finally:
+            self._reopening = None
+
+    def _applied_index(self) -> int:
+        return 0 if self.core is None else self.core.raft.applied_index
+
+    async def _until_it_opens(self) -> None:
+        """After a failed write."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._reopened_at > HELD_SECS:
+            self._pause_secs = REOPEN_SECS[0]
+        while True:
+            # It grows also while openings succeed and only the writes after them fail.
+            await asyncio.sleep(self._pause_secs)
+            self._pause_secs = min(self._pause_secs * 2, REOPEN_SECS[1])
+            await self._forget_transfer()
+            try:
+                self.open()
+                break
+            except StorageFailed as error:
+                log.warning("the disk does not take writes yet", error=str(error))
+        self._reopened_at = loop.time()
+
+    async def _forget_transfer(self) -> None:
+        """No state is being received while the folder is opened."""
+        if self.membership is not None:
+            await self.membership.receiver.reset()
+
+    async def _without(self, damage: DataDamaged) -> None:
+        """Damage met while running: that store is set aside, and the opening sees to the rest."""
+        await self._forget_transfer()
+        directory = self._directory
+        if directory.state in (damage.path, *damage.path.parents):
+            directory.mark_state_lost()
+        else:
+            directory.mark_log_lost()
+        await self._until_it_opens()
+
+    # --- a state that was given to this node (A11) ------------------------------------------------
+
+    def take_state(self, index: int) -> None:
+        """A whole state is on disk beside the present one, and is taken if it is newer."""
+        assert self.membership is not None
+        if self._reopening is not None or self._stopping:
+            return  # the next opening finds it
+        if self.core is not None and index <= self.core.raft.applied_index:
+            self.membership.receiver.dismiss()
+        else:
+            self._open_again(self._swap)
+
+    async def _swap(self) -> None:
+        assert self.membership is not None
+        self.open()
+        self.membership.receiver.installed()

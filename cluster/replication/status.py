@@ -1,0 +1,110 @@
+"""What a node tells about itself and its cluster: notes to the others, answers to people."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from cluster.replication.core import Core
+from cluster.replication.links import Note
+from cluster.replication.membership import Membership
+from cluster.replication.progress import Progress, Stage
+from cluster.replication.raft import CANDIDATE
+from taskq.results import ClusterStatus, MemberRole, MemberView
+
+if TYPE_CHECKING:
+    from cluster.replication.replica import Replica
+
+LOST_LOG = "lost its log; does not vote until it is whole"
+_STAGES = {Stage.SNAPSHOT: "is being given the state", Stage.PROBE: "being compared"}
+
+
+def note(replica: Replica, core: Core | None, membership: Membership | None) -> Note:
+    """For the other nodes."""
+    state = ""
+    if core is None:
+        state = "is opening its folder" if membership is None else membership.obstacle
+    elif core.raft.loss:
+        state = LOST_LOG
+    log_bytes = 0 if core is None else core.log.size()
+    return Note(
+        *(replica.address, state, replica.term, replica.applied_index, replica.commit_index),
+        *(replica.free_bytes(), log_bytes),
+    )
+
+
+def cluster_status(
+    replica: Replica, core: Core | None, membership: Membership | None
+) -> ClusterStatus:
+    """The leader knows what each member holds; any other node what the others told it last."""
+    own, commit = replica.node_id, replica.commit_index
+    told = note(replica, core, membership)
+    views = []
+    for node_id, address in replica.members():
+        if node_id == own:
+            applied = replica.applied_index
+            lag = max(commit - applied, 0)
+            views.append(
+                MemberView(
+                    *(own, address, _own_role(replica, core, membership), applied, applied, lag, 0),
+                    *(told.free_bytes, told.log_bytes, told.state),
+                )
+            )
+        elif membership is not None:
+            views.append(_other(node_id, address, replica, core, membership))
+    return ClusterStatus(
+        *(own, replica.leader, replica.term, commit, replica.applied_index, replica.cluster_id),
+        *(replica.cluster_time_ms(), views),
+    )
+
+
+def _own_role(replica: Replica, core: Core | None, membership: Membership | None) -> str:
+    if core is None or core.driver.stopped:
+        founding = membership is not None and not membership.formed
+        return (MemberRole.FOUNDING if founding else MemberRole.UNREACHABLE).value
+    if replica.is_leader():
+        return MemberRole.LEADER.value
+    if core.raft.loss:
+        return MemberRole.NON_VOTING.value
+    candidate = core.raft.role == CANDIDATE
+    return (MemberRole.CANDIDATE if candidate else MemberRole.FOLLOWER).value
+
+
+def _other(
+    node_id: str, address: str, replica: Replica, core: Core | None, membership: Membership
+) -> MemberView:
+    links = membership.links
+    heard_at, told = links.heard_at.get(node_id), links.notes.get(node_id)
+    heard = None
+    if heard_at is not None:
+        heard = max(int((asyncio.get_running_loop().time() - heard_at) * 1000), 0)
+    reached = node_id in links.connected()
+    state = "" if told is None else told.state
+    leading = None if core is None else core.consensus.leading
+    known = None if leading is None else leading.peers.get(node_id)
+    role = MemberRole.FOLLOWER
+    if not reached:
+        role, state = MemberRole.UNREACHABLE, ""
+    elif not membership.formed:
+        role = MemberRole.FOUNDING
+    elif node_id == replica.leader:
+        role = MemberRole.LEADER
+    elif state == LOST_LOG or (known is not None and known.loss):
+        role = MemberRole.NON_VOTING
+    applied = match = lag = None
+    if known is not None and core is not None:
+        applied, match = known.applied, known.match
+        lag = max(core.raft.last_index - known.match, 0)
+        state = state or _stage(known)
+    elif told is not None:
+        applied, lag = told.applied, max(replica.commit_index - told.applied, 0)
+    return MemberView(
+        *(node_id, address, role.value, match, applied, lag, heard),
+        None if told is None else told.free_bytes,
+        None if told is None else told.log_bytes,
+        state,
+    )
+
+
+def _stage(known: Progress) -> str:
+    return _STAGES.get(known.stage, "") if known.connected else ""
