@@ -21,7 +21,8 @@ from taskq.client.address import Address, Target
 from taskq.client.call import Call
 from taskq.client.connection import Connection
 from taskq.client.deadlines import Deadlines
-from taskq.client.dial import CONNECT_SECONDS, Dialer
+from taskq.client.dial import Dialer
+from taskq.client.leader_search import LeaderSearch
 from taskq.client.outbox import Outbox
 from taskq.errors import (
     ConnectionFailed,
@@ -38,14 +39,6 @@ from taskq.results import HelloReply
 # clients of a restarted node do not return in step.
 BACKOFF_SECONDS = 0.05
 BACKOFF_SECONDS_MAX = 1.0
-# A node that does not lead and knows of no leader that can be reached is asked again after so long,
-# doubling. It says by itself when another leads.
-SEEK_SECONDS = 0.5
-SEEK_SECONDS_MAX = 10.0
-# A thousand clients that hear of a new leader at once go there within this time.
-MOVE_SECONDS = 0.1
-# For a node that is asked whether a silent one still leads.
-ASK_SECONDS = 0.5
 
 
 class Listener(Protocol):
@@ -77,11 +70,8 @@ class Link:
             ssl_context,
         )
         self._dialing: asyncio.Task[None] | None = None
-        self._moving: asyncio.Task[None] | None = None
         self._deadlines = Deadlines(loop, self._expired)
-        self._looking: asyncio.Task[None] | None = None
-        self._seeking: asyncio.TimerHandle | None = None
-        self._seek_seconds = SEEK_SECONDS
+        self._search = LeaderSearch(loop, self._dialer, lambda: self._connection, self._adopt)
         self._avoided: set[Address] = set()  # where we come from
         self._reason = ""
         self._failures = 0  # connections in a row that opened and answered nothing
@@ -124,8 +114,8 @@ class Link:
     async def close(self) -> None:
         """Ends all calls and connections; nothing can be sent any more."""
         self.end()
-        tasks = [task for task in self._tasks() if task is not None]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        dialing = [] if self._dialing is None else [self._dialing]
+        await asyncio.gather(*dialing, *self._search.tasks, return_exceptions=True)
         await asyncio.sleep(0)  # transports close their sockets in the next round
 
     def end(self) -> None:
@@ -134,19 +124,14 @@ class Link:
             return
         self.closed = True
         error = ConnectionFailed("the client was closed")
-        for task in self._tasks():
-            if task is not None:
-                task.cancel()
-        if self._seeking is not None:
-            self._seeking.cancel()
+        self._search.stop()
+        if self._dialing is not None:
+            self._dialing.cancel()
         for connection in (self._connection, *self._draining):
             if connection is not None:
                 connection.abort(error)
         self._give_up(error)
         self._deadlines.clear()
-
-    def _tasks(self) -> tuple[asyncio.Task[None] | None, ...]:
-        return self._dialing, self._moving, self._looking
 
     # --- what connections tell ---------------------------------------------------------------
 
@@ -170,19 +155,17 @@ class Link:
         if self._outbox:
             self._resume()
 
-    def refused(self, call: Call, refusal: Refusal) -> None:
+    def refused(self, connection: Connection, call: Call, refusal: Refusal) -> None:
         """A node said no: another attempt, or the end of the call."""
-        elsewhere = False
-        connection = self._connection
-        if connection is not None and connection.usable:
+        if connection is self._connection and connection.usable:
             if refusal.code == ErrorCode.NO_LEADER.value:
                 connection.ping()  # its answer names the leader
             elif refusal.code == ErrorCode.UNAVAILABLE.value and not refusal.unknown:
-                elsewhere = self._leave(connection)
+                self._leave(connection)
         if not call.wants_another_attempt(refusal):
             call.refuse(refusal)
             return
-        pause = call.pause(refusal, elsewhere=elsewhere or connection is None)
+        pause = call.pause(refusal, elsewhere=connection is not self._connection)
         if self.loop.time() + pause >= call.deadline:
             call.refuse(refusal)
         elif pause:
@@ -190,16 +173,15 @@ class Link:
         else:
             self._send_again(call)
 
-    def _leave(self, connection: Connection) -> bool:
+    def _leave(self, connection: Connection) -> None:
         """The node cannot serve (it stops, its disk fails): asks another one from now on, if any is
         known."""
         if not self._dialer.others(connection):
-            return False
+            return
         self._connection = None
         self._avoided = self._dialer.addresses_of(connection)
         self._draining.add(connection)
         connection.drain()
-        return True
 
     def pushed(self, command: Any) -> None:
         """A node sent something by itself."""
@@ -208,39 +190,16 @@ class Link:
             self.loop.call_soon(listener.pushed, command)
 
     def leader_seen(self, connection: Connection, leader: str) -> None:
-        """The node names the leader: move there if it is another node."""
-        hello = connection.hello
-        if connection is not self._connection or hello is None or self.closed:
-            return
-        if leader == hello.node_id:
-            self._seek_seconds = SEEK_SECONDS
-        elif not leader:
-            self._seek(connection)
-        elif self._moving is None:
-            self._moving = self.loop.create_task(self._move(connection, leader))
+        """A ping's answer names the leader."""
+        self._search.seen(connection, leader)
 
     def announced(self, connection: Connection, hello: HelloReply) -> None:
         """The node says by itself that another one leads."""
-        self._dialer.learn(hello)
-        pause = random.uniform(0, MOVE_SECONDS)
-        self.loop.call_later(pause, self.leader_seen, connection, hello.leader)
+        self._search.announced(connection, hello)
 
     def suspected(self, connection: Connection) -> None:
-        """Not a byte from a node that owes answers: is it still what the others take it for?"""
-        if connection is self._connection and self._looking is None and not self.closed:
-            others = self._dialer.others(connection)
-            if others:
-                self._looking = self.loop.create_task(self._look_around(connection, others))
-
-    def _seek(self, connection: Connection) -> None:
-        if self._seeking is None:
-            self._seeking = self.loop.call_later(self._seek_seconds, self._ask_for, connection)
-            self._seek_seconds = min(2 * self._seek_seconds, SEEK_SECONDS_MAX)
-
-    def _ask_for(self, connection: Connection) -> None:
-        self._seeking = None
-        if connection is self._connection and connection.usable:
-            connection.ping()
+        """Not a byte from a node that owes answers."""
+        self._search.suspected(connection)
 
     def _expired(self, call: Call, timeout: float) -> None:
         held = call.connection
@@ -309,47 +268,6 @@ class Link:
             old.drain()
         if connection.usable:
             connection.wake()
-
-    async def _move(self, connection: Connection, leader: str) -> None:
-        try:
-            address = self._dialer.address_of(leader)
-            if address is None and connection.address is not None:
-                # When it greeted us it had not heard yet where clients reach that node.
-                again = await self._dialer.connect(connection.address, CONNECT_SECONDS)
-                again.drain()
-                address = self._dialer.address_of(leader)
-            if address is None:
-                self._seek(connection)
-                return
-            better = await self._dialer.connect(address, CONNECT_SECONDS)
-            if self._connection is connection or self._connection is None:
-                self._adopt(better)
-                if better.hello is not None and better.hello.leader != better.hello.node_id:
-                    self._seek(better)
-            else:
-                better.drain()
-        except TaskqError:
-            self._seek(connection)  # the member that we have forwards
-        finally:
-            self._moving = None
-
-    async def _look_around(self, silent: Connection, others: list[Address]) -> None:
-        try:
-            other = await self._dialer.race(others, ASK_SECONDS)
-        except TaskqError:
-            return
-        finally:
-            self._looking = None
-        before, now = silent.hello, other.hello
-        assert before is not None
-        assert now is not None
-        leads = now.leader == before.node_id or now.term < before.term
-        if self._connection is not silent or not silent.usable or leads:
-            other.drain()
-            return
-        self._adopt(other)
-        silent.abort(ConnectionFailed("the node was silent, and the others do without it"))
-        self.leader_seen(other, now.leader)
 
     def _note_refusal(self, error: RequestRefused) -> None:
         refusal = Refusal(str(error.code), error.message, int(error.retry_after * 1000))

@@ -64,6 +64,7 @@ async def test_a_repeated_claim_parks_for_the_rest_of_its_time_only():
     async with ScriptedNode() as node, AsyncClient(node.url) as client:
         node.script = lambda command: Silent() if len(claims(node)) == 1 else None
         claim = asyncio.create_task(client.worker().claim(["q"], wait=10))
+        await settled(lambda: claims(node))
         await asyncio.sleep(0.2)
         node.drop_all()
         assert await claim == []

@@ -1,0 +1,144 @@
+"""Keeps a link with the leader: goes there when a node names it, asks where none is named, looks
+whether the others have another one when a node says nothing.
+
+A node that does not lead passes requests on, so that all of this is about time, not about success.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from taskq.client.address import Address
+from taskq.client.connection import Connection
+from taskq.client.dial import CONNECT_SECONDS, Dialer
+from taskq.errors import ConnectionFailed, TaskqError
+from taskq.results import HelloReply
+
+# A node that does not lead and knows of no leader that can be reached is asked again after so long,
+# doubling. It says by itself when another leads.
+SEEK_SECONDS = 0.5
+SEEK_SECONDS_MAX = 10.0
+# A thousand clients that hear of a new leader at once go there within this time.
+MOVE_SECONDS = 0.1
+# For a node that is asked whether a silent one still leads.
+ASK_SECONDS = 0.5
+
+
+class LeaderSearch:
+    """See the module. `current()`: the connection in use; `adopt(connection)` takes its place."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dialer: Dialer,
+        current: Callable[[], Connection | None],
+        adopt: Callable[[Connection], None],
+    ) -> None:
+        self._loop = loop
+        self._dialer = dialer
+        self._current = current
+        self._adopt = adopt
+        self._moving: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._seeking: asyncio.TimerHandle | None = None
+        self._seek_seconds = SEEK_SECONDS
+        self._stopped = False
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What is under way."""
+        return [task for task in (self._moving, self._looking) if task is not None]
+
+    def stop(self) -> None:
+        """Ends what is under way; nothing begins any more."""
+        self._stopped = True
+        for task in self.tasks:
+            task.cancel()
+        if self._seeking is not None:
+            self._seeking.cancel()
+
+    # --- what nodes tell ---------------------------------------------------------------------
+
+    def seen(self, connection: Connection, leader: str) -> None:
+        """The node names the leader: move there if it is another node."""
+        hello = connection.hello
+        if connection is not self._current() or hello is None or self._stopped:
+            return
+        if leader == hello.node_id:
+            self._seek_seconds = SEEK_SECONDS
+        elif not leader:
+            self._seek(connection)
+        elif self._moving is None:
+            self._moving = self._loop.create_task(self._move(connection, leader))
+
+    def announced(self, connection: Connection, hello: HelloReply) -> None:
+        """The node says by itself that another one leads."""
+        self._dialer.learn(hello)
+        pause = random.uniform(0, MOVE_SECONDS)
+        self._loop.call_later(pause, self.seen, connection, hello.leader)
+
+    def suspected(self, connection: Connection) -> None:
+        """Not a byte from a node that owes answers: is it still what the others take it for?"""
+        if connection is self._current() and self._looking is None and not self._stopped:
+            others = self._dialer.others(connection)
+            if others:
+                self._looking = self._loop.create_task(self._look_around(connection, others))
+
+    # --- going there -------------------------------------------------------------------------
+
+    async def _move(self, connection: Connection, leader: str) -> None:
+        try:
+            address = await self._address_of(connection, leader)
+            if address is None:
+                self._seek(connection)
+                return
+            better = await self._dialer.connect(address, CONNECT_SECONDS)
+            if self._current() in (connection, None):
+                self._adopt(better)
+                if better.hello is not None and better.hello.leader != better.hello.node_id:
+                    self._seek(better)
+            else:
+                better.drain()
+        except TaskqError:
+            self._seek(connection)  # the member that we have passes requests on
+        finally:
+            self._moving = None
+
+    async def _address_of(self, connection: Connection, leader: str) -> Address | None:
+        address = self._dialer.address_of(leader)
+        if address is None and connection.address is not None:
+            # When it greeted us it had not heard yet where clients reach that node.
+            again = await self._dialer.connect(connection.address, CONNECT_SECONDS)
+            again.drain()
+            address = self._dialer.address_of(leader)
+        return address
+
+    def _seek(self, connection: Connection) -> None:
+        if self._seeking is None and not self._stopped:
+            self._seeking = self._loop.call_later(self._seek_seconds, self._ask, connection)
+            self._seek_seconds = min(2 * self._seek_seconds, SEEK_SECONDS_MAX)
+
+    def _ask(self, connection: Connection) -> None:
+        self._seeking = None
+        if connection is self._current() and connection.usable:
+            connection.ping()  # its answer names the leader
+
+    async def _look_around(self, silent: Connection, others: list[Address]) -> None:
+        try:
+            other = await self._dialer.race(others, ASK_SECONDS)
+        except TaskqError:
+            return
+        finally:
+            self._looking = None
+        before, now = silent.hello, other.hello
+        assert before is not None
+        assert now is not None
+        leads = now.leader == before.node_id or now.term < before.term
+        if self._current() is not silent or not silent.usable or leads:
+            other.drain()
+            return
+        self._adopt(other)
+        silent.abort(ConnectionFailed("the node was silent, and the others do without it"))
+        self.seen(other, now.leader)
