@@ -25,13 +25,13 @@ from typing import Any
 
 import structlog
 
-from cluster.replication.applier import WRITE_BEHIND_SECS, Applier
+from cluster.replication.applier import Applier
 from cluster.replication.checkpoint import Checkpoints
 from cluster.replication.clock import ClusterClock
 from cluster.replication.consensus import Consensus
 from cluster.replication.packing import Proposal, Sink, pack
 from cluster.replication.raft import LEADER
-from cluster.storage.errors import StorageFailed
+from cluster.replication.state_writer import StateWriter
 from cluster.storage.log_store import LogStore
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine.machine import Applied
@@ -72,23 +72,25 @@ class Driver:
         self._journal = self.raft.journal
         self._store = store
         self._sync_interval_secs = sync_interval_secs
-        self._checkpoints = checkpoints
         self._on_failure = on_failure
         self._on_leadership = on_leadership
         self._on_leader = on_leader
         self._loop = asyncio.get_running_loop()
         self._log_executor = executor("log")
-        self._state_executor = executor("state")
+        self._state_writer = StateWriter(
+            applier,
+            self._journal,
+            checkpoints,
+            executor("state"),
+            on_written=self.wake,
+            on_failure=self.fail,
+        )
         self._inbox: list[tuple[str, bytes | memoryview]] = []
         self._proposals: list[Proposal] = []
         self._proposed: dict[int, list[Proposal]] = {}
         self._round_scheduled = False
         self._flush: asyncio.Future[None] | None = None
-        self._state_write: asyncio.Future[None] | None = None
-        # A frozen layer of the state, and the index that the log must hold before it is written.
-        self._frozen: tuple[int, Callable[[], None]] | None = None
         self._interval_over = True
-        self._written_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._led = 0  # the term in which this node leads
@@ -175,30 +177,20 @@ class Driver:
             waiting, self._proposals = self._proposals, []
             self._answer(waiting, self._not_leading())
             self.stopped = True
-            writes = [write for write in (self._flush, self._state_write) if write is not None]
+            writes = [
+                write for write in (self._flush, self._state_writer.write) if write is not None
+            ]
             if writes:
                 await asyncio.wait(writes)
             if self.failure is None:
-                await self._write_state_now()
+                await self._state_writer.finish()
         finally:
             self.stopped = True
             if self._timer is not None:
                 self._timer.cancel()
             # Also if this was cancelled: no database may be closed while it is written to.
             self._log_executor.shutdown(wait=True)
-            self._state_executor.shutdown(wait=True)
-
-    async def _write_state_now(self) -> None:
-        """The last write of the state. The log holds everything that it would lose."""
-        try:
-            if self._frozen is not None:
-                await self._loop.run_in_executor(self._state_executor, self._frozen[1])
-                self.applier.end_write()
-            if self.applier.unwritten:
-                await self._loop.run_in_executor(self._state_executor, self.applier.begin_write())
-                self.applier.end_write()
-        except StorageFailed as error:
-            log.error("the state could not be written; the log has it", error=str(error))
+            self._state_writer.close()
 
     # --- rounds -----------------------------------------------------------------------------------
 
@@ -223,7 +215,7 @@ class Driver:
             self._notice_leadership()
             self._begin_flush()
             consensus.release()
-            self._begin_state_write()
+            self._state_writer.begin()
         except BaseException as error:  # noqa: BLE001  # a bug or a damaged disk: the node stops
             self.fail(error)
             return
@@ -307,38 +299,6 @@ class Driver:
         self._journal.flushed(last_index)
         if not self._round_scheduled and not self.stopped:
             self._round()
-
-    def _begin_state_write(self) -> None:
-        if self._state_write is not None:
-            return
-        if self._frozen is None:
-            now = self._loop.time()
-            if not self.applier.unwritten:
-                return
-            if not self.applier.wants_write and now - self._written_at < WRITE_BEHIND_SECS:
-                return
-            self._written_at = now
-            self._frozen = (self.applier.index, self.applier.begin_write())
-        index, write = self._frozen
-        # Never ahead of the log. With durability `interval` the applied index is always ahead of
-        # the synced one under load; a frozen layer stands still until the log has caught up.
-        if self._journal.synced_index < index:
-            return
-        self._state_write = self._loop.run_in_executor(self._state_executor, write)
-        self._frozen = None
-        self._state_write.add_done_callback(self._state_written)
-
-    def _state_written(self, future: asyncio.Future[None]) -> None:
-        self._state_write = None
-        error = future.exception()
-        if error is not None:
-            self.fail(error)
-            return
-        self.applier.end_write()
-        start = self._checkpoints.due(self._loop.time(), self._journal, self.applier.written_index)
-        if start is not None:
-            self._journal.drop_below(start)
-            self.wake()
 
     def _arm(self, due: float) -> None:
         """Sets the timer, unless it rings early enough."""
