@@ -3,8 +3,9 @@
     python -m bench.snapshot_costs [--count 1000000] [--size 100] [--load] [--loop asyncio|uvloop]
 
 Two processes over real connections, with LevelDB on the disk of the folder for temporary files. The
-follower starts empty. `paused`: the longest time that a timer of 1 ms came late. `p50` and `max`:
-of a small message to the follower and back on the same connections, every 10 ms. With --load the
+follower starts empty. `paused`: the longest time that a timer of 1 ms came late; `busy`: the same
+without the time in which the thread waited for a core, which is the machine's. `p50` and `max`: of
+a small message to the follower and back on the same connections, every 10 ms. With --load the
 leader's loop works all the time, in turns of 1 ms; `load` is how much of that work was done beside
 the transfer, as a share of what was done before it.
 """
@@ -39,6 +40,7 @@ FILL_COUNT = 20_000
 TURN_SECS = 0.001
 BEAT_SECS = 0.01
 PROBE_SECS = 0.001
+BEFORE_SECS = 5.0  # what the transfer is compared with
 SNAPSHOT, BEAT, REPORT = b"s", b"b", b"r"
 
 
@@ -48,6 +50,11 @@ def anonymous_kib() -> int:
         if line.startswith("RssAnon:"):
             return int(line.split()[1])
     raise OSError("no RssAnon: this needs Linux")
+
+
+def queued_secs() -> float:
+    """How long this thread ever waited for a core while it could have run."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
 def fill(directory: DataDirectory, count: int, size: int) -> None:
@@ -69,17 +76,21 @@ class Probe:
         self._loop = asyncio.get_running_loop()
         self.reset()
         self._due = time.perf_counter()
+        self._queued = queued_secs()
         self._count = 0
         self._tick()
 
     def reset(self) -> None:
         """What is now is the measure of what follows."""
-        self.paused = 0.0
+        self.paused = self.busy = 0.0
         self.idle = self.peak = anonymous_kib()
 
     def _tick(self) -> None:
         # uvloop's own clock counts whole milliseconds.
-        self.paused = max(self.paused, time.perf_counter() - self._due)
+        late, queued = time.perf_counter() - self._due, queued_secs()
+        self.paused = max(self.paused, late)
+        self.busy = max(self.busy, late - (queued - self._queued))
+        self._queued = queued
         self._count += 1
         if self._count % 20 == 0:
             self.peak = max(self.peak, anonymous_kib())
@@ -90,6 +101,7 @@ class Probe:
         """Since the last reset: ms and MiB."""
         return {
             "paused_ms": self.paused * 1000,
+            "busy_ms": self.busy * 1000,
             "idle_mib": self.idle / 1024,
             "grown_mib": (self.peak - self.idle) / 1024,
         }
@@ -233,8 +245,8 @@ class Leader:
         await asyncio.sleep(1)
         probe.reset()
         self.turns, self.beats = 0, []
-        await asyncio.sleep(1)
-        turns, before = self.turns, probe.figures() | self.rhythm()
+        await asyncio.sleep(BEFORE_SECS)
+        turns, before = self.turns / BEFORE_SECS, probe.figures() | self.rhythm()
         probe.reset()
         self.turns, self.beats = 0, []
         start, cpu = time.perf_counter(), time.process_time()

@@ -4,8 +4,8 @@ A transfer that breaks starts from the beginning, under a new number and with a 
 pause that grows. It ends for good when the peer has installed it or needs none, cannot read it, or
 nothing moved for 30 s; the caller hears of that and may begin again.
 
-Reading runs in an executor and takes at most half of its time; the loop seals and sends one chunk
-at a time.
+Reading runs in an executor and takes at most a third of the time; the loop seals and sends one
+chunk at a time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PATIENCE_SECS = 30.0
 PAUSE_SECS = (0.3, 10.0)
 # A rest between two reads, as a multiple of what the last one took: the loop and the other threads
 # share the interpreter with it.
-REST = 1.0
+REST = 2.0
 # Trying again would end the same way.
 FINAL = frozenset({Why.NOT_NEEDED, Why.OTHER_FORMAT})
 
