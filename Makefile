@@ -27,7 +27,7 @@ help: ## Show this list
 setup: $(READY) ## Build .venv, if it is missing or out of date
 
 .PHONY: run
-run: $(READY) ## Start a broker and a worker and run a demo, until Ctrl-C (ONCE=1: end after the totals)
+run: $(READY) ## Start three nodes and a worker and run a demo, until Ctrl-C (ONCE=1: end after the totals)
 	@$(BIN)/taskq demo $(if $(ONCE),--once)
 
 .PHONY: test

@@ -99,11 +99,11 @@ state on disk covers; it comes after `checkpoint_log_bytes` or `raft.snapshot_in
 With `enabled: false` a node is a group of one; then only `node_id` (a data folder belongs to the
 node that made it) and `snapshot_interval_secs` (checkpoints of the log) act.
 
-With `enabled: true` the nodes of `peers` found a cluster together, once, when all of them are there.
-All must name the same nodes; one file for all of them will do, with `TASKQ_RAFT__NODE_ID` set on
-each. From then on the cluster goes on while a majority of them can reach each other: two of three.
-Later `peers` only says where the others are: addresses may change, names are looked up at every
-dial. A folder belongs to one node and one cluster; that of a group of one is not taken for a
+With `enabled: true` the nodes of `peers` found a cluster together, once, when all of them are
+there. All must name the same nodes; one file for all of them will do, with `TASKQ_RAFT__NODE_ID`
+set on each. From then on the cluster goes on while a majority of them can reach each other: two of
+three. Later `peers` only says where the others are: addresses may change, names are looked up at
+every dial. A folder belongs to one node and one cluster; that of a group of one is not taken for a
 member's, nor the reverse.
 
 ```yaml

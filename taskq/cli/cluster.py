@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from taskq.cli import exits
-from taskq.cli.command import CommandGroup, cluster_options, connected, sentence
+from taskq.cli.command import CommandGroup, Failure, cluster_options, connected, sentence
 from taskq.cli.output import note, pairs, print_json, print_text, show, table
-from taskq.cli.quantity import count_text, duration_text, size_text
+from taskq.cli.quantity import count_text, duration_text, list_text, size_text
 from taskq.client import Client
 from taskq.commands import GetCluster, TransferLeadership
 from taskq.errors import ConnectionFailed, OutcomeUnknown, TaskqError, Unavailable
@@ -72,11 +72,24 @@ def transfer_lead(node: str, url: str | None, request_timeout: float, as_json: b
     No request fails meanwhile. Ends when another node leads.
     """
     with connected(url, request_timeout) as client:
+        if node:
+            _check_target(node, ask(client))
         done = client.call(TransferLeadership(node))
     if as_json:
         print_json(done)
     else:
         print_text(f"{done.leader} leads now (term {done.term}).")
+
+
+def _check_target(node: str, status: ClusterStatus) -> None:
+    """Raises Failure for a node that cannot lead."""
+    members = [MemberView(*member) for member in status.members]
+    found = [member.role for member in members if member.node_id == node]
+    if not found:
+        names = list_text(member.node_id for member in members)
+        raise Failure(f"{node} is no member of the cluster; the members are {names}.")
+    if found[0] in (MemberRole.UNREACHABLE, MemberRole.NON_VOTING):
+        raise Failure(f"{node} cannot lead now: it is {found[0]}.")
 
 
 def ask(client: Client) -> ClusterStatus:

@@ -14,9 +14,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from taskq.cli.command import Failure
 
@@ -58,10 +58,16 @@ def require_broker(what: str) -> None:
 
 
 class Child:
-    """A child process. `log` gets its standard error; None: it goes to ours."""
+    """A child process. `log` gets its standard error; None: it goes to ours. `environment` is
+    added to ours."""
 
     def __init__(
-        self, entry: str, arguments: Sequence[str], log: Path | None, scratch: Path | None = None
+        self,
+        entry: str,
+        arguments: Sequence[str],
+        log: Path | None,
+        scratch: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.log = log
         boot = [sys.path, entry, os.getpid(), list(arguments), str(scratch or "")]
@@ -74,6 +80,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=stream or sys.stderr,
                 stderr=stream,
+                env={**os.environ, **(environment or {})},
                 start_new_session=True,
             )
 
@@ -90,10 +97,18 @@ class Child:
         """Blocks until it has ended."""
         return self._process.wait()
 
-    def stop(self, timeout_secs: float = STOP_TIMEOUT_SECS) -> None:
-        """Asks it to end, and kills it after the time-out."""
+    def terminate(self) -> None:
+        """Asks it to end."""
         if self._process.poll() is None:
             self._process.terminate()
+
+    def kill(self) -> None:
+        """Ends it at once, as a crash would."""
+        self._process.kill()
+
+    def stop(self, timeout_secs: float = STOP_TIMEOUT_SECS) -> None:
+        """Asks it to end, and kills it after the time-out."""
+        self.terminate()
         try:
             self._process.wait(timeout_secs)
         except subprocess.TimeoutExpired:
@@ -108,8 +123,27 @@ class Child:
         return "\n".join("    " + line for line in lines[-count:])
 
 
+class Member(NamedTuple):
+    """What a node of a local cluster is told. `peers`: "node1=127.0.0.1:7001,node2=..."."""
+
+    node_id: str
+    raft_port: int
+    peers: str
+    secret: str
+
+    def settings(self) -> dict[str, Any]:
+        """By path; not the secret, for everybody can read a command line."""
+        return {
+            "raft.enabled": "true",
+            "raft.node_id": self.node_id,
+            "raft.port": self.raft_port,
+            "raft.peers": self.peers,
+        }
+
+
 class Broker(Child):
-    """A node on this machine. `url` is where clients find it, once `wait_ready` has returned.
+    """A node on this machine, alone or the `member` of a cluster. `url` is where clients find it,
+    once `wait_ready` has returned.
 
     `port` 0 takes any free one. Raises Failure where it cannot be started.
     """
@@ -124,8 +158,12 @@ class Broker(Child):
         log_level: str = "info",
         monitoring_port: int = 0,
         remove_scratch: bool = False,
+        member: Member | None = None,
     ) -> None:
-        self._ready = scratch / "ready.json"
+        self.name = "broker" if member is None else member.node_id
+        self._ready = scratch / f"{self.name}.json"
+        # One that a killed node left behind would say "ready" before this one is.
+        self._ready.unlink(missing_ok=True)
         self.address = ""
         settings = {
             "broker.host": LOCAL_HOST,
@@ -135,26 +173,34 @@ class Broker(Child):
             "monitoring.log_level": log_level,
             "persistence.data_dir": data.absolute(),
         }
+        environment = {}
+        if member is not None:
+            settings |= member.settings()
+            environment["TASKQ_RAFT__SECRET"] = member.secret
         arguments = [f"--set={path}={value}" for path, value in settings.items()]
         arguments += ["--ready-file", str(self._ready)]
-        super().__init__("broker", arguments, log, scratch if remove_scratch else None)
+        super().__init__("broker", arguments, log, scratch if remove_scratch else None, environment)
 
     def wait_ready(self) -> dict[str, Any]:
         """What it serves: {"broker": "host:port", "monitoring": ..., "pid": ...}."""
+        who = "The broker" if self.name == "broker" else self.name
         deadline = time.monotonic() + READY_TIMEOUT_SECS
-        while not self._ready.exists():
+        while not self.is_ready():
             if self.status is not None:
                 words = self.last_words()
                 raise Failure(
-                    f"The broker did not start (exit {self.status})"
-                    + (f":\n{words}" if words else ".")
+                    f"{who} did not start (exit {self.status})" + (f":\n{words}" if words else ".")
                 )
             if time.monotonic() > deadline:
-                raise Failure(f"The broker was not ready within {READY_TIMEOUT_SECS:.0f} s.")
+                raise Failure(f"{who} was not ready within {READY_TIMEOUT_SECS:.0f} s.")
             time.sleep(POLL_SECS)
         served: dict[str, Any] = json.loads(self._ready.read_text())
         self.address = served["broker"]
         return served
+
+    def is_ready(self) -> bool:
+        """Whether it listens."""
+        return self._ready.exists()
 
     @property
     def url(self) -> str:

@@ -1,21 +1,30 @@
-"""`taskq up`: a broker on this machine, in front, until Ctrl-C."""
+"""`taskq up`: a broker, or a cluster of some, on this machine, in front, until Ctrl-C."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from pathlib import Path
 
 import click
 
 from taskq.cli import exits
 from taskq.cli.command import Command, Failure
+from taskq.cli.local_cluster import LocalCluster, status_of
+from taskq.cli.local_folder import free_ports, nodes_in, ports_from
 from taskq.cli.output import note, print_text
 from taskq.cli.process import Broker, is_free, require_broker
 from taskq.cli.stopping import Interrupted, StopSignals
+from taskq.client import Client
 
 PORT_DEFAULT = 6379
 MONITORING_PORT_DEFAULT = 9091
+NODES_MAX = 7
+# How often the nodes of a cluster are looked after. Seconds.
+WATCH_SECS = 0.3
+# How long it may take until there is a leader, before that is said. Seconds.
+LEADER_SECS = 20.0
 
 
 def choose_port(wanted: int | None) -> int:
@@ -30,7 +39,37 @@ def choose_port(wanted: int | None) -> int:
     return 0
 
 
+def choose_ports(wanted: int | None, count: int) -> list[int]:
+    """The ports of the nodes of a cluster: from `wanted` on, or else from the default on, or else
+    any free ones."""
+    if wanted:
+        return ports_from(wanted, count)
+    usual = range(PORT_DEFAULT, PORT_DEFAULT + count)
+    if wanted is None and all(is_free(port) for port in usual):
+        return list(usual)
+    if wanted is None:
+        busy = next(port for port in usual if not is_free(port))
+        note(f"Port {busy} is in use by another program; taking free ones (--port names others).")
+    return free_ports(count)
+
+
+def _odd(_: click.Context, option: click.Parameter, count: int) -> int:
+    if count % 2 == 0:
+        text = f"an odd number: {count} nodes survive no more failures than {count - 1}"
+        raise click.BadParameter(text, param=option)
+    return count
+
+
 @click.command("up", cls=Command)
+@click.option(
+    "--nodes",
+    "count",
+    type=click.IntRange(1, NODES_MAX),
+    default=1,
+    show_default=True,
+    callback=_odd,
+    help="Nodes that keep the tasks together; 3 go on when one of them crashes.",
+)
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
@@ -38,36 +77,114 @@ def choose_port(wanted: int | None) -> int:
     show_default=True,
     help="Folder that keeps the tasks.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), help="Default: 6379, or a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Of the first node; the others take the next ones. Default: 6379, or free ones.",
+)
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
 )
 @click.pass_context
-def up_command(ctx: click.Context, data: Path, port: int | None, log_level: str) -> None:
-    """Start a broker on this machine; Ctrl-C stops it.
+def up_command(
+    ctx: click.Context, count: int, data: Path, port: int | None, log_level: str
+) -> None:
+    """Start a broker on this machine, or a cluster of some; Ctrl-C stops it.
 
     It listens on 127.0.0.1 only and keeps what it is given in the folder --data.
     """
     require_broker("up")
-    chosen = choose_port(port)
-    monitoring = MONITORING_PORT_DEFAULT if is_free(MONITORING_PORT_DEFAULT) else 0
     with StopSignals() as stops, contextlib.ExitStack() as ends:
         ends.callback(stops.ignore)
+        what = "broker" if count == 1 else "cluster"
         try:
-            with stops.held():
-                folder = tempfile.TemporaryDirectory(prefix="taskq-up-")
-                scratch = Path(ends.enter_context(folder))
-                broker = Broker(
-                    data, scratch, chosen, log_level=log_level, monitoring_port=monitoring
-                )
-                ends.callback(broker.stop)
-            served = broker.wait_ready()
-            print_text(f"Broker on {served['broker']}, tasks in {data}. Ctrl-C stops it.")
-            if served["monitoring"]:
-                print_text(f"Metrics: http://{served['monitoring']}/metrics")
-            print_text(f"In another terminal: export TASKQ_URL={broker.url}")
-            code = broker.wait()
-            note(f"The broker ended by itself (exit {code}).")
+            if count == 1:
+                _run_broker(stops, ends, data, port, log_level)
+            else:
+                _run_cluster(stops, ends, data, choose_ports(port, count), log_level)
             ctx.exit(exits.FAILED)
         except Interrupted:
-            note("\nStopping the broker ...")
+            note(f"\nStopping the {what} ...")
+
+
+def _scratch(ends: contextlib.ExitStack) -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="taskq-up-")
+    return Path(ends.enter_context(folder))
+
+
+def _run_broker(
+    stops: StopSignals, ends: contextlib.ExitStack, data: Path, port: int | None, log_level: str
+) -> None:
+    """Returns when the broker has ended by itself."""
+    there = nodes_in(data)
+    if there is not None:
+        raise Failure(f"{data} holds a cluster: taskq up --nodes {there} --data {data}")
+    chosen = choose_port(port)
+    monitoring = MONITORING_PORT_DEFAULT if is_free(MONITORING_PORT_DEFAULT) else 0
+    with stops.held():
+        scratch = _scratch(ends)
+        broker = Broker(data, scratch, chosen, log_level=log_level, monitoring_port=monitoring)
+        ends.callback(broker.stop)
+    served = broker.wait_ready()
+    print_text(f"Broker on {served['broker']}, tasks in {data}. Ctrl-C stops it.")
+    if served["monitoring"]:
+        print_text(f"Metrics: http://{served['monitoring']}/metrics")
+    print_text(f"In another terminal: export TASKQ_URL={broker.url}")
+    code = broker.wait()
+    note(f"The broker ended by itself (exit {code}).")
+
+
+def _run_cluster(
+    stops: StopSignals, ends: contextlib.ExitStack, data: Path, ports: list[int], log_level: str
+) -> None:
+    """Returns when no node can be kept running."""
+    usual = range(MONITORING_PORT_DEFAULT, MONITORING_PORT_DEFAULT + len(ports))
+    monitoring = list(usual) if all(is_free(port) for port in usual) else None
+    with stops.held():
+        cluster = LocalCluster(
+            data,
+            _scratch(ends),
+            ports,
+            held=stops.held,
+            log_level=log_level,
+            monitoring_ports=monitoring,
+        )
+        ends.callback(cluster.stop)
+    metrics = cluster.wait_ready()
+    print_text(f"Cluster of {len(ports)} nodes, tasks and logs in {data}. Ctrl-C stops it.")
+    for name, address in cluster.addresses.items():
+        print_text(f"  {name}  {address}  metrics http://{metrics[name]}/metrics")
+    with Client(cluster.url, name="taskq up") as client:
+        leader = wait_for_leader(client, cluster)
+        print_text(f"{leader} leads." if leader else "NOBODY LEADS YET: look into the logs.")
+        print_text(f"In another terminal: export TASKQ_URL={cluster.url}")
+        _watch(client, cluster, leader)
+    note("No node can be kept running.")
+
+
+def wait_for_leader(client: Client, cluster: LocalCluster) -> str:
+    """The leader, once there is one; empty if that takes too long."""
+    deadline = time.monotonic() + LEADER_SECS
+    while time.monotonic() < deadline:
+        status = status_of(client)
+        if status is not None and status.leader:
+            return status.leader
+        for text in cluster.look():
+            note(text)
+        time.sleep(WATCH_SECS / 10)
+    return ""
+
+
+def _watch(client: Client, cluster: LocalCluster, leader: str) -> None:
+    """Looks after the nodes, and says who leads, until none is left."""
+    while not cluster.given_up:
+        for text in cluster.look():
+            note(text)
+        status = status_of(client)
+        now = "" if status is None else status.leader
+        if status is not None and now and now != leader:
+            note(f"{now} leads now (term {status.term}).")
+        elif leader and not now:
+            note("Nobody leads just now.")
+        leader = now
+        time.sleep(WATCH_SECS)

@@ -92,6 +92,13 @@ class Shell:
                     found.append(int(folder.name))
         return found
 
+    def node(self, name: str) -> int:
+        """The process of a node that one of our commands has started."""
+        wanted = f"raft.node_id={name}".encode()
+        found = [pid for pid in self.left() if wanted in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert len(found) == 1, found
+        return found[0]
+
     def close(self) -> None:
         """Ends whatever a failed test has left."""
         for pid in self.left():

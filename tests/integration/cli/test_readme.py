@@ -51,7 +51,7 @@ def test_the_tour_works(shell: Any, url: str) -> None:
 def test_commands_of_the_tour_exist() -> None:
     for line in re.findall(r"^\$ taskq (.*?)(?: +#.*)?$", README.read_text(), re.M):
         words = [word for word in line.split() if word.islower() and not word.startswith("-")]
-        group = words[:2] if words[0] in ("queues", "dead") else words[:1]
+        group = words[:2] if words[0] in ("queues", "dead", "cluster") else words[:1]
         assert CliRunner().invoke(cli, [*group, "--help"]).exit_code == 0, line
 
 

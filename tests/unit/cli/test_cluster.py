@@ -153,16 +153,31 @@ def test_watching_goes_on_over_errors_until_ctrl_c(
 
 
 def test_transfer_says_who_leads(fake: Any, taskq: Any) -> None:
-    fake.answers["call"] = Transferred("node2", 6)
+    serve(fake, status(), Transferred("node2", 6))
     assert taskq("cluster", "transfer", "node2").stdout == "node2 leads now (term 6).\n"
     document = taskq("cluster", "transfer", "--json").stdout
     assert json.loads(document) == {"leader": "node2", "term": 6}
     sent = [args[0] for _, args, _ in fake.calls]
-    assert sent == [TransferLeadership("node2"), TransferLeadership("")]
+    near = GetCluster(stale=True)
+    assert sent == [near, TransferLeadership("node2"), TransferLeadership("")]
+
+
+@pytest.mark.parametrize(
+    ("node", "why"),
+    [
+        ("node9", "node9 is no member of the cluster; the members are node1, node2 and node3."),
+        ("node3", "node3 cannot lead now: it is unreachable."),
+    ],
+)
+def test_transfer_to_a_node_that_cannot_lead(fake: Any, taskq: Any, node: str, why: str) -> None:
+    serve(fake, status())
+    failed = taskq("cluster", "transfer", node)
+    assert (failed.exit_code, failed.stderr) == (1, why + "\n")
+    assert TransferLeadership(node) not in [args[0] for _, args, _ in fake.calls]
 
 
 def test_transfer_that_is_refused(fake: Any, taskq: Any) -> None:
-    fake.answers["call"] = Unavailable(ErrorCode.UNAVAILABLE, "node9 is no member")
-    failed = taskq("cluster", "transfer", "node9")
+    serve(fake, status(), Unavailable(ErrorCode.UNAVAILABLE, "node2 did not take over in 1 s"))
+    failed = taskq("cluster", "transfer", "node2")
     assert failed.exit_code == 1
-    assert "Node9 is no member" in failed.stderr
+    assert "did not take over" in failed.stderr
