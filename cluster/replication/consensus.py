@@ -76,6 +76,7 @@ class Consensus:
         self.elections = Elections(raft, self.post, rng, election_timeout_secs, now, self._elected)
         self.leading: Leading | None = None
         self.on_leading_ended: Callable[[], None] = lambda: None
+        self.on_term: Callable[[int], None] = lambda term: None
         self.transfer = Transfer(raft, self.post, election_timeout_secs)
 
     # --- the inbox --------------------------------------------------------------------------------
@@ -103,6 +104,7 @@ class Consensus:
         self.following.begin_term()
         self.elections.stop_asking()
         self._end_leading()
+        self.on_term(self.raft.term)
 
     def _answer_older(self, peer_id: str, message: Message) -> None:
         """A4: requests of a lower term are answered with the higher one, answers are dropped."""

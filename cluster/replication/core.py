@@ -152,6 +152,7 @@ class Core:
         )
         self.exchange = SnapshotExchange(sender, others.receiver)
         self.consensus.on_leading_ended = sender.end_all
+        self.consensus.on_term = others.receiver.new_term
         others.links.handlers[RAFT] = self.driver.receive
         for peer_id in sorted(others.links.connected()):
             self.consensus.link_up(peer_id)

@@ -35,7 +35,7 @@ class Surroundings:
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
-    random: random.Random = field(default_factory=random.SystemRandom)
+    random: random.Random = field(default_factory=random.Random)
     executor: Callable[[str], Executor] = _thread
     network: Callable[..., Network] = PeerNetwork
 
