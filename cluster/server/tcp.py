@@ -111,7 +111,7 @@ class BrokerServer:
         text = "the node is stopping"
         self.waiting.refuse_all(refuse(ErrorCode.UNAVAILABLE, text, RETRY_AFTER_MS), stale=True)
         self.forwarding.refuse_all()
-        await self._until(self._is_idle, grace_secs)
+        await self._until(self._close_idle, grace_secs)
         for session in self.sessions.all():
             session.close()
         await self._until(lambda: not self.sessions.all(), CLOSE_SECS)
@@ -121,9 +121,13 @@ class BrokerServer:
         self.forwarding.stop()
         self.dispatcher.questions.stop()
 
-    def _is_idle(self) -> bool:
-        everybody: list[Requester] = [*self.sessions.all(), *self.remotes.all()]
-        return not any(session.in_flight for session in everybody)
+    def _close_idle(self) -> bool:
+        """Closes who has all answers: what they send now goes to another node. Whether all have."""
+        busy = [session for session in self.sessions.all() if session.in_flight]
+        for session in self.sessions.all():
+            if not session.in_flight:
+                session.close()
+        return not busy and not any(session.in_flight for session in self.remotes.all())
 
     async def _until(self, done: Callable[[], bool], secs: float) -> None:
         end = self._loop.time() + secs

@@ -101,12 +101,24 @@ unknown.
 
 ### Finding the leader
 
-Any node takes any request and passes it on to the leader. Going to the leader directly saves a
-step: HelloReply and the reply to Ping name its node id in `leader`, and `members` of HelloReply
-its address. A client connects to any address that it was given, reads HelloReply, and may then
-connect to the leader; where it cannot reach that address, or is refused there, it stays with the
-node it has. When a connection breaks, go on with the next address, after a short random delay that
-doubles with each failure in a row (100 ms to 5 s, for instance).
+Any node takes any request and passes it on to the leader; while there is none it keeps the request
+until its deadline, and answers `NO_LEADER` only then. Going to the leader directly saves a step:
+HelloReply and the reply to Ping name its node id in `leader`, and `members` of HelloReply its
+address, which is empty where the node has not heard it yet. A client connects to any address that
+it was given, reads HelloReply, and may then connect to the leader; where it cannot reach that
+address, or is refused there, it stays with the node it has.
+
+When another node leads, each node says so on all open connections: with a **HelloReply under
+request id {no_request}**, which answers no request. Its `leader`, `term` and `members` are those of
+now; going there is not urgent, for the node that has the connection passes requests on.
+
+When a connection breaks, try the other addresses at once, each for a moment (50 ms, then the next
+beside it) because a machine may be gone with its node; after a round in which none answered, wait
+for a short random time that doubles with each round (50 ms to 1 s, for instance). What was not
+answered may be repeated on the new connection (see below): the node keeps it until somebody leads.
+A node that hangs closes no connection. Where an answer is due and not a byte came for half a
+second, send Ping, then ask another node who leads: if that is not the one which hangs, in the same
+`term` or a higher one, go on there.
 """
 
 REFUSALS = """\
@@ -199,6 +211,6 @@ below is forgotten, and asked for again it is answered without tasks. Drop a sec
 number. At most {claims_remembered} claims may be unconfirmed (more: `TOO_MANY_CLAIMS`).
 
 With `wait_ms`, a claim that finds nothing is answered as soon as a task is ready, or without tasks
-when the time is over, or earlier when the leader changes: then claim again. A claim that was
-answered without tasks is over; the next one takes the next number.
+when the time is over. When the leader changes, the nodes carry waiting claims to the next one. A
+claim that was answered without tasks is over; the next one takes the next number.
 """

@@ -178,8 +178,29 @@ async def test_loss_of_leadership_leaves_nobody_hanging() -> None:
         waits = [client.send(claim(1, worker=task_id(n)))[0] for n, client in enumerate(clients)]
         await until(lambda: port.server.waiting.claims.count == 20)
         port.replica.lose_leadership()
+        producer = await port.connect()
+        ids = producer.send(*[submit(n) for n in range(1, 21)], deadline_ms=5_000)
+        await until(lambda: port.server.forwarding.held_count == 40)
+        port.replica.lead()
+        for number, request_id in enumerate(ids, 1):
+            answer = await asyncio.wait_for(producer.answer(request_id), 1)
+            assert answer == Submitted(task_id(number))
         for client, request_id in zip(clients, waits, strict=True):
-            assert (await asyncio.wait_for(client.answer(request_id), 1)).code == "NO_LEADER"
+            assert (await asyncio.wait_for(client.answer(request_id), 1)).tasks
+
+
+async def test_stopping_closes_who_has_all_answers_without_waiting_for_the_others() -> None:
+    async with listening() as port:
+        idle, busy = await port.connect(), await port.connect()
+        port.replica.held = True
+        (in_flight,) = busy.send(submit(1))
+        await until(lambda: any(session.in_flight for session in port.server.sessions.all()))
+        stop = asyncio.create_task(port.server.stop(5))
+        await asyncio.wait_for(idle.ended(), 1)
+        assert not stop.done()
+        port.replica.release()
+        assert await busy.answer(in_flight) == Submitted(task_id(1))
+        await stop
 
 
 async def test_stopping_answers_what_waits_and_what_is_in_flight() -> None:

@@ -149,3 +149,32 @@ def test_what_parks_and_for_how_long():
     assert claim.next_attempt(9.0).wait_ms == 6_000
     assert claim.next_attempt(99.0).wait_ms == 0
     assert claim.next_attempt(9.0).claim_number == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "elsewhere", "pauses"),
+    [
+        (Refusal("UNAVAILABLE", "lost", 0, True), False, [0.0, 0.05, 0.1, 0.2]),
+        (Refusal("NO_LEADER", "lost", 200, True), False, [0.0, 0.2, 0.2, 0.2]),
+        (refuse(ErrorCode.UNAVAILABLE, "stopping", 1_000), True, [0.0, 1.0, 1.0, 1.0]),
+        (NO_LEADER, False, [0.05, 0.05, 0.05, 0.05]),
+        (refuse(ErrorCode.TOO_MANY_REQUESTS, "full", 300), False, [0.3, 0.3, 0.3, 0.3]),
+    ],
+)
+def test_the_first_repeat_is_at_once_where_another_answer_is_to_be_expected(
+    refusal: Refusal, elsewhere: bool, pauses: list[float]
+):
+    repeated = call()
+    found = []
+    for _ in pauses:
+        assert repeated.wants_another_attempt(refusal)
+        found.append(repeated.pause(refusal, elsewhere=elsewhere))
+    assert found == pauses
+
+
+def test_pauses_between_repeats_do_not_grow_for_ever():
+    repeated = call()
+    lost = Refusal("UNAVAILABLE", "lost", 0, True)
+    for _ in range(100):
+        repeated.wants_another_attempt(lost)
+    assert repeated.pause(lost, elsewhere=False) == 1.0
