@@ -101,7 +101,6 @@ class Consensus:
         self._begin_term()
 
     def _begin_term(self) -> None:
-        self.following.begin_term()
         self.elections.stop_asking()
         self._end_leading()
         self.on_term(self.raft.term)
@@ -183,7 +182,6 @@ class Consensus:
     def step_down(self) -> None:
         """No majority answers: whoever asks must not believe that this node leads (A6)."""
         self.raft.step_down()
-        self.following.begin_term()
         self._end_leading()
         self.elections.heard_leader()
 

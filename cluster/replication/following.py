@@ -22,8 +22,10 @@ class Heard(NamedTuple):
 class Following:
     """See the module. `wall_ms()`: this machine's clock, told to the leader in every answer.
 
-    `verified`: the log agrees with that of the leader of the current term up to there. An
-    acknowledgement says how much of that is on disk, so that each one stands for all before it."""
+    `verified`: the log agrees with that of the leader of the current term up to there, whichever
+    way this node came into the term; nothing is known of the log of a term's leader before it has
+    spoken. An acknowledgement says how much of that is on disk, so that each one stands for all
+    before it."""
 
     def __init__(
         self, raft: Raft, post: Post, digests: Digests, wall_ms: Callable[[], int]
@@ -33,19 +35,28 @@ class Following:
         self._post = post
         self._digests = digests
         self._wall_ms = wall_ms
-        self.verified = 0
+        self._term = 0  # of the leader whose log was verified
+        self._verified = 0
         self.heard = Heard(0, 0)
         self._ack_due = False
         self._acked = 0
         self._clearing = False
 
-    def begin_term(self) -> None:
-        """A new term: nothing is known of its leader's log."""
-        self.verified = self._acked = 0
-        self._ack_due = False
+    @property
+    def verified(self) -> int:
+        """See the class; 0 where the leader of this term was not heard yet."""
+        return self._verified if self._term == self._raft.term else 0
+
+    def _listen(self, term: int) -> None:
+        """The leader of `term`, the current one, speaks."""
+        if self._term != term:
+            self._term = term
+            self._verified = self._acked = 0
+            self._ack_due = False
 
     def append(self, leader: str, append: Append) -> None:
         """Takes over what this log lacks. An acknowledgement follows when it is on disk."""
+        self._listen(append.term)
         self._hear(append.term, append.elapsed_ms)
         prev = append.prev_index
         if prev > self._journal.last_index:
@@ -57,7 +68,7 @@ class Following:
             return
         # What is committed here is the leader's, too (Raft 5.4, leader completeness).
         self._take(prev, append.entries, committed)
-        self.verified = max(self.verified, prev + len(append.entries))
+        self._verified = max(self._verified, prev + len(append.entries))
         self._ack_due = True
         self._commit(append.commit)
 
@@ -93,6 +104,7 @@ class Following:
     def heartbeat(self, leader: str, beat: Heartbeat) -> None:
         """Answers; may clear the non-voting flag (A8)."""
         raft = self._raft
+        self._listen(beat.term)
         self._hear(beat.term, beat.elapsed_ms)
         self._commit(beat.commit)
         if beat.clear and beat.clear == raft.loss and self.verified >= beat.clear_index:

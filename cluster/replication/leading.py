@@ -158,7 +158,7 @@ class Leading:
                 continue
             named = peer.named if peer.loss and raft.commit_index >= peer.named else 0
             beat = Heartbeat(
-                *(raft.term, raft.loss, self._round, peer.next_index - 1, raft.commit_index),
+                *(raft.term, raft.loss, self._round, peer.sent_index, raft.commit_index),
                 *(elapsed, peer.loss if named else 0, named),
             )
             self._post.send(peer_id, beat)

@@ -61,6 +61,13 @@ class Progress:
             return self.probe_prev is None
         return self.next_index <= last_index and self.in_flight_size < IN_FLIGHT_SIZE_MAX
 
+    @property
+    def sent_index(self) -> int:
+        """The last index of what was sent since the logs were last compared, 0 where nothing was:
+        a peer that has verified less has missed some of it."""
+        waits = self.stage is Stage.PROBE and self.probe_prev is None
+        return 0 if waits or self.stage is Stage.SNAPSHOT else self.next_index - 1
+
     def sent(self, last_index: int, size: int) -> None:
         """Entries up to `last_index` are on their way."""
         if self.stage is Stage.PROBE:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.replication.group_rig import Group
 from tests.unit.replication.rig import Rig
 
 
@@ -30,3 +31,24 @@ def rig(make_rig: Callable[..., Rig]) -> Rig:
     made = make_rig()
     made.lead()
     return made
+
+
+@pytest.fixture
+def make_group() -> Iterator[Callable[..., Group]]:
+    """Makes groups; see `Group`."""
+    groups: list[Group] = []
+
+    def make(*args: Any, **kwargs: Any) -> Group:
+        groups.append(Group(*args, **kwargs))
+        return groups[-1]
+
+    yield make
+    for group in groups:
+        group.check()
+        group.close()
+
+
+@pytest.fixture
+def group(make_group: Callable[..., Group]) -> Group:
+    """Three nodes; nobody leads yet."""
+    return make_group()

@@ -102,15 +102,24 @@ class Rig:
         *,
         sync_interval_secs: float = 0.0,
         checkpoint_size: int = 1 << 40,
+        loop: Loop | None = None,
+        node_id: str = "n1",
+        others: tuple[str, ...] = (),
+        transmit: Callable[[str, bytes], bool] = lambda peer_id, message: False,
     ) -> None:
-        self.loop = Loop()
+        self.loop = loop or Loop()
         self.disk = disk or Disk()
+        self.node_id = node_id
+        self.others = others
+        self._transmit = transmit
+        self._seed = int(node_id[1:])
         self.answers: dict[Any, Any] = {}
         self.order: list[Any] = []
         self.tags: dict[str, Any] = {}
         self.failures: list[BaseException] = []
         self.leaderships: list[bool] = []
         self.leaders: list[str] = []
+        self.lagging: list[str] = []  # who needs a snapshot
         self.wall_secs = WALL_START_SECS
         self._sync_interval_secs = sync_interval_secs
         self._checkpoint_size = checkpoint_size
@@ -130,8 +139,9 @@ class Rig:
         self.applier = Applier(state)
         self.journal = LogJournal(store)
         self.raft = Raft(
-            *("n1", self.journal, state.index, state.terms),
+            *(self.node_id, self.journal, state.index, state.terms),
             *(self.applier.apply, self.applier.applied),
+            others=self.others,
         )
         executors = {"log": self.log, "state": self.state}
         machine = self.applier.machine
@@ -141,9 +151,10 @@ class Rig:
             clock,
             self.applier.digests,
             stamps=lambda: (machine.elapsed_ms, machine.wall_ms),
-            transmit=lambda peer_id, message: False,
+            transmit=self._transmit,
             now=self.loop.time,
-            rng=random.Random(1),
+            rng=random.Random(self._seed),
+            on_lagging=self.lagging.append,
         )
         self.driver = Driver(
             self.consensus,
