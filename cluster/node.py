@@ -48,6 +48,9 @@ SWITCH_INTERVAL_SECS = 0.0005
 # The defaults walk all objects every few thousand requests, 80 ms at a time, to find next to no
 # garbage: requests make no cycles.
 GC_THRESHOLDS = (20_000, 50, 100)
+# A planned stop waits so long for another node to take over; it bounds itself, but for a disk that
+# fails just then. Seconds.
+HAND_OVER_SECS = 5.0
 FAILED, BROKEN = 1, 70
 
 
@@ -151,7 +154,7 @@ async def _serve(
         log.info("stopping")
         health.stopping = True
         # While this node still serves: what comes in meanwhile goes to the one that takes over.
-        await replica.hand_over()
+        await _hand_over(replica)
         runner.stop()
         await server.stop()
         await monitoring.stop()
@@ -160,6 +163,14 @@ async def _serve(
     await replica.stop()
     log.info("stopped")
     return 0
+
+
+async def _hand_over(replica: Replica) -> None:
+    try:
+        async with asyncio.timeout(HAND_OVER_SECS):
+            await replica.hand_over()
+    except TimeoutError:
+        log.warning("leadership was not handed over", why=f"not within {HAND_OVER_SECS:g} s")
 
 
 async def _listen(

@@ -111,7 +111,7 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, signals: list[signal.Signals])
     plain = [sys.executable, "-c", _PLAIN, *TQ_BROKER]
     with serving(tmp_path, command=plain) as node:
         assert node.end(*signals) == 0
-        assert words(node) == ["serving", "stopping", "stopped"]
+        assert words(node) == ["elected", "serving", "stopping", "stopped"]
         assert not (tmp_path / "ready.json").exists()
 
 
