@@ -63,23 +63,34 @@ class Following:
             self._reject(leader, prev, self._journal.last_index)
             return
         committed = self._raft.commit_index
-        if prev > committed and self._raft.term_at(prev) != append.prev_term:
+        if not self._holds(prev, append.prev_term, committed):
             self._reject(leader, prev, committed)
             return
-        # What is committed here is the leader's, too (Raft 5.4, leader completeness).
         self._take(prev, append.entries, committed)
         self._verified = max(self._verified, prev + len(append.entries))
         self._ack_due = True
         self._commit(append.commit)
 
+    def _holds(self, index: int, term: int, committed: int) -> bool:
+        """Whether this log has the leader's entry at `index`. What is committed is the leader's,
+        too (Raft 5.4, leader completeness), also where this log begins later; if it is not, one of
+        the two has a bug, and this node stops."""
+        if index < self._journal.first_index:
+            return True
+        held = self._raft.term_at(index)
+        if held != term and index <= committed:
+            text = f"entry {index} is committed with term {held}, and the leader has term {term}"
+            raise AssertionError(text)
+        return held == term
+
     def _take(self, prev: int, entries: list[tuple[int, bytes]], committed: int) -> None:
         journal = self._journal
-        held = max(committed - prev, 0)
-        for position in range(held, len(entries)):
+        held = 0
+        for position in range(len(entries)):
             index, term = prev + 1 + position, entries[position][0]
             if index > journal.last_index:
                 break
-            if self._raft.term_at(index) != term:
+            if not self._holds(index, term, committed):
                 # A conflict: truncated in the same batch as the new entries, never below the
                 # commit index; the journal asserts it.
                 journal.deleteEntriesFrom(index - journal.first_index)
