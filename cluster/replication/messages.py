@@ -192,6 +192,8 @@ def decode(data: bytes | memoryview) -> Message:
     """The message in `data`. Raises ValueError for anything that `encode` does not make."""
     try:
         kind, *fields = msgpack.unpackb(data, use_list=True, strict_map_key=True)
+        if type(kind) is not int:  # true and 1.0 would find the shape of 1
+            raise TypeError(f"{kind!r:.40} is no kind")
         shape = KINDS[kind]
         types = _TYPES[shape]
     except Exception as error:
