@@ -215,6 +215,7 @@ class Forwarding:
         if stream is None or stream.number != letter.stream:
             return
         if isinstance(letter, Reset):
+            self._pause()  # whatever it does not understand, it would not understand at once again
             self.lost(peer_id)
             return
         for kind, payload in letter.frames:

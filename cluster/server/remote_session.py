@@ -122,13 +122,26 @@ class RemoteSession:
         if requests:
             self._open.update([request.request_id for request in requests])
             arrival = self.sessions.loop.time()
-            if self.backlog:
+            if self.sessions.stopping:
+                self._turn_away(requests, arrival)
+            elif self.backlog:
                 self.backlog.append(requests, arrival)
             else:
                 take(self, requests, arrival)
         self.reckon()
         if self.sessions.must_wait(self):
             self.sessions.starve(self)
+
+    def _turn_away(self, requests: list[Request | Rejected], arrival: float) -> None:
+        """This node stops: not carried out here, and to be sent to the next leader."""
+        refusal = refuse(ErrorCode.UNAVAILABLE, "the node is stopping", RETRY_AFTER_MS)
+        for request in requests:
+            if isinstance(request, Rejected):
+                self.reject(request)
+            else:
+                self.in_flight += 1
+                self.held += request.size + REQUEST_COST
+                self.deliver((arrival, request), refusal)
 
     def _drop(self, number: int) -> None:
         self._dropped.add(number)

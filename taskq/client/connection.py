@@ -227,7 +227,8 @@ class Connection(asyncio.Protocol):
         if not isinstance(value, HelloReply):
             raise ProtocolError("the first answer must be that to Hello")
         self.hello = value
-        self._in_flight_max = max(2, min(IN_FLIGHT_MAX, value.requests_in_flight_max))
+        # One place is for the ping: a node without a leader holds all others, and is not dead.
+        self._in_flight_max = max(2, min(IN_FLIGHT_MAX, value.requests_in_flight_max - 1))
         self._pinged = self._loop.time()
         self._tick_seconds = max(value.idle_timeout_ms, 1_000) / 1000 / TICKS
         self._tick_in(self._tick_seconds)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from cluster.server import forward_stream, forwarding, remote_session
-from cluster.server.forward_letters import Answers, Requests, read_letter
+from cluster.server.forward_letters import Answers, Requests, pack_reset, read_letter
+from cluster.server.node_metrics import NodeMetrics
 from taskq import commands
 from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.protocol.codec import Request, decode_request
 from taskq.results import BatchReply, Claimed, Submitted, TaskState, TaskView
 from tests.unit.server.group import Group
 from tests.unit.server.rig import Peer, claim, submit, task_id
@@ -101,13 +103,10 @@ def test_what_is_left_of_wait_and_deadline_travels_not_a_time() -> None:
     group.settle()
     (letter,) = requests_to(group, "n1")
     ((kind, payload),) = letter.frames
-    request = forward_stream_decode(kind, payload)
+    request = decode_request(kind, payload)
+    assert isinstance(request, Request)
     assert request.command.wait_ms == pytest.approx(3_000, abs=20)
     assert request.deadline_ms == pytest.approx(18_000, abs=20)
-
-
-def forward_stream_decode(kind: int, payload: bytes) -> Any:
-    return remote_session.decode_request(kind, payload)
 
 
 def test_roles_are_checked_where_the_client_is_and_growth_where_the_leader_is() -> None:
@@ -515,6 +514,27 @@ def test_garbage_from_another_node_ends_the_stream_not_the_node() -> None:
     assert ask(group, peer, submit(2)) == Submitted(task_id(2))
 
 
+def test_a_leader_that_gives_up_every_stream_is_not_asked_in_circles() -> None:
+    group = led_by(delay=0.0)
+    peer = group["n2"].peer()
+    leader = group.replica("n1")
+
+    def reset(peer_id: str, message: bytes) -> None:
+        letter = read_letter(message)
+        assert isinstance(letter, Requests)
+        leader.send(peer_id, pack_reset(letter.stream))
+
+    understood, leader.on_message = leader.on_message, reset
+    question, command = peer.send(commands.GetStats(), submit(1))
+    group.settle(1.0)
+    assert peer.answer(command).unknown
+    assert peer.answer(question) is None
+    assert len(requests_to(group, "n1")) < 40
+    leader.on_message = understood
+    group.settle(0.1)
+    assert peer.answer(question).leader == "n1"
+
+
 def test_a_request_type_that_the_leader_does_not_know_is_refused_by_it() -> None:
     group = led_by()
     peer = group["n2"].peer()
@@ -557,6 +577,43 @@ def test_a_stopping_follower_gives_up_claims_that_wait_at_the_leader() -> None:
     assert peer.answer(parked).unknown, "it may have been granted something just now"
     assert group["n1"].server.waiting.claims.count == 0
     assert isinstance(ask(group, peer, submit(1)), Refusal)
+
+
+def test_a_stopping_leader_takes_nothing_more_and_the_next_one_carries_it_out() -> None:
+    group = led_by()
+    peer = group["n2"].peer()
+    (parked,) = peer.send(claim())
+    group.settle()
+    group["n1"].server.sessions.stop()
+    (late,) = peer.send(submit(1))
+    group.settle(0.2)
+    assert peer.answer(late) is None
+    assert group.log == []
+    group.elect("n3")
+    group.settle()
+    assert peer.answer(late) == Submitted(task_id(1))
+    assert len(peer.answer(parked).tasks) == 1
+
+
+def test_metrics_count_what_is_passed_on_held_and_lost() -> None:
+    group = led_by()
+    peer = group["n2"].peer()
+    ask(group, peer, submit(1))
+    peer.send(claim(1, "none"))
+    group.settle()
+    assert sample(group, "n2", "tq_forwarded_open") == 1
+    group.cut("n1", "n2", back=False)
+    peer.send(submit(2), submit(3))
+    group.settle()
+    assert sample(group, "n2", "tq_forwarded_total") == 2
+    assert sample(group, "n2", "tq_forwarded_lost_total") == 1
+    assert sample(group, "n2", "tq_held_requests") == 2
+
+
+def sample(group: Group, node: str, name: str) -> float:
+    metrics = NodeMetrics(group.replica(node), group[node].server, lambda: 0)
+    samples = [one for family in metrics.collect() for one in family.samples]
+    return next(one.value for one in samples if one.name == name)
 
 
 def test_hello_and_ping_tell_who_leads_and_a_change_is_announced() -> None:
