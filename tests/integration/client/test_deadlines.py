@@ -140,7 +140,7 @@ async def test_no_more_requests_in_flight_than_the_node_takes():
         node.script = script
         await asyncio.gather(*(client.submit("q") for _ in range(100)))
         assert len(node.tasks) == 100
-        assert most == 8
+        assert most == 7  # and one place for a ping
 
 
 async def test_parked_questions_leave_room_for_others():
@@ -150,7 +150,7 @@ async def test_parked_questions_leave_room_for_others():
         waiting = [asyncio.create_task(handle.result()) for _ in range(50)]
         await asyncio.sleep(0.05)
         await asyncio.gather(*(client.submit("q", timeout=1) for _ in range(50)))
-        assert node.count(c.QueryStatus) == 5
+        assert node.count(c.QueryStatus) == 4
         for task in waiting:
             task.cancel()
 
