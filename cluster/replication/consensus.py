@@ -178,12 +178,12 @@ class Consensus:
             self.transfer.end()
             self.on_leading_ended()
             leading.end()
+            self.elections.heard_leader()  # whoever stands now has its time
 
     def step_down(self) -> None:
         """No majority answers: whoever asks must not believe that this node leads (A6)."""
         self.raft.step_down()
         self._end_leading()
-        self.elections.heard_leader()
 
     def end(self) -> None:
         """The driver stopped: nobody waits for this node any more."""

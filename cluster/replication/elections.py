@@ -46,6 +46,7 @@ class Elections:
         self._now = now
         self._on_elected = on_elected
         self._asked: dict[str, bool] = {}  # who would vote for this node -> uncertain
+        self._denied: set[str] = set()  # who said no
         self._votes: dict[str, int] = {}  # who voted -> its flag
         self._asking_since: float | None = None
         self._heard_at = now()
@@ -84,6 +85,7 @@ class Elections:
         """A new term or a new leader: what was asked for is forgotten."""
         self._asking_since = None
         self._asked.clear()
+        self._denied.clear()
         self._votes.clear()
 
     def turn(self) -> None:
@@ -109,6 +111,7 @@ class Elections:
         raft = self._raft
         self._asking_since = self._now()
         self._asked = {raft.node_id: raft.uncertain}
+        self._denied.clear()
         if self._enough(self._asked):
             self.stand()
             return
@@ -160,9 +163,12 @@ class Elections:
         return (last_term, last_index) >= (raft.last_term, raft.last_index)
 
     def _asks_with_better_right(self, peer_id: str, ask: PreVote) -> bool:
-        """Of two that ask at once the one with the longer log, then the lower name, goes on."""
+        """Of two that ask at once the one with the longer log, then the lower name, goes on; not
+        where the other has said no, as it heard the leader still."""
         since, raft = self._asking_since, self._raft
         if since is None or self._now() - since > DENY_SECS or not self._may_stand():
+            return False
+        if peer_id in self._denied:
             return False
         own, other = (raft.last_term, raft.last_index), (ask.last_term, ask.last_index)
         return own > other or (own == other and raft.node_id < peer_id)
@@ -186,7 +192,10 @@ class Elections:
         """Counts who would vote for this node."""
         raft = self._raft
         fresh = self._asking_since is not None and reply.proposed == raft.term + 1
-        if not (fresh and reply.granted) or peer_id not in raft.others or raft.role == LEADER:
+        if not fresh or peer_id not in raft.others or raft.role == LEADER:
+            return
+        if not reply.granted:
+            self._denied.add(peer_id)
             return
         if reply.loss and not reply.uncertain:
             return  # A8
