@@ -119,7 +119,7 @@ class Stream:
             try:
                 frame = encode_request(_pack, *_as_of(one, now, number))
             except ProtocolError as error:
-                one.answered = True
+                self._clock.remove(one)
                 one.session.forwarded.discard(one)
                 one.session.answer(one.tag, refuse(ErrorCode.PAYLOAD_TOO_LARGE, str(error)))
                 continue

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
 from collections.abc import Callable
 
 from cluster.server.counters import Counters
 from cluster.server.forward_letters import Answers, Reset
 from cluster.server.forward_stream import Forwarded, Stream
+from cluster.server.held_requests import HeldRequests
 from cluster.server.replica import Replica
 from cluster.server.requester import Handler, Requester, Tag
-from cluster.server.wait_clock import WaitClock
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import DEADLINE_MS_DEFAULT
 from taskq.protocol.codec import REFUSAL_TYPE, decode_refusal, split_reply
@@ -41,8 +40,6 @@ FAREWELL_SECS = 0.05
 # How often overdue answers of the leader are looked for: their clients have given up by then.
 REVIEW_SECS = 1.0
 RETRY_AFTER_MS = 100
-# Below so many, requests that ended while they were held are not worth cleaning up.
-PRUNE_COUNT = 64
 
 # Refusals after which the same request may be carried out elsewhere.
 _NOT_HERE = (ErrorCode.NO_LEADER.value, ErrorCode.UNAVAILABLE.value)
@@ -66,8 +63,7 @@ class Forwarding:
         self._counters = counters
         self._route = route
         self._is_over = is_over
-        self._clock = WaitClock(loop, count_max)
-        self._queue: deque[Forwarded] = deque()
+        self._held = HeldRequests(loop, count_max)
         self._streams: dict[str, Stream] = {}
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -81,7 +77,7 @@ class Forwarding:
     @property
     def held_count(self) -> int:
         """Requests that wait for a leader."""
-        return self._clock.count
+        return self._held.clock.count
 
     @property
     def under_way_count(self) -> int:
@@ -121,14 +117,12 @@ class Forwarding:
         self.take(session, tag)
 
     def _enter(self, session: Requester, tag: Tag, deadline: float) -> None:
-        if self._clock.full:
+        if self._held.full:
             text = "as many requests wait for the leader as this node can hold"
             refusal = refuse(ErrorCode.TOO_MANY_REQUESTS, text, RETRY_AFTER_MS)
             session.answer(tag, refusal)
             return
-        one = Forwarded(session, tag, deadline, self._expire)
-        session.forwarded.add(one)
-        self._queue.append(one)
+        self._held.add(Forwarded(session, tag, deadline, self._expire))
         self._soon()
 
     # --- out --------------------------------------------------------------------------------------
@@ -150,30 +144,26 @@ class Forwarding:
             self._carry_out()
         elif leader and leader != replica.node_id:
             self._send(self._stream_to(leader), now)
-        # Those that stay are watched; in front of one that is watched already, all are.
-        for one in reversed(self._queue):
-            if one.timed:
-                break
-            if not one.answered:
-                self._clock.add(one)
+        self._held.watch()
 
     def _carry_out(self) -> None:
-        queue = self._queue
-        for _ in range(min(len(queue), ROUND_COUNT_MAX)):
-            one = queue.popleft()
-            if not one.answered:
-                self._end(one)
-                handlers = self._route(one.session)
-                handlers[one.tag[1].message.code](one.session, one.tag)
-        if queue:
-            self._soon()
+        for _ in range(ROUND_COUNT_MAX):
+            one = self._held.take_next()
+            if one is None:
+                return
+            handlers = self._route(one.session)
+            handlers[one.tag[1].message.code](one.session, one.tag)
+            if self._paused_until > self._loop.time():
+                break  # it came back
+        self._soon()
 
     def _send(self, stream: Stream, now: float) -> None:
         before = len(stream.under_way)
-        if not stream.send(self._queue, now):
+        queue = self._held.queue
+        if not stream.send(queue, now):
             self._pause()
             self._later(self._paused_until - now)
-        elif self._queue and stream.has_room(self._queue[0]):
+        elif queue and stream.has_room(queue[0]):
             self._soon()
         self._counters.forwarded += len(stream.under_way) - before
         if stream.withholds:
@@ -189,7 +179,7 @@ class Forwarding:
                 return self._replica.send(peer_id, message)
 
             number = secrets.randbits(63)
-            stream = Stream(number, post, self._clock, self._is_over)
+            stream = Stream(number, post, self._held.clock, self._is_over)
             self._streams[peer_id] = stream
         return stream
 
@@ -232,7 +222,7 @@ class Forwarding:
         stream.handed(letter.frames)
         if not stream.confirm() or stream.withholds:
             self._later(CONFIRM_SECS)
-        if self._queue:
+        if len(self._held):
             self._soon()  # there may be room in the window now
 
     def _refused_by(self, peer_id: str, one: Forwarded, refusal: Refusal) -> None:
@@ -258,11 +248,9 @@ class Forwarding:
             if leader and peer_id != leader:
                 self._loop.call_later(FAREWELL_SECS, self._bid_farewell, peer_id)
         if leader not in ("", self._replica.node_id):
-            for one in list(self._queue):  # other nodes reach that leader themselves
-                if one.session.remote and not one.answered:
-                    self._end(one)
-                    one.session.answer(one.tag, self._no_leader())
-        if self._queue:
+            for one in self._held.take_remote():  # other nodes reach that leader themselves
+                one.session.answer(one.tag, self._no_leader())
+        if len(self._held):
             self._soon()
 
     def leads(self) -> None:
@@ -300,22 +288,9 @@ class Forwarding:
                 self._reviewing = self._loop.call_later(REVIEW_SECS, self._review)
 
     def _expire(self, one: Forwarded) -> None:
-        self._end(one)
-        self._prune()
+        self._held.end(one)
+        self._held.prune()
         one.session.answer(one.tag, self._no_leader())
-
-    def _prune(self) -> None:
-        """What ended while it was held must not be remembered until there is a leader."""
-        queue = self._queue
-        while queue and queue[0].answered:
-            queue.popleft()
-        if len(queue) > 2 * self._clock.count + PRUNE_COUNT:
-            self._queue = deque(one for one in queue if not one.answered)
-
-    def _end(self, one: Forwarded) -> None:
-        """It is not held any more."""
-        self._clock.remove(one)
-        one.session.forwarded.discard(one)
 
     def drop(self, session: Requester) -> None:
         """The session's connection was lost: its requests need not be carried out any more."""
@@ -325,8 +300,8 @@ class Forwarding:
     def drop_one(self, one: Forwarded) -> None:
         """Nobody waits for this request any more."""
         if one.stream is None:
-            self._end(one)
-            self._prune()
+            self._held.end(one)
+            self._held.prune()
         else:
             one.stream.drop(one)
             one.session.forwarded.discard(one)
@@ -337,11 +312,8 @@ class Forwarding:
         """The node stops: nothing waits any more. What another node may be carrying out just now
         ends as unknown where it may take long, and is waited for otherwise."""
         self._stopped = True
-        queue, self._queue = self._queue, deque()
-        for one in queue:
-            if not one.answered:
-                self._end(one)
-                one.session.answer(one.tag, _stopping())
+        while (held := self._held.take_next()) is not None:
+            held.session.answer(held.tag, _stopping())
         for stream in self._streams.values():
             for one in [one for one in stream.under_way.values() if one.waits]:
                 stream.drop(one)
@@ -352,7 +324,7 @@ class Forwarding:
 
     def stop(self) -> None:
         """No timer is left behind."""
-        self._clock.stop()
+        self._held.stop()
         for timer in (self._timer, self._reviewing):
             if timer is not None:
                 timer.cancel()

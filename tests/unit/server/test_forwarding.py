@@ -10,8 +10,8 @@ from cluster.server import forward_stream, forwarding, remote_session
 from cluster.server.forward_letters import Answers, Requests, pack_reset, read_letter
 from cluster.server.node_metrics import NodeMetrics
 from taskq import commands
-from taskq.errors import ErrorCode, Refusal, refuse
-from taskq.protocol.codec import Request, decode_request
+from taskq.errors import ErrorCode, ProtocolError, Refusal, refuse
+from taskq.protocol.codec import Request, decode_request, encode_request
 from taskq.results import BatchReply, Claimed, Submitted, TaskState, TaskView
 from tests.unit.server.group import Group
 from tests.unit.server.rig import Peer, claim, submit, task_id
@@ -401,6 +401,28 @@ def test_large_frames_go_alone_and_small_ones_in_messages_of_a_mebibyte() -> Non
     sizes = [len(message) for _, to, message in group.messages if to == "n1"]
     assert max(sizes) < 1_100_000
     assert len(sizes) <= 9
+
+
+def test_a_request_that_does_not_fit_a_frame_once_it_has_an_id_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    group = led_by()
+    group.tell("")
+    peer = group["n2"].peer()
+    ids = peer.send(submit(1, payload=bytes(5_000)), submit(2))
+    group.settle()
+
+    def packed(pack: Any, command: Any, number: int, deadline_ms: int) -> bytes:
+        if len(command.payload) > 1_000:
+            raise ProtocolError("a frame holds at most 1000 bytes")
+        return encode_request(pack, command, number, deadline_ms)
+
+    monkeypatch.setattr(forward_stream, "encode_request", packed)
+    group.tell("n1")
+    group.settle()
+    assert [type(peer.answer(one)) for one in ids] == [Refusal, Submitted]
+    assert peer.answer(ids[0]).code == "PAYLOAD_TOO_LARGE"
+    assert group["n2"].server.forwarding.held_count == 0
 
 
 def test_what_is_under_way_is_bounded_by_the_window(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,7 +195,7 @@ def check_nothing_is_held(life: Life) -> None:
     for name in NAMES:
         server = life.group[name].server
         assert server.forwarding.held_count == server.forwarding.under_way_count == 0
-        assert not server.forwarding._queue
+        assert not server.forwarding._held.queue
         assert server.waiting.claims.count == server.waiting.queries.count == 0
         assert server.waiting._clock.count == 0
         assert server.waiting.claims._expected == {}

@@ -257,7 +257,7 @@ def test_what_waits_is_refused_at_its_deadline_while_nobody_leads() -> None:
     rig.loop.advance(2)
     assert parked.answer(parked_id).code == "NO_LEADER"
     assert rig.server.forwarding.held_count == 0
-    assert not rig.server.forwarding._queue
+    assert not rig.server.forwarding._held.queue
 
 
 def test_claims_that_lost_are_held_when_leadership_goes_with_their_entry() -> None:
