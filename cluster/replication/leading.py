@@ -162,6 +162,7 @@ class Leading:
                 *(elapsed, peer.loss if named else 0, named),
             )
             self._post.send(peer_id, beat)
+            peer.asked(self._round)
             peer.told_commit = raft.commit_index
 
     def turn(self, now: float) -> bool:
@@ -203,7 +204,7 @@ class Leading:
             peer.round = max(peer.round, message.round)
             peer.applied = message.applied
             peer.acknowledged(message.match)
-            peer.missed(message.sent, message.verified, message.last)
+            peer.missed(message.sent, message.verified, message.last, answers=message.round)
             self._compare(peer_id, message)
 
     def _note_loss(self, peer_id: str, peer: Progress, loss: int) -> None:

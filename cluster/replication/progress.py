@@ -31,8 +31,8 @@ class Progress:
     heartbeat it answered; `heard_at`: when it said anything, on the loop's clock."""
 
     __slots__ = (
-        *("applied", "connected", "heard_at", "in_flight", "in_flight_size", "loss"),
-        *("match", "named", "next_index", "probe_prev", "round", "stage", "told_commit"),
+        *("_asked", "_since", "applied", "connected", "heard_at", "in_flight", "in_flight_size"),
+        *("loss", "match", "named", "next_index", "probe_prev", "round", "stage", "told_commit"),
         "wall_ms",
     )
 
@@ -46,6 +46,9 @@ class Progress:
         self.in_flight_size = 0
         self.connected = connected
         self.round = 0
+        # The last heartbeat that was sent, and the first that speaks of what was sent since the
+        # last probe began.
+        self._asked = self._since = 0
         self.heard_at = now
         self.loss = 0
         self.named = 0
@@ -99,13 +102,20 @@ class Progress:
             return
         self.probe(min(hint, prev_index - 1) + 1)
 
-    def missed(self, sent: int, verified: int, last: int) -> None:
-        """The answer to a heartbeat that followed the append up to `sent`: the peer agrees up to
-        `verified` only, and its log ends at `last`. So the append or its answer was lost."""
-        if verified >= sent or sent >= self.next_index or self.stage is Stage.SNAPSHOT:
+    def asked(self, number: int) -> None:
+        """A heartbeat goes out."""
+        self._asked = number
+
+    def missed(self, sent: int, verified: int, last: int, *, answers: int) -> None:
+        """The answer to heartbeat number `answers`, which followed the append up to `sent`: the
+        peer agrees up to `verified` only, and its log ends at `last`. So the append or its answer
+        was lost, unless it was sent again since."""
+        if max(verified, self.match) >= sent or self.stage is Stage.SNAPSHOT:
+            return
+        if answers < self._since or sent >= self.next_index:
             return
         start = self.next_index - 1 if self.probe_prev is None else self.probe_prev
-        self.probe(min(start, last) + 1)
+        self.probe((verified or min(start, last)) + 1)
 
     def lost(self) -> None:
         """What is on its way may be lost."""
@@ -119,6 +129,7 @@ class Progress:
         self.stage = Stage.PROBE
         self.next_index = max(next_index, self.match + 1, 2)
         self.probe_prev = None
+        self._since = self._asked + 1
         self.in_flight.clear()
         self.in_flight_size = 0
 
