@@ -106,7 +106,7 @@ def _commit_before_sync(stack: ExitStack) -> None:
     _put(stack, Raft, "_advance_commit", advance)
 
 
-@build("formed is sent before it is synced", "A9", isolate=4, power=4, wipe=4, kill=1)
+@build("formed is sent before it is synced", "A9", founding=1)
 def _formed_before_sync(stack: ExitStack) -> None:
     update, lose_power = SimDirectory.update_identity, directory.Disk.lose_power
     synced: dict[int, Identity] = {}
@@ -136,12 +136,12 @@ def _vote_with_empty_disk(stack: ExitStack) -> None:
     _put(stack, Membership, "listed", property(lambda self: True))
 
 
-@build("vote forgotten at restart", "A2", kill=6, isolate=4, slow_machine=4, kill_majority=3)
+@build("vote forgotten at restart", "A2", rivals=1, nodes=3)
 def _vote_forgotten(stack: ExitStack) -> None:
     _opened(stack, lambda log: _adopt(log, vote=None))
 
 
-@build("a wiped node whose acks count", "A8", wipe=6, isolate=5, kill=3, split=3, one_way=3)
+@build("a wiped node whose acks count", "A8", usurp=1, nodes=3)
 def _wiped_acks_count(stack: ExitStack) -> None:
     _put(stack, Leading, "_counts", lambda self, peer_id: True)
 
@@ -175,19 +175,7 @@ def _adopt(log: Any, **changes: Any) -> None:
 # --- messages (A4) --------------------------------------------------------------------------------
 
 
-@build(
-    "reply without term in five nodes",
-    "A4",
-    nodes=5,
-    **{
-        "slow_machine": 5,
-        "slow_wire": 5,
-        "isolate_one_way": 4,
-        "one_way": 4,
-        "pause": 4,
-        "kill": 3,
-    },
-)
+@build("reply without term in five nodes", "A4", nodes=5, late_answers=1)
 def _reply_without_term(stack: ExitStack) -> None:
     receive = Consensus.receive
 
@@ -226,7 +214,7 @@ def _stock_journal(stack: ExitStack) -> None:
     _put(stack, directory, "check_witness", lambda *_: None)
 
 
-@build("a state written without sync", "L1", power=4, power_all=6, power_majority=2)
+@build("a state written without sync", "L1", power_all=3, clock_jump=6)
 def _unsynced_state(stack: ExitStack) -> None:
     _unsynced(stack, "state")
 
@@ -256,7 +244,7 @@ def _writing_on(stack: ExitStack) -> None:
     _put(stack, Database, "write", write)
 
 
-@build("a witness that holds an index", "L4", damage_vote=8, kill=2, slow_machine=3, isolate=3)
+@build("a witness that holds an index", "L4", rivals_damaged=1, nodes=3)
 def _witness_of_index(stack: ExitStack) -> None:
     class IndexWitness(SimWitness):
         log: Any = None

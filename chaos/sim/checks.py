@@ -33,7 +33,6 @@ class Checks:
         self._machines = machines
         self.oracle = Oracle(world.violate, self._new_entry)
         self._leaders: dict[int, str] = {}
-        self._reached: dict[str, float] = {}
         self._applied = 0
 
     # --- after every turn of a node's loop --------------------------------------------------------
@@ -89,12 +88,7 @@ class Checks:
 
     def _new_entry(self, index: int, elapsed_ms: int, wall_ms: int) -> None:
         """Wall time: never past what the clocks of a majority have ever shown."""
-        shown = []
-        for machine in self._machines():
-            now = max(self._reached.get(machine.name, 0.0), machine.wall.read())
-            self._reached[machine.name] = now
-            shown.append(now)
-        shown.sort(reverse=True)
+        shown = sorted((machine.wall_reached for machine in self._machines()), reverse=True)
         reached = shown[len(shown) // 2] * 1000
         if wall_ms > reached + 1:
             self._world.violate(f"entry {index} has wall time {wall_ms}, past {reached:.0f}")

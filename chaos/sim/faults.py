@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from chaos.sim.gateway import CLIENT
+from chaos.sim.hunts import Hunts
 from chaos.sim.world import World
 from taskq.errors import Refusal
 
 if TYPE_CHECKING:
-    from chaos.sim.machine import Machine, Process
+    from chaos.sim.machine import Machine
 
 FAULT_COUNT = (12, 20)
 FIRST_SECS, LAST_SECS = 4.0, 56.0
@@ -27,6 +28,8 @@ DAMAGES = (
     *("log-end", "log-middle", "log-cut", "log-gone", "log-table", "state-end", "state-middle"),
     *("state-gone", "state-table", "witness", "witness-slot"),
 )
+# They make up a situation about the present leader.
+HUNTS = frozenset({"rivals", "rivals damaged", "usurp", "late answers"})
 # Kind -> how often it is drawn.
 WEIGHTS = {
     "kill": 4,
@@ -49,7 +52,11 @@ WEIGHTS = {
     "full disk": 1,
     "wipe": 2,
     "damage": 3,
-    "damage vote": 1,
+    "rivals": 1,
+    "rivals damaged": 1,
+    "usurp": 1,
+    "late answers": 1,
+    "founding": 1,
     "transfer": 2,
     "clock jump": 2,
     "clock rate": 1,
@@ -85,7 +92,10 @@ def draw(chance: random.Random, weights: Mapping[str, int] = WEIGHTS) -> list[Fa
         )
         for _ in range(chance.randint(*FAULT_COUNT))
     ]
-    return sorted(faults, key=lambda fault: fault.at)
+    # A cluster is founded once, and hunts begin with one that leads.
+    faults = [replace(one, at=0.0) if one.kind == "founding" else one for one in faults]
+    hunts = [replace(one, who=0) if one.kind in HUNTS else one for one in faults]
+    return sorted(hunts, key=lambda fault: fault.at)
 
 
 class Faults:
@@ -101,6 +111,7 @@ class Faults:
         # Machines whose disk lost something -> the index they must have again.
         self._impaired: dict[str, int] = {}
         self._over = False
+        self._hunts = Hunts(world, machines, self._may_lose)
 
     def plan(self, faults: Sequence[Fault]) -> None:
         """They happen when their time comes."""
@@ -279,30 +290,22 @@ class Faults:
         one.boot_later(min(fault.secs, 3.0))
         return text
 
-    def _damage_vote(self, one: Machine, fault: Fault) -> bool | None:
-        """The batch in which a node gave its vote goes bad, before anything follows it."""
-        if one.process is None:
-            return False
+    # --- hunts ------------------------------------------------------------------------------------
 
-        def voted(process: Process) -> bool:
-            core = process.core
-            if self._over or core is None or not core.log.vote or core.log.vote == one.name:
-                return self._over
-            if core.log.term <= term or core.log.batch_number == 0:
-                return False
-            if self._may_lose(one):
-                self._world.note("vote damaged", one.name)
-                self._world.at(self._world.now, self._lose_end, one, fault)
-            return True
+    def _rivals(self, one: Machine, fault: Fault) -> bool | None:
+        return self._hunts.rivals(one, fault.number, damage=False) and None
 
-        term = 0 if one.process.core is None else one.process.core.log.term
-        one.until(voted)
-        return None
+    def _rivals_damaged(self, one: Machine, fault: Fault) -> bool | None:
+        return self._hunts.rivals(one, fault.number, damage=True) and None
 
-    def _lose_end(self, one: Machine, fault: Fault) -> None:
-        one.kill()
-        one.disk.damage("log-end")
-        one.boot_later(0.001 * (fault.number % 30))
+    def _usurp(self, one: Machine, fault: Fault) -> bool | None:
+        return self._hunts.usurp(one, fault.number) and None
+
+    def _late_answers(self, one: Machine, fault: Fault) -> bool | None:
+        return self._hunts.late_answers(one, fault.number) and None
+
+    def _founding(self, one: Machine, fault: Fault) -> bool | None:
+        return self._hunts.founding(fault.number) and None
 
     def _may_lose(self, one: Machine) -> bool:
         """Whether all others are whole; the disk counts as impaired from now on."""

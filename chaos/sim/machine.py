@@ -38,7 +38,7 @@ from cluster.storage.errors import StorageFailed
 from taskq.machine.settings import Settings
 
 # Small, so that the log is cut and a node that was away needs a snapshot.
-POLICY = DiskPolicy(0.0, 4.0, 6_000)
+POLICY = DiskPolicy(0.0, 3.0, 2_000)
 RESERVE_BYTES = 100_000
 SETTINGS = Settings(lease_ms=2_000, max_batch_claim=4)
 WALL_START_SECS = 1_700_000_000.0
@@ -68,6 +68,7 @@ class Machine:
         self.monotonic = Clock(lambda: world.now, chance.uniform(1, 1e6), chance.uniform(0.9, 1.1))
         offset = WALL_START_SECS + chance.choice((0, 0, 1, -1)) * chance.uniform(0, 7200)
         self.wall = Clock(lambda: world.now, offset, chance.uniform(0.99, 1.01))
+        self._wall_shown = 0.0
         self.disk = Disk(world, name)
         self.disk.on_power_failure = self._power_failed
         self.process: Process | None = None
@@ -154,7 +155,13 @@ class Machine:
     def jump_wall(self, secs: float) -> None:
         """Somebody set the clock."""
         self.world.note("clock jump", self.name, f"{secs:+.1f} s")
+        self._wall_shown = self.wall_reached
         self.wall.jump(secs)
+
+    @property
+    def wall_reached(self) -> float:
+        """The latest time that its wall clock ever showed."""
+        return max(self._wall_shown, self.wall.read())
 
     def run_clock_at(self, rate: float) -> None:
         """Its monotonic clock runs at another rate from now on."""

@@ -196,6 +196,7 @@ class SimNetwork:
             del self.fabric.listening[self._address]
         for link in links:
             if link.source is self:
+                link.reset = True  # nobody sends again what is on its way
                 self.fabric.world.after(self.timings.stall_secs, link.target.silence, link)
 
     # --- peers ------------------------------------------------------------------------------------
