@@ -32,6 +32,7 @@ from cluster.replication.consensus import Consensus
 from cluster.replication.packing import Proposal, Sink, pack
 from cluster.replication.raft import LEADER
 from cluster.replication.state_writer import StateWriter
+from cluster.replication.transfer import Done
 from cluster.storage.log_store import LogStore
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine.machine import Applied
@@ -132,11 +133,11 @@ class Driver:
         self.consensus.read(reader)
         self.wake()
 
-    def transfer(self, target: str, done: Callable[[str], None]) -> None:
-        """A7: hands leadership to `target` (empty: who has most). `done("")`, or why not."""
+    def transfer(self, target: str, done: Done) -> None:
+        """A7: hands leadership to `target` (empty: who has most). `done(None)`, or why not."""
         leading = self.consensus.leading
         if leading is None or not self.raft.is_leader or self.stopped:
-            done("this node does not lead")
+            done(self._not_leading())
             return
         self.consensus.transfer.begin(target, leading, self._loop.time(), done)
         self.wake()

@@ -6,11 +6,16 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import structlog
+
 from cluster.replication.channels import FOUNDING
 from cluster.replication.founding import Founding, Save, Step
 from cluster.replication.founding_record import record_of, with_record
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.links import Links
+from cluster.storage.errors import StorageFailed
+
+log = structlog.get_logger(__name__)
 
 
 class Folder(Protocol):
@@ -32,13 +37,18 @@ class Founder:
         on_formed: Callable[[], None],
         mint: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        identity = folder.identity
         self._folder = folder
+        self._group = group
         self._links = links
         self._on_formed = on_formed
-        record = record_of(identity)
-        self.founding = Founding(group.node_id, group.members, identity.disk_id, record, mint)
+        self._mint = mint
+        self.founding = self._from_disk()
         links.handlers[FOUNDING] = self._received
+
+    def _from_disk(self) -> Founding:
+        identity, group = self._folder.identity, self._group
+        record = record_of(identity)
+        return Founding(group.node_id, group.members, identity.disk_id, record, self._mint)
 
     def _received(self, peer_id: str, message: memoryview) -> None:
         self._take(self.founding.receive(peer_id, bytes(message)))
@@ -56,7 +66,14 @@ class Founder:
         for step in steps:
             if isinstance(step, Save):
                 # Blocks for a sync: a few times in the life of a folder.
-                self._folder.update_identity(with_record(self._folder.identity, step.record))
+                identity = with_record(self._folder.identity, step.record)
+                try:
+                    self._folder.update_identity(identity)
+                except StorageFailed as error:
+                    # What it decided is not on disk, so it never happened; it is tried again.
+                    self.founding = self._from_disk()
+                    log.error("the founding record could not be written", error=str(error))
+                    return
                 formed = formed or step.record.formed
             else:
                 self._links.send(FOUNDING, step.peer_id, step.message)

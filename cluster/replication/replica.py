@@ -269,12 +269,7 @@ class Replica:
             sink.deliver(tag, refusal)
             return
         assert self._core is not None
-
-        def done(why: str) -> None:
-            code = ErrorCode.NO_LEADER if not self.is_leader() else ErrorCode.UNAVAILABLE
-            sink.deliver(tag, refuse(code, why, RETRY_MS) if why else None)
-
-        self._core.driver.transfer(target, done)
+        self._core.driver.transfer(target, lambda refusal: sink.deliver(tag, refusal))
 
     def cluster_time_ms(self) -> int:
         """The leader's cluster time now."""

@@ -19,11 +19,13 @@ from cluster.replication.messages import TimeoutNow
 from cluster.replication.post import Post
 from cluster.replication.progress import Stage
 from cluster.replication.raft import Raft
+from taskq.errors import ErrorCode, Refusal, refuse
 
 log = structlog.get_logger(__name__)
 
-# Called with "" when another node leads, else with the reason why not.
-Done = Callable[[str], None]
+# Called with None when another node leads, else with the reason why not.
+Done = Callable[[Refusal | None], None]
+RETRY_MS = 500
 
 
 class Transfer:
@@ -46,11 +48,12 @@ class Transfer:
     def begin(self, target: str, leading: Leading, now: float, done: Done) -> None:
         """Hands over to `target`, or where it is empty to the peer that has most of the log."""
         if self._done is not None:
-            done(f"leadership is being handed to {self._target} already")
+            text = f"leadership is being handed to {self._target} already"
+            done(refuse(ErrorCode.UNAVAILABLE, text, RETRY_MS))
             return
         target = target or best(leading)
         obstacle = _obstacle(self._raft, leading, target)
-        if obstacle:
+        if obstacle is not None:
             done(obstacle)
             return
         log.info("handing leadership over", to=target, term=self._raft.term)
@@ -63,7 +66,8 @@ class Transfer:
             return
         if now >= self._until:
             log.warning("leadership was not handed over", to=self._target)
-            self._finish(f"{self._target} did not take over in {self._timeout_secs:g} s")
+            text = f"{self._target} did not take over in {self._timeout_secs:g} s"
+            self._finish(refuse(ErrorCode.UNAVAILABLE, text, RETRY_MS))
             return
         raft = self._raft
         last = raft.last_index
@@ -79,9 +83,9 @@ class Transfer:
     def end(self) -> None:
         """This node leads no more."""
         if self._done is not None:
-            self._finish("")
+            self._finish(None)
 
-    def _finish(self, why: str) -> None:
+    def _finish(self, why: Refusal | None) -> None:
         done, self._done = self._done, None
         self._until = math.inf
         assert done is not None
@@ -98,18 +102,22 @@ def best(leading: Leading) -> str:
     return max(able, default=(0, ""))[1]
 
 
-def _obstacle(raft: Raft, leading: Leading, target: str) -> str:
-    if target == raft.node_id:
-        return f"{target} leads already"
-    if not target:
-        return "no other member can take over now"
+def _obstacle(raft: Raft, leading: Leading, target: str) -> Refusal | None:
+    """Why that node cannot take over."""
     peer = leading.peers.get(target)
+    if target == raft.node_id:
+        return refuse(ErrorCode.WRONG_STATE, f"{target} leads already")
+    if not target:
+        text = "no other member can take over now"
+        return refuse(ErrorCode.UNAVAILABLE, text, RETRY_MS)
     if peer is None:
-        return f"{target} is not a member; members are {', '.join((raft.node_id, *leading.peers))}"
+        members = ", ".join(sorted((raft.node_id, *leading.peers)))
+        return refuse(ErrorCode.NOT_FOUND, f"{target} is not a member; members are {members}")
+    text = ""
     if not peer.connected:
-        return f"{target} cannot be reached"
-    if peer.loss:
-        return f"{target} lost its log and does not vote yet"
-    if peer.stage is Stage.SNAPSHOT:
-        return f"{target} is being given the state; try again when it has caught up"
-    return ""
+        text = f"{target} cannot be reached"
+    elif peer.loss:
+        text = f"{target} lost its log and does not vote yet"
+    elif peer.stage is Stage.SNAPSHOT:
+        text = f"{target} is being given the state; try again when it has caught up"
+    return refuse(ErrorCode.WRONG_STATE, text) if text else None
