@@ -91,7 +91,11 @@ class Evidence:
         """
         repeated = call.code == "STALE_TOKEN" and call.kind in ("fail", "release")
         return call.maybe or (
-            repeated and any(call.start < kill.at < call.end for kill in self.history.kills)
+            repeated
+            and any(
+                call.start < max(kill.at, kill.over) and kill.at < call.end
+                for kill in self.history.kills
+            )
         )
 
     def may_have_ended(self, grant: Grant, until: float) -> bool:

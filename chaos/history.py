@@ -50,9 +50,10 @@ class Call:
 
 @dataclass(slots=True)
 class Kill:
-    """A SIGKILL. `in_flight`: requests by kind that had been sent, or were about to be, over an
-    open connection, and had no answer (in phase `stopping`: when the node was told to stop).
-    `phase`: the moment that was aimed for. `served`: the node had served before.
+    """A SIGKILL, or another fault that makes clients repeat. `in_flight`: requests by kind that had
+    been sent, or were about to be, over an open connection, and had no answer (in phase `stopping`:
+    when the node was told to stop). `phase`: the moment that was aimed for. `served`: the node had
+    served before. `over`: when a fault that lasts was over; 0 for one of a moment.
     """
 
     at: float
@@ -62,6 +63,7 @@ class Kill:
     up_secs: float = 0.0
     serving_secs: float | None = None
     first_reply_secs: float | None = None
+    over: float = 0.0
 
     @property
     def writes_in_flight(self) -> int:

@@ -7,14 +7,17 @@ import os
 import platform
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from chaos.live import cluster_page
+
 if TYPE_CHECKING:
     from chaos.live.kill import Run
+    from chaos.sim.seed import Outcome
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -50,6 +53,27 @@ def _outcomes(run: Run) -> dict[str, dict[str, int]]:
     for call in run.history.calls:
         counts.setdefault(call.kind, Counter())[call.code or call.outcome] += 1
     return {kind: dict(sorted(counter.items())) for kind, counter in sorted(counts.items())}
+
+
+def sim_summary(outcomes: Sequence[Outcome], seeds: range, wall_secs: float) -> dict[str, Any]:
+    """One line about simulated seeds, of which `outcomes` were run. Times in seconds; `broken`:
+    the seeds in which a promise was broken, and how."""
+    counts: Counter[str] = Counter()
+    for outcome in outcomes:
+        counts.update(outcome.counts)
+    return {
+        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+        "commit": commit(),
+        "seeds": [seeds.start, seeds.stop],
+        "run": len(outcomes),
+        "nodes": dict(sorted(Counter(str(one.nodes) for one in outcomes).items())),
+        "wall_secs": round(wall_secs, 1),
+        "cpu_secs": round(sum(one.cpu_secs for one in outcomes), 1),
+        "virtual_secs": round(sum(one.virtual_secs for one in outcomes)),
+        "counts": dict(sorted(counts.items())),
+        "broken": {str(one.seed): one.broken[:300] for one in outcomes if one.broken},
+        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+    }
 
 
 def spread(values: Iterable[float]) -> dict[str, float]:
@@ -92,7 +116,7 @@ def results() -> dict[str, str]:
 def page(found: Mapping[str, str]) -> str:
     """The page for the content of the files."""
     lines = [
-        "# What was tried on running nodes",
+        "# What was tried on running nodes and in simulation",
         "",
         "Generated from `results/*.jsonl` by the experiments themselves; not typed.",
         "",
@@ -110,6 +134,7 @@ def page(found: Mapping[str, str]) -> str:
     ]
     rows = [json.loads(line) for line in found.get("kill", "").splitlines() if line]
     lines += [_row(row) for row in reversed(rows)]
+    lines += cluster_page.page(found)
     return "\n".join(lines) + "\n"
 
 
@@ -125,5 +150,55 @@ def _row(row: Mapping[str, Any]) -> str:
         *(f"{calls:,}", f"{unknown:,}", f"{sum(row['tasks'].values()):,}"),
         " / ".join(f"{first.get(name, 0):.2f}" for name in ("p50", "p99", "max")),
         *(str(row["violations"]), row["machine"]),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+# What the page tells of simulated seeds: the head of the column, and what is counted for it.
+_SIM_COLUMNS = (
+    ("calls", "calls"),
+    ("elections", "terms led"),
+    ("kills", "kill"),
+    ("power cuts", "power cut"),
+    ("in a write", "unsynced write"),
+    ("healed", "partition healed"),
+    ("pauses", "pause"),
+    ("failed writes", "write failed"),
+    ("disks lost", "loss found"),
+    ("recovered", "recovered"),
+    ("snapshots", "snapshot installed"),
+    ("transfers", "transferred"),
+    ("maps compared", "maps compared"),
+)
+
+
+def _simulations(content: str) -> list[str]:
+    rows = [json.loads(line) for line in content.splitlines() if line]
+    heads = ["when (UTC)", "commit", "seeds", "hours of virtual time", "minutes"]
+    heads += [head for head, _ in _SIM_COLUMNS]
+    whole = sum(row["run"] for row in rows)
+    return [
+        "",
+        "## Whole clusters from a seed",
+        "",
+        f"`python -m chaos.sim`: {whole:,} seeds so far. Real nodes on virtual clocks, networks and"
+        " disks, a minute of",
+        "faults each; the promises are checked after every step. A seed in which one was broken is"
+        " listed with it.",
+        "",
+        "| " + " | ".join([*heads, "broken promises"]) + " |",
+        "|" + "---|" * (len(heads) + 1),
+        *(_sim_row(row) for row in reversed(rows)),
+    ]
+
+
+def _sim_row(row: Mapping[str, Any]) -> str:
+    first, end = row["seeds"]
+    broken = "; ".join(f"{seed}: {text}" for seed, text in row["broken"].items())
+    cells = [
+        *(row["when"], row["commit"], f"{row['run']:,} of {first}:{end}"),
+        *(f"{row['virtual_secs'] / 3600:.1f}", f"{row['wall_secs'] / 60:.1f}"),
+        *(f"{row['counts'].get(name, 0):,}" for _, name in _SIM_COLUMNS),
+        broken.replace("|", "/") or "0",
     ]
     return "| " + " | ".join(cells) + " |"

@@ -71,7 +71,7 @@ async def run_kills(run: Run, on_round: Callable[[], None] = lambda: None) -> No
     started = time.monotonic()
     recorder = Recorder(run.history)
     with LiveNode(run.home, SETTINGS | run.settings) as node:
-        load = Load(node.url, recorder, run.seed, run.pace_secs)
+        load = Load([node.url], recorder, run.seed, run.pace_secs)
         moments = Moments(node, recorder, random.Random(run.seed))
         rounds = _Rounds(run, node, recorder, moments)
         node.spawn()

@@ -1,4 +1,4 @@
-"""Clients of every kind at work on one broker, through whatever happens to it.
+"""Clients of every kind at work on a broker or cluster, through all that happens.
 
 Producers, workers (good, failing, stalling past their lease, vanishing), cancellers and watchers.
 All randomness is from one seed; what the clock does to it is not.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 from chaos.live.recorder import Recorder
@@ -35,13 +36,22 @@ def payload_of(task_id: bytes) -> bytes:
 
 
 class Load:
-    """Everything that runs against `url`. `pace_secs`: the mean pause of each actor."""
+    """Everything that runs against `urls`, of which each actor takes the next one. `pace_secs`: the
+    mean pause of each actor; `hasty`: the part of the calls that give up early."""
 
-    def __init__(self, url: str, recorder: Recorder, seed: int, pace_secs: float) -> None:
-        self._url = url
+    def __init__(
+        self,
+        urls: Sequence[str],
+        recorder: Recorder,
+        seed: int,
+        pace_secs: float,
+        hasty: float = 0.2,
+    ) -> None:
+        self._urls = urls
         self._recorder = recorder
         self._random = random.Random(seed)
         self._pace_secs = pace_secs
+        self._hasty = hasty
         self._specs: list[TaskSpec] = []
         self._clients: list[AsyncClient] = []
         self._stopping = asyncio.Event()
@@ -52,8 +62,9 @@ class Load:
         """Starts all actors; the node may be there or not."""
         actors = [self._producer] * 3 + [self._batches] + [self._worker] * 4
         actors += [self._canceller, self._watcher]
-        for actor in actors:
-            client = AsyncClient(self._url, timeout=PATIENT_SECS)
+        for place, actor in enumerate(actors):
+            url = self._urls[place % len(self._urls)]
+            client = AsyncClient(url, timeout=PATIENT_SECS)
             self._clients.append(client)
             self._actors.append(asyncio.create_task(actor(client)))
 
@@ -247,7 +258,7 @@ class Load:
         return task_id
 
     def _patience(self) -> float:
-        return HASTY_SECS if self._random.random() < 0.2 else PATIENT_SECS
+        return HASTY_SECS if self._random.random() < self._hasty else PATIENT_SECS
 
     async def _go_on(self, slower: float = 1.0) -> bool:
         await asyncio.sleep(self._random.uniform(0, 2 * self._pace_secs * slower))

@@ -106,6 +106,11 @@ class LiveNode:
             await asyncio.sleep(LOOK_SECS)
         return time.monotonic() - self.spawned_at
 
+    def addresses(self) -> dict[str, str]:
+        """Where the serving process listens: "broker" and "monitoring", "host:port" each."""
+        found: dict[str, str] = json.loads(self._ready.read_text())
+        return found
+
     def has_served(self) -> bool:
         """Whether the last process said that it serves; it may be gone since."""
         return self._ready.exists()
@@ -117,11 +122,23 @@ class LiveNode:
         except (FileNotFoundError, ValueError):
             return False
 
+    def kill_soon(self) -> None:
+        """SIGKILL, and does not wait."""
+        os.kill(self.pid, signal.SIGKILL)
+
     def kill(self) -> None:
         """SIGKILL, and waits for the end of the process."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: as a machine that hangs; its connections stay open."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT after `pause`."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def ask_to_stop(self) -> None:
         """SIGTERM, and does not wait."""

@@ -41,9 +41,11 @@ class Recorder:
         args: dict[str, Any],
         request: Awaitable[Any],
         read: Callable[[Any], dict[str, Any]],
+        begun: Callable[[Call], None] = lambda call: None,
     ) -> Call:
-        """One call; `read` makes of the reply what is kept. Never raises TaskqError."""
-        (call,) = await self.batch(client, kind, [args], _alone(request), read)
+        """One call; `read` makes of the reply what is kept. `begun` gets it before its outcome is
+        known. Never raises TaskqError."""
+        (call,) = await self.batch(client, kind, [args], _alone(request), read, begun)
         return call
 
     async def batch(
@@ -53,6 +55,7 @@ class Recorder:
         members: list[dict[str, Any]],
         request: Awaitable[list[Any]],
         read: Callable[[Any], dict[str, Any]],
+        begun: Callable[[Call], None] = lambda call: None,
     ) -> list[Call]:
         """Calls that travel together; `request` gives a reply or an error for each."""
         now = time.monotonic()
@@ -60,6 +63,7 @@ class Recorder:
         self.history.calls += calls
         for call in calls:
             self._open[id(call)] = (call, client)
+            begun(call)
         try:
             answers = await request
             assert len(answers) == len(calls), "an answer for each member"

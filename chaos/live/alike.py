@@ -1,0 +1,88 @@
+"""Whether all nodes of a cluster hold the same: what they say, and what is on their disks (P6)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from chaos.live.asking import ask
+from chaos.live.cluster import LiveCluster
+from cluster.storage.directory import DataDirectory
+from cluster.storage.errors import StorageError
+from taskq.commands import GetStats, ListTasks
+
+# A node writes its state to disk once a second.
+STILL_SECS = 2.5
+PAGE_COUNT = 500
+PAGE_TIMEOUT_SECS = 10.0
+CHUNK_SIZE = 1 << 20
+
+
+async def differences(cluster: LiveCluster) -> list[str]:
+    """Waits until nothing moves, asks every node for all its tasks and counts, kills all of them,
+    and compares that and the states on their disks; a sentence for each difference. Raises NotWhole
+    where they do not come to the same index."""
+    index = await cluster.same_index(still_secs=STILL_SECS)
+    said = {name: await _said(cluster, name) for name in cluster.nodes}
+    cluster.kill(*cluster.nodes)
+    held = await asyncio.to_thread(lambda: {name: _held(cluster, name) for name in cluster.nodes})
+    found = []
+    for what, each in (("answers", said), ("disk", held)):
+        (first, wanted), *others = each.items()
+        for name, other in others:
+            if other != wanted:
+                found.append(
+                    f"alike: {what} of {name} and {first} differ at index {index}: "
+                    f"{_first_difference(other, wanted)}"
+                )
+    return found
+
+
+async def _said(cluster: LiveCluster, name: str) -> dict[str, Any]:
+    """All tasks by id, and the counts, as the node has them."""
+    port = cluster.nodes[name].port
+    (stats,) = await ask(port, GetStats(stale=True), timeout_secs=PAGE_TIMEOUT_SECS)
+    found: dict[str, Any] = {"stats": stats._replace(node_id="", leader="")}
+    question = ListTasks(limit=PAGE_COUNT, stale=True)
+    while True:
+        ((tasks, after),) = await ask(port, question, timeout_secs=PAGE_TIMEOUT_SECS)
+        found.update((task.task_id.hex(), task) for task in tasks)
+        if after is None:
+            return found
+        question = question._replace(after=after)
+
+
+def _held(cluster: LiveCluster, name: str) -> dict[str, Any]:
+    """Index and content of the state on the disk of a node that does not run: the number of its
+    pairs and a digest of them."""
+    try:
+        directory = DataDirectory.open(cluster.nodes[name].folder, name)
+        try:
+            stores = directory.open_member_stores(listed=True)
+            try:
+                digest = hashlib.sha256()
+                for chunk in _chunks(stores.state.export()):
+                    digest.update(chunk)
+                loss = {"loss": stores.loss} if stores.loss else {}
+                return {"index": stores.state.index, "pairs": digest.hexdigest(), **loss}
+            finally:
+                stores.state.close()
+                stores.log.close()
+        finally:
+            directory.close()
+    except StorageError as error:
+        return {"error": f"{name}: {error}"}
+
+
+def _chunks(export: Any) -> Iterator[bytes]:
+    while chunk := export.read(CHUNK_SIZE):
+        yield chunk
+
+
+def _first_difference(one: dict[str, Any], other: dict[str, Any]) -> str:
+    for key in sorted({*one, *other}):
+        if one.get(key) != other.get(key):
+            return f"{key}: {one.get(key)} and {other.get(key)}"
+    return "none"
