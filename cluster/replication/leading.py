@@ -83,7 +83,8 @@ class Leading:
         self._reads: deque[tuple[int, int, Read]] = deque()  # (round, commit index, reader)
         self._confirmed: deque[tuple[int, Read]] = deque()  # (commit index, reader)
         self._round_due = False
-        self._differing: dict[str, tuple[int, int]] = {}  # peer -> (window, digest)
+        self._differing: dict[str, int] = {}  # peer -> the window in which its state first differed
+        self._agreeing: dict[str, int] = {}  # peer -> the newest window in which it did not
         raft.own_disk_counts = uncertain is not None or not raft.loss
         raft.held_by_others = self._held
         clock.others_reached = self._walls
@@ -223,20 +224,28 @@ class Leading:
             log.info("a member is whole again", member=peer_id)
 
     def _compare(self, peer_id: str, reply: HeartbeatReply) -> None:
-        """A14: equal entries must have written the same."""
+        """A14: equal entries must have written the same. What differed once stays different,
+        whatever later entries write. Nobody is told to stop before most members agree on who
+        differs: it may be this node."""
         own = self._digests.of(reply.window)
-        if own is None or own == reply.digest:
-            self._differing.pop(peer_id, None)
+        if own is None:
             return
-        known = self._differing.get(peer_id)
-        self._differing[peer_id] = (reply.window, reply.digest)
-        if known is None:
-            return  # the others are asked, too, before anybody is told to stop
-        agree = 1 + sum(one not in self._differing for one in self.peers)
-        if agree < len(self._differing):
-            raise StateDiverged(f"the state of most members differs since window {reply.window}")
-        log.critical("a member's state differs", member=peer_id, window=reply.window)
-        self._post.send(peer_id, Diverged(self._raft.term, self._raft.loss, reply.window))
+        if own == reply.digest:
+            self._agreeing[peer_id] = reply.window
+        elif peer_id not in self._differing:
+            self._differing[peer_id] = reply.window
+            log.critical("a member's state differs", member=peer_id, window=reply.window)
+        if len(self._differing) >= self._raft.majority:
+            since = min(self._differing.values())
+            raise StateDiverged(f"the state of most members differs since window {since}")
+        for one, window in self._differing.items():
+            agree = {
+                peer
+                for peer, newest in self._agreeing.items()
+                if newest >= window and peer not in self._differing
+            }
+            if 1 + len(agree) >= self._raft.majority:
+                self._post.send(one, Diverged(self._raft.term, self._raft.loss, window))
 
     # --- links ------------------------------------------------------------------------------------
 
@@ -253,6 +262,9 @@ class Leading:
         if peer is not None:
             peer.connected = False
             peer.lost()
+            # It may come back as another process, with a state that was given to it.
+            self._differing.pop(peer_id, None)
+            self._agreeing.pop(peer_id, None)
 
     # --- snapshots --------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ class Group:
         self.held: set[Link] = set()
         self.down: set[str] = set()
         self.closed: set[Link] = set()
+        self.ghosts: set[str] = set()
         self.slow: set[str] = set()
         self.doomed: set[str] = set()  # nodes that the test expects to stop
         self.sent: Counter[tuple[str, int, int]] = Counter()
@@ -58,10 +59,8 @@ class Group:
 
     def close(self) -> None:
         """Ends the loop; nothing runs any more."""
-        for node in self.nodes.values():
-            if node.driver._timer is not None:
-                node.driver._timer.cancel()
-            node.driver.stopped = True
+        for node_id in self.ids:
+            self._end(node_id)
         self.loop.settle()
         self.loop.close()
 
@@ -143,15 +142,26 @@ class Group:
 
     def crash(self, node_id: str, *, noticed: bool = True) -> None:
         """The process is gone, with every write that did not return and all that was on its way."""
-        node = self.nodes[node_id]
-        if node.driver._timer is not None:
-            node.driver._timer.cancel()
-        node.driver.stopped = True
+        self._end(node_id)
         self.down.add(node_id)
         for link in self.queues:
             if node_id in link and noticed:
                 self.cut(*link)
         self.loop.settle()
+
+    def speak_for(self, *node_ids: str) -> None:
+        """From now on the test says what these nodes say; they themselves are gone, and their
+        connections are as they were."""
+        for node_id in node_ids:
+            self.isolate(node_id)
+            self._end(node_id)
+            self.ghosts.add(node_id)
+
+    def _end(self, node_id: str) -> None:
+        driver = self.nodes[node_id].driver
+        if driver._timer is not None:
+            driver._timer.cancel()
+        driver.stopped = True
 
     def restart(self, node_id: str) -> Rig:
         """A new process on the same disk."""
@@ -178,7 +188,7 @@ class Group:
                 self.deliver(one, other)
                 moved = True
         for node_id, node in self.nodes.items():
-            if node_id not in self.slow | self.down:
+            if node_id not in self.slow | self.down | self.ghosts:
                 moved = node.log.finish() or moved
                 moved = node.state.finish() or moved
         self.check()
@@ -253,7 +263,7 @@ class Group:
         anywhere is never another entry anywhere."""
         leaders: dict[int, str] = {}
         for node_id in self.ids:
-            if node_id in self.down:
+            if node_id in self.down | self.ghosts:
                 continue
             node = self.nodes[node_id]
             if node.failures:
