@@ -28,12 +28,13 @@ class Stage(enum.Enum):
 class Progress:
     """`next_index`: the next entry to send; `match`: held on the peer's disk. `loss`: its
     non-voting flag, `named`: the entry after which it may clear that one (A8). `round`: the last
-    heartbeat it answered; `heard_at`: when it said anything, on the loop's clock."""
+    heartbeat it answered; `heard_at`: when it said anything, on the loop's clock; `sent_count`:
+    entries ever handed to its connection."""
 
     __slots__ = (
         *("_asked", "_since", "applied", "connected", "heard_at", "in_flight", "in_flight_size"),
-        *("loss", "match", "named", "next_index", "probe_prev", "round", "stage", "told_commit"),
-        "wall_ms",
+        *("loss", "match", "named", "next_index", "probe_prev", "round", "sent_count", "stage"),
+        *("told_commit", "wall_ms"),
     )
 
     def __init__(self, next_index: int, now: float, *, connected: bool) -> None:
@@ -44,6 +45,7 @@ class Progress:
         self.probe_prev: int | None = None
         self.in_flight: deque[tuple[int, int]] = deque()  # (last index, bytes)
         self.in_flight_size = 0
+        self.sent_count = 0
         self.connected = connected
         self.round = 0
         # The last heartbeat that was sent, and the first that speaks of what was sent since the
@@ -75,6 +77,7 @@ class Progress:
         """Entries up to `last_index` are on their way."""
         if self.stage is Stage.PROBE:
             self.probe_prev = self.next_index - 1
+        self.sent_count += last_index + 1 - self.next_index
         self.next_index = last_index + 1
         self.in_flight.append((last_index, size))
         self.in_flight_size += size

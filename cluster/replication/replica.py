@@ -358,3 +358,8 @@ class Replica:
     def in_flight_bytes(self) -> int:
         """Bytes of entries that wait for the disk."""
         return 0 if self._core is None else self._core.driver.in_flight_bytes
+
+    def entries_sent(self) -> int:
+        """To all others together, as leader of the present term."""
+        leading = None if self._core is None else self._core.consensus.leading
+        return 0 if leading is None else sum(peer.sent_count for peer in leading.peers.values())

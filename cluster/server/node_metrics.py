@@ -88,6 +88,11 @@ class NodeMetrics:
                 "Passed on, and the outcome was lost with a connection.",
                 counters.forwarded_lost,
             ),
+            (
+                "tq_raft_entries_sent",
+                "Log entries sent to the others by this leader in its term.",
+                self._replica.entries_sent(),
+            ),
             ("tq_pushes", "Messages sent without a request.", counters.pushed),
         )
         for name, about, value in rows:

@@ -103,5 +103,9 @@ class Replica(Protocol):
     def growth_refused(self) -> Refusal | None:
         """What commands that make the state grow are answered with while the disk is full."""
 
+    def entries_sent(self) -> int:
+        """Entries that this node, as leader of the present term, handed to connections with the
+        others; what was sent twice counts twice. 0 where it does not lead."""
+
     def in_flight_bytes(self) -> int:
         """Bytes of commands that were proposed and not delivered yet."""

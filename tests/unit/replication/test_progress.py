@@ -40,6 +40,16 @@ def test_one_probe_at_a_time_until_the_logs_agree() -> None:
     assert peer.next_index == 13, "10 to 12 are on their way"
 
 
+def test_what_is_sent_again_is_counted_again() -> None:
+    peer = replicating(20, 30)
+    assert peer.sent_count == 9, "21 to 29"
+    peer.sent(29, 0)
+    assert peer.sent_count == 9
+    peer.lost()
+    peer.sent(30, 100)
+    assert peer.sent_count == 19, "21 to 30"
+
+
 @pytest.mark.parametrize(
     ("prev", "hint", "following"),
     [

@@ -148,5 +148,8 @@ class MemoryReplica:
     def growth_refused(self) -> Refusal | None:
         return self.full
 
+    def entries_sent(self) -> int:
+        return 0
+
     def in_flight_bytes(self) -> int:
         return self.extra_bytes
