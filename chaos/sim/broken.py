@@ -15,7 +15,7 @@ from unittest.mock import patch
 from chaos.sim import directory
 from chaos.sim.directory import InterruptibleHandle, SimDirectory
 from chaos.sim.disk import SimWitness
-from chaos.sim.faults import WEIGHTS
+from chaos.sim.faults import HUNTS, WEIGHTS, Fault
 from chaos.sim.seed import Outcome, run_seed
 from cluster.replication.checkpoint import Checkpoints
 from cluster.replication.consensus import Consensus
@@ -43,7 +43,24 @@ class Build:
     weights: Mapping[str, int] = field(default_factory=dict)
     nodes: int | None = None
 
+    def faults(self, seed: int) -> list[Fault] | None:
+        """Those of a run: one hunt after the other, or (None) drawn by the weights."""
+        if set(self.weights) - HUNTS - {"founding"}:
+            return None
+        (kind,) = self.weights
+        if kind == "founding":
+            return [Fault(0.0, kind, 0, 1.0, seed)]
+        step = HUNT_SECS[kind]
+        moments = [5.0 + step * place for place in range(int(50 / step))]
+        return [Fault(at, kind, 0, 1.0, seed + place) for place, at in enumerate(moments)]
 
+    def run(self, seed: int) -> Outcome:
+        """A run under its faults, by whatever build is on."""
+        return run_seed(seed, self.faults(seed), weights=self.weights, nodes=self.nodes)
+
+
+# How long a hunt takes: each has come to its end before the next begins.
+HUNT_SECS = {"rivals": 4.0, "rivals damaged": 6.0, "usurp": 8.0, "late answers": 12.0}
 BUILDS: dict[str, Build] = {}
 
 Decorated = Callable[[Patch], Patch]
@@ -73,7 +90,7 @@ def first_caught(name: str, seeds: range) -> Outcome | None:
     """The first run in which a broken promise of this build shows, None if none does."""
     with broken(name) as one:
         for seed in seeds:
-            outcome = run_seed(seed, weights=dict(one.weights) or WEIGHTS, nodes=one.nodes)
+            outcome = one.run(seed)
             if outcome.broken:
                 return outcome
     return None
@@ -106,7 +123,7 @@ def _commit_before_sync(stack: ExitStack) -> None:
     _put(stack, Raft, "_advance_commit", advance)
 
 
-@build("formed is sent before it is synced", "A9", founding=1)
+@build("formed is sent before it is synced", "A9", founding=1, nodes=3)
 def _formed_before_sync(stack: ExitStack) -> None:
     update, lose_power = SimDirectory.update_identity, directory.Disk.lose_power
     synced: dict[int, Identity] = {}

@@ -79,13 +79,14 @@ class Fabric:
         """Nothing gets through in this direction from now on."""
         self.wire(source, target).cut = True
 
-    def heal(self, source: str, target: str) -> None:
+    def heal(self, source: str, target: str, *, quickly: bool = False) -> None:
         """What was held up is sent again, in order."""
         wire = self.wire(source, target)
         if not wire.cut:
             return
         wire.cut = False
-        wire.clear_at = self.world.now + self.chance(source, target).uniform(*RESEND_SECS)
+        late = self.chance(source, target).uniform(*RESEND_SECS)
+        wire.clear_at = self.world.now + (RESEND_SECS[0] if quickly else late)
         self.world.at(wire.clear_at, self._send_again, wire)
 
     def _send_again(self, wire: Wire) -> None:

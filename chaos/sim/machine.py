@@ -35,6 +35,7 @@ from cluster.replication.peers.trust import Trust
 from cluster.replication.replica import Replica
 from cluster.replication.surroundings import Surroundings
 from cluster.storage.errors import StorageFailed
+from taskq.commands import RegisterWorker
 from taskq.machine.settings import Settings
 
 # Small, so that the log is cut and a node that was away needs a snapshot.
@@ -55,6 +56,13 @@ class Seen:
     raft: Any = None
     term: int = 0
     commit: int = 0
+
+
+class _Nobody:
+    """Waits for no answer."""
+
+    def deliver(self, tag: Any, value: Any) -> None:
+        """Whatever it is."""
 
 
 class Machine:
@@ -292,6 +300,14 @@ class Process:
     def transfer(self, target: str) -> None:
         """Asks the node to hand over the lead."""
         self.loop.call_soon(self.replica.transfer, target, Told(self._machine.world), target)
+
+    def burden(self, count: int) -> None:
+        """Proposes so many commands that nobody waits for, each in an entry of its own."""
+        for number in range(count):
+            command = RegisterWorker(self._chance.randbytes(16), "burden", 1, 1_000)
+            self._machine.world.after(
+                number * 0.004, self.loop.call_soon, self.replica.propose, command, _Nobody(), None
+            )
 
     def said(self) -> str:
         """Where the node is, in a few words."""

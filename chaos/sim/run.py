@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -76,10 +75,10 @@ def main(
     if missing and len(outcomes) >= ENOUGH_SEEDS:
         console.print(f"[red]Never happened: {', '.join(missing)}")
     broken = [outcome for outcome in outcomes if outcome.broken]
+    if keep:
+        append("sim", row)
     if broken:
         _show(broken[0], console)
-    elif keep:
-        append("sim", row)
     sys.exit(1 if broken or (missing and len(outcomes) >= ENOUGH_SEEDS) else 0)
 
 
@@ -154,11 +153,3 @@ def _show(outcome: Outcome, console: Console) -> None:
         markup=False,
         soft_wrap=True,
     )
-
-
-def total(outcomes: list[Outcome]) -> Counter[str]:
-    """What happened in all runs together."""
-    counts: Counter[str] = Counter()
-    for outcome in outcomes:
-        counts.update(outcome.counts)
-    return counts
