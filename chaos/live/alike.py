@@ -21,23 +21,31 @@ CHUNK_SIZE = 1 << 20
 
 
 async def differences(cluster: LiveCluster) -> list[str]:
-    """Waits until nothing moves, asks every node for all its tasks and counts, kills all of them,
-    and compares that and the states on their disks; a sentence for each difference. Raises NotWhole
-    where they do not come to the same index."""
+    """Waits until nothing moves, asks every node for all its tasks and counts, and compares them;
+    then as `on_disk`. A sentence for each difference. Raises NotWhole where they do not come to the
+    same index."""
     index = await cluster.same_index(still_secs=STILL_SECS)
     said = {name: await _said(cluster, name) for name in cluster.nodes}
+    return [*_compare("answers", index, said), *await on_disk(cluster)]
+
+
+async def on_disk(cluster: LiveCluster) -> list[str]:
+    """Waits until nothing moves, kills all nodes, and compares the states on their disks; a
+    sentence for each difference. Raises NotWhole where they do not come to the same index."""
+    index = await cluster.same_index(still_secs=STILL_SECS)
     cluster.kill(*cluster.nodes)
     held = await asyncio.to_thread(lambda: {name: _held(cluster, name) for name in cluster.nodes})
-    found = []
-    for what, each in (("answers", said), ("disk", held)):
-        (first, wanted), *others = each.items()
-        for name, other in others:
-            if other != wanted:
-                found.append(
-                    f"alike: {what} of {name} and {first} differ at index {index}: "
-                    f"{_first_difference(other, wanted)}"
-                )
-    return found
+    return _compare("disk", index, held)
+
+
+def _compare(what: str, index: int, each: dict[str, dict[str, Any]]) -> list[str]:
+    (first, wanted), *others = each.items()
+    return [
+        f"alike: {what} of {name} and {first} differ at index {index}: "
+        f"{_first_difference(other, wanted)}"
+        for name, other in others
+        if other != wanted
+    ]
 
 
 async def _said(cluster: LiveCluster, name: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 from taskq.errors import ConnectionFailed, Refusal, as_exception
 from taskq.protocol.codec import NO_REQUEST, Push
 from taskq.protocol.connection import ClientConnection
-from taskq.results import HelloReply
 
 READ_SIZE = 1 << 18
 
@@ -54,5 +53,5 @@ async def _answer(reader: asyncio.StreamReader, wire: ClientConnection) -> Any:
                 continue
             if isinstance(event.value, Refusal):
                 raise as_exception(event.value)
-            if event.request_id != NO_REQUEST or isinstance(event.value, HelloReply):
+            if event.request_id != NO_REQUEST:  # else it tells who leads now
                 return event.value
