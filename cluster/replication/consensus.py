@@ -35,6 +35,7 @@ from cluster.replication.messages import (
 from cluster.replication.post import Post
 from cluster.replication.raft import LEADER, Raft
 from cluster.replication.transfer import Transfer
+from taskq.errors import ErrorCode
 
 log = structlog.get_logger(__name__)
 
@@ -182,11 +183,13 @@ class Consensus:
 
     def step_down(self) -> None:
         """No majority answers: whoever asks must not believe that this node leads (A6)."""
+        self.transfer.give_up(ErrorCode.NO_LEADER, "no majority answers this node")
         self.raft.step_down()
         self._end_leading()
 
     def end(self) -> None:
         """The driver stopped: nobody waits for this node any more."""
+        self.transfer.give_up(ErrorCode.UNAVAILABLE, "this node stopped")
         self._end_leading()
 
     def _stand_now(self, leader: str, message: TimeoutNow) -> None:
@@ -234,7 +237,7 @@ class Consensus:
             log.warning("no majority answers: this node leads no more", term=self.raft.term)
             self.step_down()
             return
-        self.transfer.turn(now, leading)
+        self.transfer.turn(now)
         if self.raft.uncertain and self.raft.own_disk_counts and self.raft.is_leader:
             self.following.clear_flag()  # L4: all voted for this log, and its no-op is committed
 
@@ -243,10 +246,11 @@ class Consensus:
         if self.leading is not None:
             self.leading.send_appends()
 
-    def answer_reads(self) -> None:
+    def applied(self) -> None:
         """After entries were applied."""
         if self.leading is not None:
             self.leading.answer_reads()
+            self.transfer.tell(self.leading)
 
     def release(self) -> None:
         """What waited for the disk, and the acknowledgements of what is there now."""

@@ -178,6 +178,7 @@ class Driver:
             waiting, self._proposals = self._proposals, []
             self._answer(waiting, self._not_leading())
             self.stopped = True
+            self._end_leadership()
             writes = [
                 write for write in (self._flush, self._state_writer.write) if write is not None
             ]
@@ -212,7 +213,7 @@ class Driver:
             consensus.send()
             self._begin_flush()
             self.raft.doTick(0)
-            consensus.answer_reads()
+            consensus.applied()
             self._notice_leadership()
             self._begin_flush()
             consensus.release()
@@ -378,12 +379,16 @@ class Driver:
             waiting, self._proposals = self._proposals, []
             text = "the node's disk failed; nothing was changed"
             self._answer(waiting, refuse(ErrorCode.UNAVAILABLE, text, NOT_LEADER_RETRY_MS))
-            self.consensus.end()
-            if self._led:
-                self._led = 0
-                self._on_leadership(False)
-            if self.leader:
-                self.leader = ""
-                self._on_leader("")
+            self._end_leadership()
         finally:
             self._on_failure(error)
+
+    def _end_leadership(self) -> None:
+        """Nobody waits for this driver any more, and it knows of no leader."""
+        self.consensus.end()
+        if self._led:
+            self._led = 0
+            self._on_leadership(False)
+        if self.leader:
+            self.leader = ""
+            self._on_leader("")

@@ -60,14 +60,15 @@ class Transfer:
         self._target, self._done, self._told = target, done, 0
         self._until = now + self._timeout_secs
 
-    def turn(self, now: float, leading: Leading) -> None:
-        """Once per round of the driver, on the leader."""
-        if self._done is None:
-            return
+    def turn(self, now: float) -> None:
+        """Once per round of the driver, on the leader, before anything is proposed."""
         if now >= self._until:
-            log.warning("leadership was not handed over", to=self._target)
             text = f"{self._target} did not take over in {self._timeout_secs:g} s"
-            self._finish(refuse(ErrorCode.UNAVAILABLE, text, RETRY_MS))
+            self.give_up(ErrorCode.UNAVAILABLE, text)
+
+    def tell(self, leading: Leading) -> None:
+        """Once per round, after entries were applied: tells the target when all is ready."""
+        if self._done is None:
             return
         raft = self._raft
         last = raft.last_index
@@ -81,9 +82,15 @@ class Transfer:
         return self._until
 
     def end(self) -> None:
-        """This node leads no more."""
+        """A new term began: another node leads, or will."""
         if self._done is not None:
             self._finish(None)
+
+    def give_up(self, code: ErrorCode, text: str) -> None:
+        """Nobody took over."""
+        if self._done is not None:
+            log.warning("leadership was not handed over", to=self._target, why=text)
+            self._finish(refuse(code, text, RETRY_MS))
 
     def _finish(self, why: Refusal | None) -> None:
         done, self._done = self._done, None

@@ -266,6 +266,16 @@ def test_a_deposed_leader_answers_reads_with_no(leader: Leader) -> None:
     assert read(leader) == [False]
 
 
+def test_a_leader_that_stops_answers_reads_with_no(leader: Leader) -> None:
+    heard = read(leader)
+    task = leader.group.loop.create_task(leader.node.driver.stop())
+    leader.group.tick(0.1, steps=10)
+    assert task.done()
+    assert heard == [False]
+    assert leader.node.leaderships[-1] is False
+    assert leader.node.leaders[-1] == ""
+
+
 def test_a_leader_that_hears_no_majority_steps_down_and_says_unknown(leader: Leader) -> None:
     leader.node.submit(1)
     heard = read(leader)
