@@ -210,9 +210,11 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         return (len(self.others) + 1) // 2 + 1
 
     def term_at(self, index: int) -> int:
-        """The term of an entry that the log holds."""
+        """The term of an entry; 0 where the log begins later, right after the state."""
         if index == self.journal.last_index:
             return self.last_term
+        if index < self.journal.first_index:
+            return 0
         term: int = self.journal.entries(index, 1)[0][2]
         return term
 

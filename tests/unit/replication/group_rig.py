@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from cluster.replication.messages import Append, Message, decode, encode
-from cluster.replication.raft import LEADER
+from cluster.replication.raft import LEADER, REGULAR
+from taskq.machine.entry import decode_entry
 from tests.unit.replication.disk import Disk
-from tests.unit.replication.rig import Loop, Rig
+from tests.unit.replication.rig import Loop, Rig, spelled
 
 Link = tuple[str, str]  # from, to
 
@@ -253,6 +254,19 @@ class Group:
         journal = self.nodes[node_id].journal
         found = journal.entries(journal.first_index, len(journal))
         return [(index, term, command) for command, index, term in found]
+
+    def stored(self, node_id: str) -> list[Any]:
+        """Tags of the commands that the node's log on disk holds now, whoever proposed them."""
+        tags = {key: tag for node in self.nodes.values() for key, tag in node.tags.items()}
+        found = []
+        for _, _, command in self.nodes[node_id].disk.entries():
+            if command[:1] == REGULAR:
+                found += [tags.get(spelled(one)) for one in decode_entry(command[1:])[2]]
+        return found
+
+    def accepted(self) -> set[Any]:
+        """Tags that any node has answered, and not refused."""
+        return {tag for node in self.nodes.values() for tag in node.accepted()}
 
     def repeats(self) -> dict[tuple[str, int, int], int]:
         """What was sent to a node more than once."""
