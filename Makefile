@@ -52,6 +52,10 @@ format: $(READY) ## Format the sources and fix what the linter can fix
 bench: $(READY) ## Measure life cycles per second and latency (table; JSON in the last line)
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: sim
+sim: $(READY) ## Simulate whole clusters (SEEDS=1000 or FIRST:END; ARGS="--secs 240" ends sooner)
+	@$(BIN)/python -m chaos.sim --seeds $(or $(SEEDS),100) $(ARGS)
+
 .PHONY: docs
 docs: $(READY) ## Regenerate the generated pages in docs/
 	@$(BIN)/python -m taskq.protocol.page > docs/.page && mv docs/.page docs/protocol.md || \

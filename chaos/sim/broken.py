@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from chaos.sim import directory
 from chaos.sim.directory import InterruptibleHandle, SimDirectory
-from chaos.sim.disk import SimWitness
+from chaos.sim.disk import Disk, SimWitness
 from chaos.sim.faults import HUNTS, WEIGHTS, Fault
 from chaos.sim.seed import Outcome, run_seed
 from cluster.replication.checkpoint import Checkpoints
@@ -60,7 +60,13 @@ class Build:
 
 
 # How long a hunt takes: each has come to its end before the next begins.
-HUNT_SECS = {"rivals": 4.0, "rivals damaged": 6.0, "usurp": 8.0, "late answers": 12.0}
+HUNT_SECS = {
+    "rivals": 4.0,
+    "rivals damaged": 6.0,
+    "usurp": 8.0,
+    "late answers": 12.0,
+    "amnesia": 10.0,
+}
 BUILDS: dict[str, Build] = {}
 
 Decorated = Callable[[Patch], Patch]
@@ -125,7 +131,7 @@ def _commit_before_sync(stack: ExitStack) -> None:
 
 @build("formed is sent before it is synced", "A9", founding=1, nodes=3)
 def _formed_before_sync(stack: ExitStack) -> None:
-    update, lose_power = SimDirectory.update_identity, directory.Disk.lose_power
+    update, lose_power = SimDirectory.update_identity, Disk.lose_power
     synced: dict[int, Identity] = {}
 
     def update_identity(self: SimDirectory, identity: Identity) -> None:
@@ -135,20 +141,20 @@ def _formed_before_sync(stack: ExitStack) -> None:
         if formed and not (before.founding and record_of(before).formed):
             synced[id(self._disk)] = before
 
-    def lose(self: directory.Disk) -> None:
+    def lose(self: Disk) -> None:
         before = synced.pop(id(self), None)
         if before is not None and self.identity is not None:
             self.identity = replace(before, log_created=self.identity.log_created)
         lose_power(self)
 
     _put(stack, SimDirectory, "update_identity", update_identity)
-    _put(stack, directory.Disk, "lose_power", lose)
+    _put(stack, Disk, "lose_power", lose)
 
 
 # --- what is forgotten (A8, A9) -------------------------------------------------------------------
 
 
-@build("vote with an empty disk", "A8", wipe=6, isolate=4, one_way=3, kill=3, split=2)
+@build("vote with an empty disk", "A8", amnesia=1, nodes=3)
 def _vote_with_empty_disk(stack: ExitStack) -> None:
     _put(stack, Membership, "listed", property(lambda self: True))
 
@@ -163,7 +169,7 @@ def _wiped_acks_count(stack: ExitStack) -> None:
     _put(stack, Leading, "_counts", lambda self, peer_id: True)
 
 
-@build("a non-voting flag that a restart forgets", "A8", wipe=6, kill=6, isolate=4, split=2)
+@build("a non-voting flag that a restart forgets", "A8", amnesia=1, nodes=3)
 def _flag_forgotten(stack: ExitStack) -> None:
     def forget(log: Any) -> None:
         flags = {name: one for name, one in log.flags.items() if name != NON_VOTING_FLAG}
@@ -250,13 +256,14 @@ def _writing_on(stack: ExitStack) -> None:
     def write(self: Database, puts: Any, deletes: Any = ()) -> None:
         operations = [(key, None) for key in deletes] + list(puts)
         size = sum(len(key) + len(value or b"") for key, value in operations)
+        failure = ""
         for _ in range(40):
             try:
                 self._handle.write(operations, size, True)
                 return
             except OSError as error:
-                failure = error
-        raise StorageFailed(str(failure))
+                failure = str(error)
+        raise StorageFailed(failure)
 
     _put(stack, Database, "write", write)
 

@@ -7,9 +7,10 @@ lost with their connection.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chaos.sim.world import World
 
@@ -33,7 +34,7 @@ class Wire:
     slow: float = 1.0
     cut: bool = False
     clear_at: float = 0.0
-    held: list[Callable[[], None]] = field(default_factory=list)
+    held: list[Callable[[], object]] = field(default_factory=list)
 
 
 class Fabric:
@@ -42,7 +43,7 @@ class Fabric:
     def __init__(self, world: World) -> None:
         self.world = world
         self._wires: dict[tuple[str, str], Wire] = {}
-        self._chances: dict[tuple[str, str], Any] = {}
+        self._chances: dict[tuple[str, str], random.Random] = {}
         self.listening: dict[str, SimNetwork] = {}  # address -> who listens there
         self.machine_of: dict[str, str] = {}  # address -> machine, for addresses of the dead
         self.off: set[str] = set()  # machines without power: nobody answers, nobody refuses
@@ -51,7 +52,7 @@ class Fabric:
         """The direction from one machine to another."""
         return self._wires.setdefault((source, target), Wire())
 
-    def chance(self, source: str, target: str) -> Any:
+    def chance(self, source: str, target: str) -> random.Random:
         """The generator of that direction."""
         pair = (source, target)
         if pair not in self._chances:
@@ -63,7 +64,9 @@ class Fabric:
         slow = self.wire(source, target).slow
         return (self.chance(source, target).uniform(*DELAY_SECS) + size / BANDWIDTH) * slow
 
-    def carry(self, source: str, target: str, arrives: float, deliver: Callable[[], None]) -> None:
+    def carry(
+        self, source: str, target: str, arrives: float, deliver: Callable[[], object]
+    ) -> None:
         """Delivers at `arrives`, or some time after the partition that holds it up is over."""
 
         def arrive() -> None:

@@ -29,7 +29,7 @@ DAMAGES = (
     *("state-gone", "state-table", "witness", "witness-slot"),
 )
 # They make up a situation about the present leader.
-HUNTS = frozenset({"rivals", "rivals damaged", "usurp", "late answers"})
+HUNTS = frozenset({"rivals", "rivals damaged", "usurp", "amnesia", "late answers"})
 # Kind -> how often it is drawn.
 WEIGHTS = {
     "kill": 4,
@@ -55,6 +55,7 @@ WEIGHTS = {
     "rivals": 1,
     "rivals damaged": 1,
     "usurp": 1,
+    "amnesia": 1,
     "late answers": 1,
     "founding": 1,
     "transfer": 2,
@@ -301,6 +302,9 @@ class Faults:
     def _usurp(self, one: Machine, fault: Fault) -> bool | None:
         return self._hunts.usurp(one, fault.number) and None
 
+    def _amnesia(self, one: Machine, fault: Fault) -> bool | None:
+        return self._hunts.amnesia(one, fault.number) and None
+
     def _late_answers(self, one: Machine, fault: Fault) -> bool | None:
         return self._hunts.late_answers(one, fault.number) and None
 
@@ -318,9 +322,10 @@ class Faults:
         """Notices who has recovered."""
         for one in self._machines:
             wanted = self._impaired.get(one.name)
-            core = None if one.process is None else one.process.core
-            if wanted is None or core is None or not one.process.serving:
+            process = one.process
+            if wanted is None or process is None or process.core is None or not process.serving:
                 continue
+            core = process.core
             rotten = any(files.rotten for files in one.disk.folders.values())
             if not core.log.flags and core.raft.applied_index >= wanted and not rotten:
                 del self._impaired[one.name]

@@ -141,6 +141,45 @@ class Hunts:
         self._world.after(2 * PATIENCE_SECS, self._mend)
         return True
 
+    # --- a node that forgets what it has forgotten ------------------------------------------------
+
+    def amnesia(self, leader: Machine, number: int) -> bool:
+        """One follower lags; the leader goes down, the other follower loses its disk and restarts
+        once more before it has caught up. Nobody may be elected until the leader is back."""
+        if len(self._machines) != 3 or leader.process is None:
+            return False
+        lagging, third = self._others(leader, number)
+        self._cut([lagging], [leader, third], back=True)
+
+        def lose() -> None:
+            if not self._may_lose(third):
+                self._mend()
+                return
+            leader.kill()
+            leader.boot_later(4.0)
+            third.kill()
+            third.disk.wipe()
+            self._heal([lagging], [leader, third])
+            third.boot_later(0.0)
+            third.until(opened)
+            self._world.after(2 * PATIENCE_SECS, self._mend)
+
+        def opened(process: Process) -> bool:
+            core = process.core
+            if core is None or core.log.batch_number <= 1:
+                return self._world.now > end
+            self._world.note("wiped and killed", third.name)
+            self._world.at(self._world.now, again)
+            return True
+
+        def again() -> None:
+            third.kill()
+            third.boot_later(0.02)
+
+        end = self._world.now + 3 * PATIENCE_SECS
+        self._world.after(1.5, lose)
+        return True
+
     # --- answers that come late -------------------------------------------------------------------
 
     def late_answers(self, leader: Machine, number: int) -> bool:

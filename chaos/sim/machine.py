@@ -237,7 +237,7 @@ class Process:
         self._executors: list[Executor] = []
         self.networks: list[SimNetwork] = []
         self.spare = self._executor("spare")
-        self.loop = NodeLoop(
+        self.loop = NodeLoop(  # type: ignore[abstract]
             world, machine.monotonic, machine.name, self.spare, self._surprise, self._after_turn
         )
         self.loop.process = self

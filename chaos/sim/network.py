@@ -19,7 +19,6 @@ from cluster.replication.peers.introduction import INCARNATION_SIZE, Introductio
 from cluster.replication.peers.timings import Timings
 from cluster.replication.peers.trust import Trust
 
-
 # How often a crashed process takes with it what its system has not sent yet.
 RESET_CHANCE = 0.3
 

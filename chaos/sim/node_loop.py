@@ -77,7 +77,7 @@ class NodeLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return self.dead
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self,
         callback: Callable[..., Any],
         *args: Any,
@@ -89,7 +89,7 @@ class NodeLoop(asyncio.AbstractEventLoop):
             self._arm_turn()
         return handle
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self,
         callback: Callable[..., Any],
         *args: Any,
@@ -97,7 +97,7 @@ class NodeLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Handle:
         return self.call_soon(callback, *args, context=context)
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self,
         delay: float,
         callback: Callable[..., Any],
@@ -106,7 +106,7 @@ class NodeLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self,
         when: float,
         callback: Callable[..., Any],
@@ -126,7 +126,7 @@ class NodeLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
 
-    def create_task(
+    def create_task(  # type: ignore[override]
         self,
         coro: Coroutine[Any, Any, Any],
         *,
@@ -205,12 +205,15 @@ class NodeLoop(asyncio.AbstractEventLoop):
                 handle_now = self._ready.popleft()
                 if not handle_now.cancelled():
                     handle_now._run()
-                if self.dead:
+                if self._is_dead():
                     return
         self._after_turn()
         if self._ready:
             self._arm_turn()
         self._arm_alarm()
+
+    def _is_dead(self) -> bool:
+        return self.dead
 
     def call_now(self, callback: Callable[..., Any], *args: Any) -> Any:
         """Runs something on this loop at once, from outside of it."""
@@ -259,7 +262,7 @@ def _close(task: asyncio.Task[Any]) -> None:
     does to a disk that is no longer its own."""
     coroutine = task.get_coro()
     with contextlib.suppress(RuntimeError, OSError, StorageError, asyncio.CancelledError):
-        coroutine.close()  # type: ignore[union-attr]
+        coroutine.close()
 
 
 class _Running:

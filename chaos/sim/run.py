@@ -33,7 +33,7 @@ ENOUGH_SEEDS = 30
 TRACE_LINES = 60
 
 
-class Seeds(click.ParamType):
+class Seeds(click.ParamType[range]):
     """FIRST:END, or a count."""
 
     name = "FIRST:END"
@@ -145,7 +145,7 @@ def _show(outcome: Outcome, console: Console) -> None:
         faults = shorten(outcome.faults, fails, tries_max=60)
         again = run_seed(outcome.seed, faults)
     for line in again.trace[-TRACE_LINES:]:
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
     text = json.dumps([fault.as_list() for fault in faults])
     console.print(f"{again.broken}", markup=False)
     console.print(

@@ -61,7 +61,7 @@ class Run:
         for machine in self.machines.values():
             machine.checks = self.checks
         true = Clock(lambda: world.now, 0.0, 1.0)
-        self.loop = NodeLoop(
+        self.loop = NodeLoop(  # type: ignore[abstract]
             world,
             true,
             "clients",

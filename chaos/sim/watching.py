@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
 import structlog
 
 from chaos.sim.world import World
-from cluster.replication import raft
 from cluster.replication.applier import Applier
 
 
@@ -40,7 +39,7 @@ def watching(world: World) -> Iterator[None]:
         if process is not None:
             process.applied(self, index, term, done)
 
-    def into_trace(_: Any, level: str, event: dict[str, Any]) -> Any:
+    def into_trace(_: Any, level: str, event: MutableMapping[str, Any]) -> Any:
         loop: Any = asyncio._get_running_loop()
         text = " ".join(f"{name}={value}" for name, value in event.items() if name != "exc_info")
         world.tell(f"log {level}", getattr(loop, "name", ""), text)
@@ -51,16 +50,10 @@ def watching(world: World) -> Iterator[None]:
         raise structlog.DropEvent
 
     before = structlog.get_config()
-    clock = raft.__dict__.get("monotonic")
     Applier.apply, Applier.applied = watched_apply, watched_applied  # type: ignore[method-assign]
     structlog.configure(processors=[into_trace], cache_logger_on_first_use=False)
-    if clock is not None:
-        # How long a round has applied: by the world's clock, so never too long.
-        raft.__dict__["monotonic"] = lambda: world.now
     try:
         yield
     finally:
         Applier.apply, Applier.applied = apply, applied  # type: ignore[method-assign]
         structlog.configure(**before)
-        if clock is not None:
-            raft.__dict__["monotonic"] = clock

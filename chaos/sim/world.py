@@ -27,7 +27,7 @@ class Event:
 
     __slots__ = ("arguments", "callback", "cancelled")
 
-    def __init__(self, callback: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    def __init__(self, callback: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         self.callback = callback
         self.arguments = arguments
         self.cancelled = False
@@ -60,14 +60,14 @@ class World:
 
     # --- time -------------------------------------------------------------------------------------
 
-    def at(self, when: float, callback: Callable[..., None], *arguments: Any) -> Event:
+    def at(self, when: float, callback: Callable[..., object], *arguments: Any) -> Event:
         """Calls at virtual second `when`, or as soon as it can."""
         event = Event(callback, arguments)
         self._numbers += 1
         heappush(self._events, (max(when, self.now), self._numbers, event))
         return event
 
-    def after(self, secs: float, callback: Callable[..., None], *arguments: Any) -> Event:
+    def after(self, secs: float, callback: Callable[..., object], *arguments: Any) -> Event:
         """Calls after so many seconds."""
         return self.at(self.now + secs, callback, *arguments)
 
