@@ -38,7 +38,6 @@ BATCH_COUNT = 500
 UNDER_WAY_COUNT = 8
 # The state is written and the log is cut; memory is what it is when nothing happens.
 QUIET_SECS = 5.0
-CALM_SECS = 5.0
 WHOLE_SECS = 300.0
 INSTALLED = "a snapshot was installed"
 
@@ -52,6 +51,7 @@ class Run:
     tasks: int
     home: Path
     settings: dict[str, Any] = field(default_factory=dict)
+    quiet_secs: float = QUIET_SECS
     snapshots: int = 0
     secs: float = 0.0
     gap: float = 0.0
@@ -74,12 +74,12 @@ async def run_catch_up(run: Run) -> None:
         run.idle["away"] = anonymous_bytes(cluster.nodes[away].pid)
         cluster.kill(away)
         await fill(cluster.url, run.tasks)
-        await asyncio.sleep(QUIET_SECS)
+        await asyncio.sleep(run.quiet_secs)
         for role in ("leader", "follower"):
             run.idle[role] = anonymous_bytes(cluster.nodes[roles[role]].pid)
         probe = Probe(cluster.url, Recorder(History()))
         probe.start()
-        await asyncio.sleep(CALM_SECS)
+        await asyncio.sleep(run.quiet_secs)
         started = time.monotonic()
         async with MemoryWatch(cluster.nodes) as watch:
             cluster.start([away])
@@ -91,9 +91,9 @@ async def run_catch_up(run: Run) -> None:
         acks = probe.acks
         run.secs = ended - started
         run.gap = longest_gap(acks, started, ended)
-        run.calm = longest_gap(acks, started - CALM_SECS + 1, started - 0.1)
+        run.calm = longest_gap(acks, started - run.quiet_secs + 0.5, started - 0.1)
         run.late = probe.lateness(started, ended)
-        await asyncio.sleep(QUIET_SECS)
+        await asyncio.sleep(run.quiet_secs)
         run.after = anonymous_bytes(cluster.nodes[away].pid)
         run.snapshots = log_counts([cluster.nodes[away]], "info").get(INSTALLED, 0)
         if await cluster.leader() != leader:

@@ -37,8 +37,8 @@ class NotWhole(Exception):
 class LiveCluster:
     """`count` members n1, n2 ... below `home`, on 127.0.0.1. Not running until `start`.
 
-    `settings`: of every node, beside folders and ports; `own`: of single nodes, by name. Kills all
-    that it started when its block ends.
+    `settings`: of every node, beside folders and ports. Kills all that it started when its block
+    ends.
     """
 
     def __init__(
@@ -46,24 +46,31 @@ class LiveCluster:
         home: Path,
         count: int = 3,
         settings: Mapping[str, Any] | None = None,
-        own: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
+        self._home = home
         names = [f"n{number}" for number in range(1, count + 1)]
         ports = free_ports(2 * count)
         self.raft_ports = dict(zip(names, ports[count:], strict=True))
-        peers = ",".join(f"{name}=127.0.0.1:{port}" for name, port in self.raft_ports.items())
-        self.nodes: dict[str, LiveNode] = {}
+        self._ports = dict(zip(names, ports, strict=False))
+        self._settings = settings or {}
         self.paused: set[str] = set()
-        for name, port in zip(names, ports, strict=False):
-            raft = {
-                "raft.enabled": True,
-                "raft.node_id": name,
-                "raft.port": self.raft_ports[name],
-                "raft.peers": peers,
-                "raft.secret": SECRET,
-            }
-            found = {**raft, **(settings or {}), **(own or {}).get(name, {})}
-            self.nodes[name] = LiveNode(home / name, found, port=port)
+        self.nodes = {name: self.make(name) for name in names}
+
+    def make(
+        self, name: str, settings: Mapping[str, Any] | None = None, home: Path | None = None
+    ) -> LiveNode:
+        """A member as it should be, but for `settings` and `home`; not running, and not taken into
+        `nodes`."""
+        peers = ",".join(f"{one}=127.0.0.1:{port}" for one, port in self.raft_ports.items())
+        raft = {
+            "raft.enabled": True,
+            "raft.node_id": name,
+            "raft.port": self.raft_ports[name],
+            "raft.peers": peers,
+            "raft.secret": SECRET,
+        }
+        found = {**raft, **self._settings, **(settings or {})}
+        return LiveNode(home or self._home / name, found, port=self._ports[name])
 
     # --- addresses --------------------------------------------------------------------------------
 

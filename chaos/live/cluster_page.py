@@ -17,7 +17,11 @@ GOALS: dict[str, tuple[float | None, float | None]] = {
 
 def page(found: Mapping[str, str]) -> list[str]:
     """Lines for the page, from the content of the files of results by name; newest first."""
-    return [*_failover(found.get("failover", ""))]
+    return [
+        *_failover(found.get("failover", "")),
+        *_steady(found.get("steady", "")),
+        *_catch_up(found.get("catch_up", "")),
+    ]
 
 
 def _rows(content: str) -> list[dict[str, Any]]:
@@ -47,6 +51,72 @@ def _failover(content: str) -> list[str]:
         "|" + "---|" * 17,
     ]
     return [*text, *(_strikes(row) for row in _rows(content))]
+
+
+def _steady(content: str) -> list[str]:
+    text = [
+        "",
+        "## A healthy cluster under full load",
+        "",
+        "`python -m chaos.live.steady`: batches of 100 as fast as they are taken, fsync on, the"
+        " client on the same machine.",
+        "No leader changes, nothing that was applied is truncated, each entry goes to each follower"
+        " once.",
+        "",
+        "| when (UTC) | commit | minutes | life cycles/s | entries | sent to each follower |"
+        " elections | truncations | memory of a node, MiB | broken promises | load average |"
+        " machine |",
+        "|" + "---|" * 12,
+    ]
+    return [*text, *(_load(row) for row in _rows(content))]
+
+
+def _load(row: Mapping[str, Any]) -> str:
+    cells = [
+        *(row["when"], row["commit"], f"{row['secs'] / 60:.1f}", f"{row['cycles_per_sec']:,}"),
+        *(f"{row['entries']:,}", f"{row['sent_each']:g} times", str(row["elections"])),
+        *(str(row["truncated"]), _mib(row["most_bytes"]), str(row["violations"])),
+        *(str(row["load_average"][0]), row["machine"]),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _catch_up(content: str) -> list[str]:
+    text = [
+        "",
+        "## A follower that was away",
+        "",
+        "`python -m chaos.live.catch_up`: killed, and started again after the tasks (100 B) were"
+        " submitted: a snapshot brings",
+        "it up while a probe submits every 10 ms. Gap: the longest time between acknowledged probes"
+        " until it has caught",
+        "up; calm: in the seconds before. Memory (RssAnon): idle with the tasks (the follower that"
+        " was away: with none) -",
+        "the most meanwhile.",
+        "",
+        "| when (UTC) | commit | tasks | snapshots | caught up in s | gap ms | calm ms | late ms |"
+        " leader MiB | follower MiB | the one away MiB | broken promises |"
+        " load average | machine |",
+        "|" + "---|" * 14,
+    ]
+    return [*text, *(_return(row) for row in _rows(content))]
+
+
+def _return(row: Mapping[str, Any]) -> str:
+    memory = [
+        f"{_mib(row['idle'][role])} - {_mib(row['most'][role])}"
+        for role in ("leader", "follower", "away")
+    ]
+    cells = [
+        *(row["when"], row["commit"], f"{row['tasks']:,}", str(row["snapshots"])),
+        *(f"{row['secs']:.1f}", *(f"{row[name] * 1000:.0f}" for name in ("gap", "calm", "late"))),
+        *(*memory, str(row["violations"]), str(row["load_average"][0]), row["machine"]),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.0f}"
 
 
 def _strikes(row: Mapping[str, Any]) -> str:

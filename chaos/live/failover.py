@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from chaos.history import REFUSED, UNKNOWN, Call, History
 from chaos.live.alike import differences
 from chaos.live.cluster import LiveCluster
 from chaos.live.failover_record import summary
-from chaos.live.faults import FAULTS, PLANNED, Faults, Strike
+from chaos.live.faults import CALM_SECS, FAULTS, PLANNED, SETTLE_SECS, Faults, Strike
 from chaos.live.load import Load
 from chaos.live.probe import Probe
 from chaos.live.readout import read_out
@@ -49,16 +49,18 @@ _WITHOUT_SERVICE = (NOT_SENT, ErrorCode.NO_LEADER.value, ErrorCode.UNAVAILABLE.v
 
 @dataclass
 class Run:
-    """One experiment and how it went. `pace_secs`: the mean pause of each client of the load;
-    `settings`: of all nodes, beside those that every run has. `failed`: calls that ended without
+    """One experiment and how it went. `plan`: the faults, one after the other; `pace_secs`: the
+    mean pause of each client of the load; `settings`: of all nodes, beside those that every run
+    has; `calm_secs`, `settle_secs`: before and after each fault. `failed`: calls that ended without
     service though they were to wait for it."""
 
-    fault: str
-    times: int
+    plan: Sequence[str]
     seed: int
     home: Path
     pace_secs: float = 0.02
     settings: dict[str, Any] = field(default_factory=dict)
+    calm_secs: float = CALM_SECS
+    settle_secs: float = SETTLE_SECS
     history: History = field(default_factory=History)
     strikes: list[Strike] = field(default_factory=list)
     acks: list[float] = field(default_factory=list)
@@ -70,6 +72,11 @@ class Run:
     wall_secs: float = 0.0
     stopped: bool = False
 
+    @property
+    def planned(self) -> bool:
+        """Nothing breaks: no request may fail."""
+        return PLANNED.issuperset(self.plan)
+
     def stop(self) -> None:
         """Ends after the strike that is under way."""
         self.stopped = True
@@ -80,17 +87,23 @@ async def run_failover(run: Run, on_strike: Callable[[], None] = lambda: None) -
     not come back, and AssertionError where a client heard what no node may say."""
     started = time.monotonic()
     recorder = Recorder(run.history)
-    hasty = 0.0 if run.fault in PLANNED else HASTY
+    hasty = 0.0 if run.planned else HASTY
     with LiveCluster(run.home, settings={**SETTINGS, **run.settings}) as cluster:
         cluster.start()
         await cluster.whole()
         load = Load(cluster.urls, recorder, run.seed, run.pace_secs, hasty)
         probe = Probe(cluster.url, recorder)
-        faults = Faults(cluster, probe, recorder, random.Random(run.seed))
+        faults = Faults(
+            *(cluster, probe, recorder, random.Random(run.seed)),
+            calm_secs=run.calm_secs,
+            settle_secs=run.settle_secs,
+        )
         load.start()
         probe.start()
-        while len(run.strikes) < run.times and not run.stopped:
-            run.strikes.append(await faults.strike(run.fault))
+        for fault in run.plan:
+            if run.stopped:
+                break
+            run.strikes.append(await faults.strike(fault))
             run.load_averages.append(os.getloadavg()[0])
             failure = load.failure()
             if failure is not None:
@@ -104,7 +117,7 @@ async def run_failover(run: Run, on_strike: Callable[[], None] = lambda: None) -
         run.violations = await differences(cluster)
         run.elected = elections(cluster)
     run.acks, run.late = probe.acks, probe.late
-    run.failed = without_service(run.history, planned=run.fault in PLANNED)
+    run.failed = without_service(run.history, planned=run.planned)
     run.violations += violations(run.history)
     run.wall_secs = time.monotonic() - started
 
@@ -154,7 +167,7 @@ def main(
     folders and the history are kept.
     """
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
-    run = Run(fault, times, seed, Path(tempfile.mkdtemp(prefix="taskq-failover-")), pace)
+    run = Run([fault] * times, seed, Path(tempfile.mkdtemp(prefix="taskq-failover-")), pace)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"))
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from chaos.live.faults import CALM_SECS
 from chaos.live.gaps import first_after, longest_gap
 from chaos.live.stamp import stamp
 from chaos.record import spread
@@ -19,18 +18,18 @@ APART_SECS = 0.1
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """One line about a run. Times in seconds: `gaps` of each strike and, before it, `calm` ones;
-    `elected`: from the fault to the election, `found`: from that to the first acknowledgement,
-    where there was an election; `late`: how much too late a probe was sent in the time of its gap;
-    `whole`: until all nodes were as before."""
+    """One line about a run of one fault. Times in seconds: `gaps` of each strike and, before it,
+    `calm` ones; `elected`: from the fault to the election, `found`: from that to the first
+    acknowledgement, where there was an election; `late`: how much too late a probe was sent in the
+    time of its gap; `whole`: until all nodes were as before."""
     history, strikes = run.history, run.strikes
     gaps = [longest_gap(run.acks, one.at, one.over) for one in strikes]
-    calm = [longest_gap(run.acks, one.at - CALM_SECS, one.at - APART_SECS) for one in strikes]
+    calm = [longest_gap(run.acks, one.at - run.calm_secs, one.at - APART_SECS) for one in strikes]
     parts = [part for one in strikes if (part := _parts(run, one)) is not None]
     outcomes = Counter(call.outcome for call in history.calls)
     return {
         **stamp(),
-        "fault": run.fault,
+        "fault": run.plan[0],
         "seed": run.seed,
         "times": len(strikes),
         "wall_secs": round(run.wall_secs, 1),

@@ -41,8 +41,17 @@ class Faults:
     """Strikes `cluster`, which `probe` watches; notes each blow in the recorder's history."""
 
     def __init__(
-        self, cluster: LiveCluster, probe: Probe, recorder: Recorder, chance: random.Random
+        self,
+        cluster: LiveCluster,
+        probe: Probe,
+        recorder: Recorder,
+        chance: random.Random,
+        *,
+        calm_secs: float = CALM_SECS,
+        settle_secs: float = SETTLE_SECS,
     ) -> None:
+        self._calm_secs = calm_secs
+        self._settle_secs = settle_secs
         self._cluster = cluster
         self._probe = probe
         self._recorder = recorder
@@ -63,7 +72,7 @@ class Faults:
         """One fault; returns when the cluster is whole again. Raises NotWhole, NodeDied, and
         TimeoutError where there is no service again."""
         await self._cluster.whole()
-        await asyncio.sleep(CALM_SECS + self._random.uniform(0, 0.5))
+        await asyncio.sleep(self._calm_secs + self._random.uniform(0, 0.5))
         strike = await self._blow[fault](await self._cluster.leader())
         await self._cluster.whole()
         strike.whole = time.monotonic()
@@ -79,7 +88,7 @@ class Faults:
     async def _served(self, strike: Strike) -> None:
         """Until a probe that began after now is acknowledged, and a while more."""
         await self._probe.served_after(time.monotonic(), SERVED_SECS)
-        await asyncio.sleep(SETTLE_SECS)
+        await asyncio.sleep(self._settle_secs)
         strike.over = time.monotonic()
 
     async def _kill(self, *names: str) -> None:
