@@ -17,7 +17,6 @@ from chaos.sim.directory import InterruptibleHandle, SimDirectory
 from chaos.sim.disk import Disk, SimWitness
 from chaos.sim.faults import HUNTS, WEIGHTS, Fault
 from chaos.sim.seed import Outcome, run_seed
-from cluster.replication.checkpoint import Checkpoints
 from cluster.replication.consensus import Consensus
 from cluster.replication.following import Following
 from cluster.replication.founding_record import Stage, record_of
@@ -25,6 +24,7 @@ from cluster.replication.leading import Leading
 from cluster.replication.membership import Membership
 from cluster.replication.messages import Ack, HeartbeatReply, Reject, VoteReply, decode, encode
 from cluster.replication.raft import Raft
+from cluster.replication.state_writer import StateWriter
 from cluster.storage.database import Database
 from cluster.storage.errors import DataDamaged, StorageFailed
 from cluster.storage.flags import NON_VOTING_FLAG
@@ -42,9 +42,12 @@ class Build:
     apply: Patch
     weights: Mapping[str, int] = field(default_factory=dict)
     nodes: int | None = None
+    plan: Callable[[int], list[Fault]] | None = None
 
     def faults(self, seed: int) -> list[Fault] | None:
         """Those of a run: one hunt after the other, or (None) drawn by the weights."""
+        if self.plan is not None:
+            return self.plan(seed)
         if set(self.weights) - HUNTS - {"founding"}:
             return None
         (kind,) = self.weights
@@ -72,13 +75,19 @@ BUILDS: dict[str, Build] = {}
 Decorated = Callable[[Patch], Patch]
 
 
-def build(name: str, rule: str, nodes: int | None = None, **weights: int) -> Decorated:
+def build(
+    name: str,
+    rule: str,
+    nodes: int | None = None,
+    plan: Callable[[int], list[Fault]] | None = None,
+    **weights: int,
+) -> Decorated:
     """Registers a broken build; names of faults have `_` for a blank."""
 
     def register(apply: Patch) -> Patch:
         asked = {kind.replace("_", " "): weight for kind, weight in weights.items()}
         assert set(asked) <= set(WEIGHTS), set(asked) - set(WEIGHTS)
-        BUILDS[name] = Build(rule, apply, asked, nodes)
+        BUILDS[name] = Build(rule, apply, asked, nodes, plan)
         return apply
 
     return register
@@ -216,11 +225,13 @@ def _reply_without_term(stack: ExitStack) -> None:
 
 @build("checkpoint before the state is synced", "L1", kill_all=4, power_all=4, kill=2, power=2)
 def _checkpoint_too_early(stack: ExitStack) -> None:
-    def due(self: Checkpoints, now: float, log: Any, written_index: int) -> int | None:
-        start = log.last_index - 1
-        return start if start > log.first_index else None
+    begin = StateWriter.begin
 
-    _put(stack, Checkpoints, "due", due)
+    def begun(self: StateWriter) -> None:
+        self._journal.drop_below(self._applier.index - 1)
+        begin(self)
+
+    _put(stack, StateWriter, "begin", begun)
 
 
 @build("non-strict LevelDB open", "L3", damage=6, kill=3, isolate=4, split=2, one_way=2)
@@ -251,7 +262,17 @@ def _unsynced(stack: ExitStack, name: str) -> None:
     _put(stack, InterruptibleHandle, "write", written)
 
 
-@build("writing on after a failed write", "L2", failing_disk=10, kill_all=4, power_all=4, kill=2)
+def _failing_then_down(seed: int) -> list[Fault]:
+    """All disks refuse some writes for a while; later all nodes are killed."""
+    faults = []
+    for start in (6.0, 20.0, 34.0, 48.0):
+        number = 3 * seed + 1
+        faults += [Fault(start, "failing disk", who, 3.0, number) for who in range(3)]
+        faults.append(Fault(start + 6.0, "kill all", 0, 0.3, 0))
+    return faults
+
+
+@build("writing on after a failed write", "L2", nodes=3, plan=_failing_then_down)
 def _writing_on(stack: ExitStack) -> None:
     def write(self: Database, puts: Any, deletes: Any = ()) -> None:
         operations = [(key, None) for key in deletes] + list(puts)

@@ -156,8 +156,7 @@ def run_seed(
     chance = random.Random(f"run {seed}")
     drawn_nodes = 5 if chance.random() < FIVE_NODES_CHANCE else 3
     nodes = nodes or drawn_nodes
-    drawn = draw(chance, weights)
-    outcome = Outcome(seed, nodes, list(drawn if faults is None else faults))
+    outcome = Outcome(seed, nodes, list(draw(chance, weights) if faults is None else faults))
     world = World(seed, tracing=tracing)
     with watching(world):
         run = Run(world, nodes)
