@@ -6,14 +6,13 @@ Nothing expires by itself: a token is valid until an `Advance` (or an outcome) t
 
 from __future__ import annotations
 
-from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from taskq.limits import ADVANCE_LIMIT
 from taskq.machine import keys
 from taskq.machine.dead_letter import bury
 from taskq.machine.ending import cancel_now, end_waiting, record_attempt, return_to_place
-from taskq.machine.lease import Lease, running
+from taskq.machine.lease import Lease
 from taskq.machine.outcome import end_lease, release_run
 from taskq.machine.retry import fail_run
 from taskq.machine.schedule import promote
@@ -53,16 +52,15 @@ def _bury_workers(state: State, limit: int) -> int:
         if worker is None:
             break
         # Oldest first, and not all: a worker may hold more than one entry should act upon.
-        for token in nsmallest(limit - done, state.leases.held_by(worker.id)):
-            lease = state.leases.by_token[token]
+        for lease in state.leases.oldest(worker, limit - done):
             if worker.leaving:
-                release_run(state, running(state, lease), lease, 0)
+                release_run(state, state.leases.task_of(lease), lease, 0)
             else:
                 _lose(state, lease, "worker_dead")
             done += 1
-        if not state.leases.held_by(worker.id):
+        if not worker.leased:
             done += 1 + len(worker.claims)
-            state.workers.remove(worker)
+            state.workers.remove(state, worker)
     return min(done, limit)
 
 
@@ -79,7 +77,7 @@ def _expire_leases(state: State, limit: int) -> int:
 
 def _time_out(state: State, lease: Lease) -> None:
     """The run's own time limit ended: a failure like any other, retried with backoff."""
-    task = running(state, lease)
+    task = state.leases.task_of(lease)
     end_lease(state, task, lease, WAS_TAKEN)
     state.counters.timeouts += 1
     state.lost_lease(task, lease, "timeout")
@@ -89,7 +87,7 @@ def _time_out(state: State, lease: Lease) -> None:
 
 def _lose(state: State, lease: Lease, why: str) -> None:
     """A lease ended without an outcome; past `max_lease_expiries` the task is dead."""
-    task = running(state, lease)
+    task = state.leases.task_of(lease)
     end_lease(state, task, lease, WAS_TAKEN)
     task.expiries += 1
     if why == "worker_dead":
@@ -121,15 +119,13 @@ def deregister_worker(state: State, command: DeregisterWorker) -> Deregistered:
     worker = state.workers.find(command.worker_id)
     if worker is None:
         return Deregistered(0)
-    held = state.leases.held_by(worker.id)
-    count = len(held)
-    for token in nsmallest(ADVANCE_LIMIT, held):
-        lease = state.leases.by_token[token]
-        release_run(state, running(state, lease), lease, 0)
+    count = worker.leased
+    for lease in state.leases.oldest(worker, ADVANCE_LIMIT):
+        release_run(state, state.leases.task_of(lease), lease, 0)
     if count <= ADVANCE_LIMIT:
-        state.workers.remove(worker)
+        state.workers.remove(state, worker)
     else:
         worker.leaving = True
         state.workers.sooner(worker)
-        state.workers.save(worker)
+        state.workers.changed(worker)
     return Deregistered(count)

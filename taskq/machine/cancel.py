@@ -8,7 +8,7 @@ from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import LIST_SCAN_MAX
 from taskq.machine import keys
 from taskq.machine.ending import cancel_now, end_waiting, record_attempt
-from taskq.machine.lease import Lease, running
+from taskq.machine.lease import Lease
 from taskq.machine.outcome import end_lease
 from taskq.machine.task import (
     CANCELLED,
@@ -38,7 +38,6 @@ def cancel_task(state: State, command: CancelTask) -> CancelReply | Refusal:
         end_waiting(state, task, CANCELLED, "cancelled")
     elif task.state == LEASED:
         lease = state.leases.by_token[task.token]
-        task = running(state, lease)
         _cancel_running(state, task, lease, force=command.force)
     return CancelReply(task.state, task.state == LEASED)
 
@@ -54,8 +53,7 @@ def _cancel_running(state: State, task: Task, lease: Lease, *, force: bool) -> N
         save_task(state, task)
     elif not task.cancel_requested:
         task.cancel_requested = lease.cancel_requested = True
-        state.leases.save(lease)
-        save_task(state, task)
+        state.leases.changed(lease.claim)
 
 
 def purge_queue(state: State, command: PurgeQueue) -> Purged | Refusal:
@@ -64,11 +62,10 @@ def purge_queue(state: State, command: PurgeQueue) -> Purged | Refusal:
     if queue is None:
         return refuse(ErrorCode.NOT_FOUND, f"there is no queue {command.queue}")
     limit = min(command.limit, LIST_SCAN_MAX)
-    prefix = keys.ready_prefix(command.queue)
-    after = prefix + keys.place(queue.low[0], max(queue.low[1] - 1, 0))
-    ready = state.view.scan(prefix, after, limit)
+    prefix = queue.window.prefix
+    ready = state.view.scan(prefix, prefix + keys.before(queue.low), limit)
     if ready:
-        queue.took(*keys.from_place(ready[-1][0][len(prefix) :]))
+        queue.took(ready[-1][0][len(prefix) :])
     ids = [task_id for _, task_id in ready]
     prefix = keys.waiting_prefix(command.queue)
     waiting = state.view.scan(prefix, None, limit - len(ids)) if len(ids) < limit else []

@@ -44,8 +44,8 @@ def _redrive(state: State, task_id: bytes) -> Done | Refusal:
     state.indices[keys.DEAD].remove(task.ended_wall, task.id)
     task.retries = task.expiries = 0
     task.cancel_requested = False
-    task.ended_wall = task.ended_ms = task.sequence = 0
-    task.reason = ""
+    task.ended_wall = task.ended_ms = 0
+    task.place, task.reason = b"", ""
     make_ready(state, task)
     start_ttl(state, task)
     save_task(state, task)

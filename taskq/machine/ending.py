@@ -13,7 +13,16 @@ from taskq.machine import keys
 from taskq.machine.ready import leave_ready, make_ready
 from taskq.machine.record import pack
 from taskq.machine.schedule import leave_schedule
-from taskq.machine.task import CANCELLED, DEAD, EXPIRED, READY, Task, move, save_task
+from taskq.machine.task import (
+    CANCELLED,
+    CONTENT_SIZE_IN_HEAD,
+    DEAD,
+    EXPIRED,
+    READY,
+    Task,
+    move,
+    save_task,
+)
 from taskq.machine.ttl import start_ttl, stop_ttl
 
 if TYPE_CHECKING:
@@ -32,7 +41,9 @@ def finish(state: State, task: Task, to: int, reason: str) -> None:
         state.counters.dead += 1
     else:
         state.indices[keys.FINISHED].add(task.ended_wall, task.id)
-        state.view.delete(keys.PAYLOAD + task.id)
+        if task.payload_size > CONTENT_SIZE_IN_HEAD:
+            state.view.delete(keys.PAYLOAD + task.id)
+        task.content = b""
     state.ended.append(task.id)
 
 

@@ -3,16 +3,15 @@
 g                                  settings                 n   counters         m   clocks
 q <queue>                          queue: settings and counts
 t <id>                             task head                p <id>  payload      o <id>  result
-a <id> <attempt 4>                 one ended attempt
+a <id> <attempt 4>                 one ended attempt        (p, o: only what is large)
 r <queue> 00 <rank 8> <seq 8>      ready -> id              smallest key is claimed first
 s <due 8> <seq 8>                  due in cluster time -> id
 w <due 8> <seq 8>                  due in wall time -> id
 u <queue> 00 <id>                  waits for its time       what a purge finds
 x <deadline 8> <id>                end of the TTL
-l <id>                             lease
 k <worker>                         worker
-c <worker> <claim number 8>        tokens of a claim that may be repeated
-f <ended wall 8> <id>              finished (retention)     d <ended wall 8> <id>  dead
+c <worker> <claim number 8>        claim: its leases; while it has any, or may be repeated
+f <ended wall 8> <number 8>        ids of tasks that ended  d <ended wall 8> <id>  dead
 z <id>                             id of a removed task     y <due 8> <id>  when to forget it
 """
 
@@ -33,15 +32,15 @@ DUE_ELAPSED = b"s"
 DUE_WALL = b"w"
 WAITING = b"u"
 TTL = b"x"
-LEASE = b"l"
 WORKER = b"k"
 CLAIM = b"c"
+LEASE = b"l"  # no longer written: the leases of a claim stand in its record
 FINISHED = b"f"
 DEAD = b"d"
 FORGOTTEN = b"z"
 FORGET_DUE = b"y"
 
-FORMAT = 1  # first element of every record
+FORMAT = 2  # first element of every record
 
 _u32 = Struct(">I").pack
 _u64 = Struct(">Q")
@@ -61,15 +60,23 @@ def ready_prefix(queue: str) -> bytes:
     return READY + queue.encode() + b"\0"
 
 
-def place(rank: int, sequence: int) -> bytes:
-    """The part of a ready key that orders the queue: 16 bytes."""
-    return _place.pack(rank, sequence)
+# The part of a ready key that orders the queue, (rank, sequence), or of a key of tasks that ended,
+# (wall, number): 16 bytes, which compare as the numbers do.
+place = _place.pack
+PLACE_SIZE = _place.size
+FIRST_PLACE = bytes(PLACE_SIZE)
 
 
 def from_place(data: bytes) -> tuple[int, int]:
-    """(rank, sequence) of the 16 bytes made by `place`."""
+    """The two numbers of the 16 bytes made by `place`."""
     rank, sequence = _place.unpack(data)
     return rank, sequence
+
+
+def before(data: bytes) -> bytes:
+    """The place just before another; of the first one, itself."""
+    number = int.from_bytes(data, "big")
+    return max(number - 1, 0).to_bytes(PLACE_SIZE, "big")
 
 
 def waiting_prefix(queue: str) -> bytes:

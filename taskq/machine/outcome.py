@@ -19,6 +19,7 @@ from taskq.machine.schedule import wait_until
 from taskq.machine.task import (
     BY_ELAPSED,
     COMPLETED,
+    CONTENT_SIZE_IN_HEAD,
     DID_COMPLETE,
     DID_FAIL,
     DID_RELEASE,
@@ -117,10 +118,14 @@ def _complete(
     end_lease(state, task, lease, DID_COMPLETE)
     if result is not None and task.keep_result:
         task.result_size = len(result)
-        state.view.put(keys.RESULT + task.id, pack_raw(result))
     state.counters.completed += 1
     state.counters.observe(state.elapsed - task.started_ms)
     finish(state, task, COMPLETED, "")
+    if result is not None and task.keep_result:
+        if len(result) <= CONTENT_SIZE_IN_HEAD:
+            task.content = result
+        else:
+            state.view.create(keys.RESULT + task.id, pack_raw(result))
     task.outcome_state = COMPLETED
     save_task(state, task)
     return OutcomeReply(COMPLETED)

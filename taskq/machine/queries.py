@@ -11,9 +11,11 @@ from taskq.machine.record import unpack, unpack_raw
 from taskq.machine.task import (
     BY_WALL,
     COMPLETED,
+    CONTENT_SIZE_IN_HEAD,
     DID_COMPLETE,
     LEASED,
     NO_DUE,
+    READY,
     Task,
     load_task,
     shown,
@@ -58,8 +60,11 @@ def query_status(state: State, command: QueryStatus) -> TaskView | Refusal:
         return refuse(ErrorCode.NOT_FOUND, f"there is no task {shown(command.task_id)}")
     result = None
     if command.with_result and task.result_size >= 0:
-        stored = state.view.get(keys.RESULT + task.id)
-        result = None if stored is None else unpack_raw(stored)
+        result = task.content
+        if task.result_size > CONTENT_SIZE_IN_HEAD:
+            stored = state.view.get(keys.RESULT + task.id)
+            assert stored is not None, "a task without its result"
+            result = unpack_raw(stored)
     return _view(state, task, result)
 
 
@@ -106,6 +111,8 @@ def list_tasks(state: State, command: ListTasks) -> TaskPage:
             after = key
             scan_room -= len(record)
             task = Task.decode(key[1:], record)
+            if task.state == READY:
+                task = load_task(state, task.id) or task  # it may be leased
             if command.queue not in (None, task.queue) or command.state not in (None, task.state):
                 continue
             tasks.append(_view(state, task, None))
@@ -159,8 +166,7 @@ def list_workers(state: State, command: ListWorkers) -> WorkerPage:
         worker = state.workers.find(worker_id)
         assert worker is not None
         seen_ms = state.elapsed - worker.seen_ms
-        leased = len(state.leases.held_by(worker_id))
-        load = (leased, worker.cpu_permille, worker.memory_size, worker.registered_wall)
+        load = (worker.leased, worker.cpu_permille, worker.memory_size, worker.registered_wall)
         views.append(WorkerView(worker_id, worker.name, worker.concurrency, seen_ms, *load))
     more = len(ids) > command.limit
     return WorkerPage(views, views[-1].worker_id if more else None)

@@ -15,7 +15,7 @@ from taskq.limits import QUEUE_COUNT_MAX
 from taskq.machine import keys
 from taskq.machine.ready import ReadyWindow
 from taskq.machine.record import pack, unpack
-from taskq.machine.task import DEAD, LEASED, READY, RETRYING, SCHEDULED, tier
+from taskq.machine.task import DEAD, LEASED, READY, RETRYING, SCHEDULED, TIERS
 from taskq.machine.view import View
 from taskq.results import Done
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from taskq.commands import CreateQueue, PauseQueue, ResumeQueue
     from taskq.machine.state import State
 
-# Positions in `Queue.counts`; 0..2 are ready tasks by tier.
+# Positions in `Queue.counts`; 0..2 are ready tasks by tier. Other states are not counted.
 _COUNTED = {SCHEDULED: 3, RETRYING: 4, LEASED: 5, DEAD: 6}
 
 
@@ -40,12 +40,11 @@ class Queue:
         self.lease_ms = 0  # 0: the broker's
         self.paused = False
         self.counts = [0] * 7
-        self.low = (0, 0)
+        self.low = keys.FIRST_PLACE
         edge = None
         if record is not None:
-            self.ageing_ms, self.lease_ms, self.paused, self.counts, low = unpack(record)
-            self.low = (low[0], low[1])
-            edge = (low[0], max(low[1] - 1, 0))  # sequences start at 1: `low` itself is read
+            self.ageing_ms, self.lease_ms, self.paused, self.counts, self.low = unpack(record)
+            edge = keys.before(self.low)  # `low` itself is read
         self.window = ReadyWindow(view, name, edge)
         self._changed = changed
         if record is None:
@@ -65,24 +64,30 @@ class Queue:
         counts = self.counts
         return counts[0] + counts[1] + counts[2]
 
-    def count(self, state: int, priority: int, change: int) -> None:
-        """Counts a task in or out of a state."""
-        position = tier(priority) if state == READY else _COUNTED.get(state)
-        if position is not None:
-            self.counts[position] += change
-            self._changed[self.name] = self
+    def moved(self, priority: int, origin: int, to: int) -> None:
+        """Counts a task out of a state and into another."""
+        counts = self.counts
+        if origin == READY:
+            counts[TIERS[priority]] -= 1
+        elif origin in _COUNTED:
+            counts[_COUNTED[origin]] -= 1
+        if to == READY:
+            counts[TIERS[priority]] += 1
+        elif to in _COUNTED:
+            counts[_COUNTED[to]] += 1
+        self._changed[self.name] = self
 
-    def put_ready(self, rank: int, sequence: int, task_id: bytes) -> None:
+    def put_ready(self, place: bytes, task_id: bytes) -> None:
         """A task became ready at this place."""
-        self.window.push(rank, sequence, task_id)
-        if (rank, sequence) < self.low:
-            self.low = (rank, sequence)
+        self.window.push(place, task_id)
+        if place < self.low:
+            self.low = place
 
-    def took(self, rank: int, sequence: int) -> None:
+    def took(self, place: bytes) -> None:
         """The task at this place, the smallest of all, was claimed or looked at. Recorded even if
         nothing else changes: `low` is part of the state, the same on a node that restarted."""
-        self.low = (rank, sequence)
-        self.touch()
+        self.low = place
+        self._changed[self.name] = self
 
 
 class Queues:

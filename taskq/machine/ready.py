@@ -7,12 +7,12 @@ the moment of becoming ready plus (255 - priority) * ageing_ms, so that nobody w
 
 `ReadyWindow` is a cache of the next ready tasks of one queue, refilled by `scan` from where it
 ended, so that deleted keys are not walked again. It may hold tasks that are no longer ready; who
-pops checks the head.
+pops checks the task.
 """
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
+from bisect import insort
 from typing import TYPE_CHECKING
 
 from taskq.limits import PRIORITY_MAX
@@ -27,69 +27,85 @@ if TYPE_CHECKING:
 REFILL_COUNT = 2_048
 WINDOW_COUNT_MAX = 2 * REFILL_COUNT
 
-# (rank, sequence, task id)
-Place = tuple[int, int, bytes]
+# (place, task id)
+Place = tuple[bytes, bytes]
 
 
 class ReadyWindow:
-    """The next ready tasks of one queue. Everything up to `_edge` is in `_heap`; beyond is not.
-    `_edge` None: all ready tasks of the queue are in `_heap`."""
+    """The next ready tasks of one queue. Everything up to `_edge` is in `_next`; beyond is not.
+    `_edge` None: all ready tasks of the queue are in `_next`.
 
-    __slots__ = ("_edge", "_heap", "_prefix", "_view")
+    A list in order, because nearly all tasks come at its end and all leave at its start: those
+    before `_start` have left."""
 
-    def __init__(self, view: View, queue: str, edge: tuple[int, int] | None) -> None:
+    __slots__ = ("_edge", "_next", "_start", "_view", "prefix")
+
+    def __init__(self, view: View, queue: str, edge: bytes | None) -> None:
         self._view = view
-        self._prefix = keys.ready_prefix(queue)
-        self._heap: list[Place] = []
+        self.prefix = keys.ready_prefix(queue)
+        self._next: list[Place] = []
+        self._start = 0
         self._edge = edge
 
-    def push(self, rank: int, sequence: int, task_id: bytes) -> None:
-        """A task became ready."""
-        if self._edge is not None and (rank, sequence) > self._edge:
+    def push(self, place: bytes, task_id: bytes) -> None:
+        """A task became ready; one beyond the edge will be read when its turn comes."""
+        if self._edge is not None and place > self._edge:
             return
-        heappush(self._heap, (rank, sequence, task_id))
-        if len(self._heap) > WINDOW_COUNT_MAX:
+        waiting = self._next
+        one = (place, task_id)
+        if not waiting or one > waiting[-1]:
+            waiting.append(one)
+        else:
+            insort(waiting, one, self._start)
+        if len(waiting) > WINDOW_COUNT_MAX:
             self._shrink()
 
     def pop(self) -> Place | None:
         """Takes the next task, or None when no task is ready."""
-        if not self._heap:
+        if not self._next:
             if self._edge is None:
                 return None
             self._refill(self._edge)
-            if not self._heap:
+            if not self._next:
                 return None
-        return heappop(self._heap)
+        found = self._next[self._start]
+        self._start += 1
+        if self._start == len(self._next) or self._start == REFILL_COUNT:
+            del self._next[: self._start]
+            self._start = 0
+        return found
 
     def _shrink(self) -> None:
-        self._heap.sort()
-        del self._heap[REFILL_COUNT:]
-        self._edge = self._heap[-1][:2]
+        """Lets go of what has left; then, if need be, of what is far away."""
+        del self._next[: self._start]
+        self._start = 0
+        if len(self._next) > REFILL_COUNT:
+            del self._next[REFILL_COUNT:]
+            self._edge = self._next[-1][0]
 
-    def _refill(self, edge: tuple[int, int]) -> None:
-        after = self._prefix + keys.place(*edge)
-        found = self._view.scan(self._prefix, after, REFILL_COUNT)
-        start = len(self._prefix)
-        self._heap = [(*keys.from_place(key[start:]), task_id) for key, task_id in found]
-        heapify(self._heap)
-        self._edge = self._heap[-1][:2] if len(found) == REFILL_COUNT else None
+    def _refill(self, edge: bytes) -> None:
+        found = self._view.scan(self.prefix, self.prefix + edge, REFILL_COUNT)
+        size = len(self.prefix)
+        self._next = [(key[size:], task_id) for key, task_id in found]
+        self._edge = self._next[-1][0] if len(found) == REFILL_COUNT else None
 
 
 def make_ready(state: State, task: Task) -> None:
     """Moves a task to READY and to its place: a new one at the end of its priority, or its own."""
     move(state, task, READY)
     queue = state.queues.get(task.queue)
-    if task.sequence == 0:
+    if not task.place:
         state.sequence += 1
-        task.sequence = state.sequence
-        task.rank = PRIORITY_MAX - task.priority
+        rank = PRIORITY_MAX - task.priority
         if queue.ageing_ms:
-            task.rank = state.elapsed + task.rank * queue.ageing_ms
-    state.view.create(keys.ready_prefix(task.queue) + keys.place(task.rank, task.sequence), task.id)
-    queue.put_ready(task.rank, task.sequence, task.id)
+            rank = state.elapsed + rank * queue.ageing_ms
+        task.place = keys.place(rank, state.sequence)
+    state.view.create(queue.window.prefix + task.place, task.id)
+    queue.put_ready(task.place, task.id)
     state.readied.add(task.queue)
 
 
 def leave_ready(state: State, task: Task) -> None:
     """Removes a task's place; its entry in the window is skipped when it comes up."""
-    state.view.delete(keys.ready_prefix(task.queue) + keys.place(task.rank, task.sequence))
+    state.lately.pop(task.id, None)
+    state.view.delete(state.queues.get(task.queue).window.prefix + task.place)

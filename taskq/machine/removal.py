@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 from taskq.limits import ATTEMPT_HISTORY_MAX
 from taskq.machine import keys
 from taskq.machine.due import NEVER
-from taskq.machine.task import COMPLETED, DEAD, ENDED_STATES, Task, load_task
+from taskq.machine.task import (
+    COMPLETED,
+    CONTENT_SIZE_IN_HEAD,
+    DEAD,
+    ENDED_STATES,
+    NEW,
+    Task,
+    load_task,
+)
 from taskq.results import Done
 
 if TYPE_CHECKING:
@@ -22,8 +30,11 @@ if TYPE_CHECKING:
 def remove_task(state: State, task: Task) -> None:
     """Deletes an ended or dead task; it must have left its retention index."""
     view, counters = state.view, state.counters
-    for family in (keys.TASK, keys.PAYLOAD, keys.RESULT):
-        view.delete(family + task.id)
+    view.delete(keys.TASK + task.id)
+    if task.state == DEAD and task.payload_size > CONTENT_SIZE_IN_HEAD:
+        view.delete(keys.PAYLOAD + task.id)
+    if task.result_size > CONTENT_SIZE_IN_HEAD:
+        view.delete(keys.RESULT + task.id)
     if task.attempt > 1 or task.state != COMPLETED:
         # A completed run has no record, so that of the attempt before the last 20 is still there.
         for number in range(max(1, task.attempt - ATTEMPT_HISTORY_MAX), task.attempt + 1):
@@ -31,7 +42,7 @@ def remove_task(state: State, task: Task) -> None:
     counters.states[task.state] -= 1
     if task.state == DEAD:
         counters.dead_size -= task.size
-        state.queues.get(task.queue).count(DEAD, task.priority, -1)
+        state.queues.get(task.queue).moved(task.priority, DEAD, NEW)
     else:
         assert task.state in ENDED_STATES
         counters.finished_size -= task.size_ended

@@ -41,7 +41,7 @@ def fail_run(state: State, task: Task, outcome: str, error: str, *, retry: bool)
         bury(state, task, last_line(error) or outcome)
     else:
         task.retries += 1
-        task.sequence = 0  # at the end of its priority when it comes back
+        task.place = b""  # at the end of its priority when it comes back
         state.counters.retried += 1
         wait_until(state, task, RETRYING, BY_ELAPSED, state.elapsed + retry_delay_ms(task))
         start_ttl(state, task)

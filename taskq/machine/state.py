@@ -29,6 +29,10 @@ _INDEXED = (
     keys.FORGET_DUE,
 )
 
+# At most about 8 MiB. When it is full it is emptied: what has not been claimed by then waits in a
+# backlog, and the next ones may be claimed soon.
+LATELY_COUNT_MAX = 4_096
+
 
 class LeaseLost(NamedTuple):
     """A lease ended without an outcome: something for the log."""
@@ -49,11 +53,13 @@ class CancelWanted(NamedTuple):
 
 
 class State:
-    """See the module. `elapsed` and `wall` are the stamps of the entry being applied."""
+    """See the module. `elapsed` and `wall` are the stamps of the entry being applied; `lately` are
+    ready tasks that need not be read to be claimed."""
 
     __slots__ = (
         *("view", "elapsed", "wall", "sequence", "token", "settings", "counters"),
-        *("queues", "leases", "workers", "indices", "readied", "ended", "cancels", "lost"),
+        *("queues", "leases", "workers", "indices", "lately"),
+        *("readied", "ended", "cancels", "lost"),
     )
 
     def __init__(self, view: View) -> None:
@@ -69,8 +75,9 @@ class State:
         self.settings = load_settings(view.get(keys.SETTINGS))
         self.counters = Counters(view.get(keys.COUNTERS))
         self.queues = Queues(view)
-        self.leases = Leases(view)
         self.workers = Workers(view)
+        self.leases = Leases(view, self.workers)
+        self.lately: dict[bytes, Task] = {}
         self.begin(self.elapsed, self.wall)
 
     def begin(self, elapsed: int, wall: int) -> None:
@@ -84,12 +91,20 @@ class State:
         self.lost: list[LeaseLost] = []
 
     def save(self) -> None:
-        """Writes what changes with every entry: clocks, counters, queues that changed."""
+        """Writes what changes with every entry: clocks, counters, and all that is changed often."""
         lows = [index.low for index in self.indices.values()]
         clocks = pack(self.elapsed, self.wall, self.sequence, self.token, lows)
         self.view.put(keys.CLOCKS, clocks)
         self.counters.save(self.view)
         self.queues.save()
+        self.workers.save()
+        self.leases.save()
+
+    def keep_lately(self, task: Task) -> None:
+        """A task became ready: it may be claimed soon."""
+        if len(self.lately) >= LATELY_COUNT_MAX:
+            self.lately.clear()
+        self.lately[task.id] = task
 
     def lost_lease(self, task: Task, lease: Lease, why: str) -> None:
         """Notes a lease that ended without an outcome."""

@@ -15,6 +15,7 @@ from taskq.machine.schedule import wait_until
 from taskq.machine.task import (
     BY_ELAPSED,
     BY_WALL,
+    CONTENT_SIZE_IN_HEAD,
     NEW,
     NO_DUE,
     NO_TTL,
@@ -62,8 +63,9 @@ def submit_task(state: State, command: SubmitTask) -> Submitted | Refusal:
     else:
         make_ready(state, task)
         start_ttl(state, task)
+        state.keep_lately(task)
     view.create(keys.TASK + task_id, task.encode())
-    if command.payload:
+    if task.payload_size > CONTENT_SIZE_IN_HEAD:
         view.create(keys.PAYLOAD + task_id, pack_raw(command.payload))
     return Submitted(task_id)
 
@@ -121,10 +123,11 @@ def _new_task(state: State, task_id: bytes, command: SubmitTask, head_size: int)
     task.state = NEW
     task.queue, task.name, task.priority = command.queue, command.name, command.priority
     task.headers, task.payload_size = command.headers, len(command.payload)
+    task.content = command.payload if task.payload_size <= CONTENT_SIZE_IN_HEAD else b""
     task.result_size, task.keep_result = -1, command.keep_result
     task.submitted_wall = state.wall
     task.due_clock, task.due_ms, task.due_sequence = NO_DUE, 0, 0
-    task.rank = task.sequence = 0
+    task.place = b""
     task.ttl_left = NO_TTL if command.ttl_ms is None else command.ttl_ms
     task.ttl_deadline = 0
     task.timeout_ms = command.timeout_ms or 0

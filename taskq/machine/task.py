@@ -10,6 +10,10 @@
     LEASED with a wanted cancellation --any end but completion--> CANCELLED.
 
 `move` is the only way to change a task's state; it keeps the counts true.
+
+A head is written when a task is submitted, waits again, or ends; never when it is claimed. While a
+task is leased its record is the one of before, READY, and what has changed is in its lease
+(`lease.py`). `load_task` gives the task as it is.
 """
 
 from __future__ import annotations
@@ -18,12 +22,13 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from taskq.limits import TIER_HIGH_MIN, TIER_NORMAL_MIN
+from taskq.limits import KIB, PRIORITY_MAX, TIER_HIGH_MIN, TIER_NORMAL_MIN
 from taskq.machine import keys
 from taskq.results import TaskState
 
 if TYPE_CHECKING:
     from taskq.machine.state import State
+    from taskq.machine.view import View
 
 SCHEDULED, READY, LEASED, RETRYING = 1, 2, 3, 4
 COMPLETED, DEAD, CANCELLED, EXPIRED = 5, 6, 7, 8
@@ -47,6 +52,9 @@ ENDED_STATES = frozenset({COMPLETED, CANCELLED, EXPIRED})
 # What a task costs beside its payload, result and texts: head, keys, indices. For limits in bytes.
 RECORD_SIZE = 300
 
+# A payload or result up to here stands in the head, so that most tasks have one record.
+CONTENT_SIZE_IN_HEAD = KIB
+
 # How the run under `token` ended; what makes a repeated outcome recognisable.
 RUNNING, DID_COMPLETE, DID_FAIL, DID_RELEASE, WAS_TAKEN = 0, 1, 2, 3, 4
 
@@ -64,8 +72,8 @@ class Task:
 
     __slots__ = (
         *("id", "state", "queue", "name", "priority", "headers", "payload_size", "result_size"),
-        *("keep_result", "submitted_wall", "due_clock", "due_ms", "due_sequence"),
-        *("rank", "sequence"),
+        *("content", "keep_result", "submitted_wall", "due_clock", "due_ms", "due_sequence"),
+        *("place",),
         *("ttl_left", "ttl_deadline", "timeout_ms", "max_retries", "retries"),
         *("backoff_ms", "backoff_max_ms", "expiries", "attempt", "token", "worker"),
         *("outcome", "outcome_state", "cancel_requested", "started_wall", "started_ms"),
@@ -80,13 +88,13 @@ class Task:
     headers: dict[str, str]
     payload_size: int
     result_size: int  # -1: there is none
+    content: bytes  # the payload until the task ends, then the result; large ones stand elsewhere
     keep_result: bool
     submitted_wall: int
     due_clock: int
     due_ms: int
     due_sequence: int  # first in, first out among tasks due at the same moment
-    rank: int  # place in the queue; see `ready.py`
-    sequence: int  # 0: gets a new one when it becomes ready
+    place: bytes  # in the queue, see `ready.py`; empty: gets a new one when it becomes ready
     ttl_left: int  # NO_TTL, or what was left when its clock last stopped
     ttl_deadline: int  # 0: the TTL's clock stands
     timeout_ms: int  # 0: none
@@ -121,18 +129,18 @@ class Task:
 
     def encode(self) -> bytes:
         """The head record; must list the fields in the order of `decode`."""
-        record: bytes = _pack(
-            (
-                *(keys.FORMAT, self.state, self.queue, self.name, self.priority, self.headers),
-                *(self.payload_size, self.result_size, self.keep_result, self.submitted_wall),
-                *(self.due_clock, self.due_ms, self.due_sequence, self.rank, self.sequence),
-                *(self.ttl_left, self.ttl_deadline, self.timeout_ms, self.max_retries),
-                *(self.retries, self.backoff_ms, self.backoff_max_ms, self.expiries),
-                *(self.attempt, self.token, self.worker, self.outcome, self.outcome_state),
-                *(self.cancel_requested, self.started_wall, self.started_ms),
-                *(self.ended_wall, self.ended_ms, self.reason, self.head_size, self.history_size),
-            )
-        )
+        # fmt: off
+        record: bytes = _pack((
+            keys.FORMAT, self.state, self.queue, self.name, self.priority, self.headers,
+            self.payload_size, self.result_size, self.content, self.keep_result,
+            self.submitted_wall, self.due_clock, self.due_ms, self.due_sequence, self.place,
+            self.ttl_left, self.ttl_deadline, self.timeout_ms, self.max_retries,
+            self.retries, self.backoff_ms, self.backoff_max_ms, self.expiries,
+            self.attempt, self.token, self.worker, self.outcome, self.outcome_state,
+            self.cancel_requested, self.started_wall, self.started_ms,
+            self.ended_wall, self.ended_ms, self.reason, self.head_size, self.history_size,
+        ))
+        # fmt: on
         return record
 
     @classmethod
@@ -143,8 +151,8 @@ class Task:
         # fmt: off
         (
             version, task.state, task.queue, task.name, task.priority, task.headers,
-            task.payload_size, task.result_size, task.keep_result, task.submitted_wall,
-            task.due_clock, task.due_ms, task.due_sequence, task.rank, task.sequence,
+            task.payload_size, task.result_size, task.content, task.keep_result,
+            task.submitted_wall, task.due_clock, task.due_ms, task.due_sequence, task.place,
             task.ttl_left, task.ttl_deadline, task.timeout_ms, task.max_retries,
             task.retries, task.backoff_ms, task.backoff_max_ms, task.expiries,
             task.attempt, task.token, task.worker, task.outcome, task.outcome_state,
@@ -156,9 +164,11 @@ class Task:
         return task
 
 
-def tier(priority: int) -> int:
-    """0 high, 1 normal, 2 low."""
-    return 0 if priority >= TIER_HIGH_MIN else 1 if priority >= TIER_NORMAL_MIN else 2
+# Priority -> 0 high, 1 normal, 2 low.
+TIERS = tuple(
+    0 if priority >= TIER_HIGH_MIN else 1 if priority >= TIER_NORMAL_MIN else 2
+    for priority in range(PRIORITY_MAX + 1)
+)
 
 
 def shown(task_id: bytes) -> str:
@@ -168,13 +178,22 @@ def shown(task_id: bytes) -> str:
 
 
 def load_task(state: State, task_id: bytes) -> Task | None:
-    """The task, or None."""
-    record = state.view.get(keys.TASK + task_id)
+    """The task as it is now, or None. Who changes it saves it, or its lease, before he returns."""
+    lease = state.leases.by_task.get(task_id)
+    if lease is not None:
+        return state.leases.task_of(lease)
+    return state.lately.get(task_id) or read_head(state.view, task_id)
+
+
+def read_head(view: View, task_id: bytes) -> Task | None:
+    """The task of the head record: not what a lease has changed."""
+    record = view.get(keys.TASK + task_id)
     return None if record is None else Task.decode(task_id, record)
 
 
 def save_task(state: State, task: Task) -> None:
-    """Writes the head of a task that exists already."""
+    """Writes the head of a task that exists already and is not leased."""
+    assert task.state != LEASED, "a running task stands in its lease"
     state.view.put(keys.TASK + task.id, task.encode())
 
 
@@ -182,20 +201,20 @@ def move(state: State, task: Task, to: int) -> None:
     """Changes the state of a task and the counts that depend on it. The caller saves the task."""
     origin = task.state
     assert to in MOVES[origin], f"no move {origin} -> {to} for task {task.id.hex()}"
-    counters, queue = state.counters, state.queues.get(task.queue)
+    counters = state.counters
+    size = task.payload_size + task.head_size + task.history_size
     if origin != NEW:
         counters.states[origin] -= 1
-        queue.count(origin, task.priority, -1)
         if origin in WAITING_STATES:
-            counters.waiting_size -= task.size
+            counters.waiting_size -= size
         elif origin == DEAD:
-            counters.dead_size -= task.size
+            counters.dead_size -= size
     counters.states[to] += 1
-    queue.count(to, task.priority, 1)
     if to in WAITING_STATES:
-        counters.waiting_size += task.size
+        counters.waiting_size += size
     elif to == DEAD:
-        counters.dead_size += task.size
+        counters.dead_size += size
     elif to in ENDED_STATES:
         counters.finished_size += task.size_ended
     task.state = to
+    state.queues.get(task.queue).moved(task.priority, origin, to)

@@ -27,7 +27,13 @@ def stop_ttl(state: State, task: Task) -> None:
     """The task runs or ends."""
     if task.ttl_deadline:
         state.indices[keys.TTL].remove(task.ttl_deadline, task.id)
-        task.ttl_left = max(task.ttl_deadline - state.elapsed, 0)
+        hold_ttl(task, state.elapsed)
+
+
+def hold_ttl(task: Task, elapsed: int) -> None:
+    """The clock stands since `elapsed`."""
+    if task.ttl_deadline:
+        task.ttl_left = max(task.ttl_deadline - elapsed, 0)
         task.ttl_deadline = 0
 
 

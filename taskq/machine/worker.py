@@ -25,15 +25,18 @@ from taskq.results import HeartbeatReply, Registered
 
 if TYPE_CHECKING:
     from taskq.commands import Heartbeat, RegisterWorker
+    from taskq.machine.lease import Claim
     from taskq.machine.state import State
 
 
 class Worker:
-    """One worker. `claim_floor`: claims below it are forgotten; `claims`: number -> tokens."""
+    """One worker. `claim_floor`: claims below it are forgotten. By number, `claims`: those that may
+    be repeated; `holding`: those of which leases are left, `leased` in all."""
 
     __slots__ = (
         *("id", "name", "concurrency", "interval_ms", "seen_ms", "claim_floor"),
-        *("cpu_permille", "memory_size", "registered_wall", "leaving", "claims"),
+        *("cpu_permille", "memory_size", "registered_wall", "leaving"),
+        *("claims", "holding", "leased"),
     )
 
     def __init__(self, worker_id: bytes, elapsed: int, wall: int) -> None:
@@ -48,7 +51,9 @@ class Worker:
         self.registered_wall = wall
         # It deregistered while it held more than one entry may release; `Advance` does the rest.
         self.leaving = False
-        self.claims: dict[int, list[int]] = {}
+        self.claims: dict[int, Claim] = {}
+        self.holding: dict[int, Claim] = {}
+        self.leased = 0
 
     @property
     def deadline(self) -> int:
@@ -56,6 +61,14 @@ class Worker:
         if self.leaving:
             return 0
         return self.seen_ms + DEAD_WORKER_INTERVALS * self.interval_ms
+
+    def hold(self, claim: Claim) -> None:
+        """Takes in what a claim gave out."""
+        if claim.number >= self.claim_floor:
+            self.claims[claim.number] = claim
+        if claim.leases:
+            self.holding[claim.number] = claim
+            self.leased += len(claim.leases)
 
     def encode(self) -> bytes:
         """The worker's record."""
@@ -76,19 +89,14 @@ class Worker:
 class Workers:
     """All workers, in memory; a heap by deadline whose entries may be too early."""
 
-    __slots__ = ("_deadlines", "_view", "_workers")
+    __slots__ = ("_changed", "_deadlines", "_view", "_workers")
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._workers: dict[bytes, Worker] = {}
         for key, record in view.scan(keys.WORKER, None, WORKER_COUNT_MAX):
             self._workers[key[1:]] = Worker(key[1:], 0, 0).decode(record)
-        after = None
-        while found := view.scan(keys.CLAIM, after, 10_000):
-            after = found[-1][0]
-            for key, record in found:
-                worker = self._workers[key[1:17]]
-                worker.claims[keys.from_u64(key[17:])] = unpack(record)[0]
+        self._changed: dict[bytes, Worker] = {}
         self._deadlines = DeadlineHeap(self._workers)
 
     def __len__(self) -> int:
@@ -103,7 +111,7 @@ class Workers:
         return sorted(self._workers)
 
     def contact(self, state: State, worker_id: bytes) -> Worker | Refusal:
-        """The worker, made known if it is not, seen now. The caller saves it.
+        """The worker, made known if it is not, seen now. The caller calls `changed`.
 
         Refused: TOO_MANY_WORKERS."""
         worker = self._workers.get(worker_id)
@@ -121,35 +129,37 @@ class Workers:
         worker = self._workers.get(worker_id)
         if worker is not None and worker.seen_ms != state.elapsed:
             worker.seen_ms = state.elapsed
-            self.save(worker)
+            self.changed(worker)
 
-    def save(self, worker: Worker) -> None:
-        """Writes the worker's record."""
-        self._view.put(keys.WORKER + worker.id, worker.encode())
+    def changed(self, worker: Worker) -> None:
+        """The record has to be written at the end of this entry."""
+        self._changed[worker.id] = worker
+
+    def save(self) -> None:
+        """Writes the records of workers that changed."""
+        for worker_id, worker in self._changed.items():
+            self._view.put(keys.WORKER + worker_id, worker.encode())
+        self._changed.clear()
 
     def sooner(self, worker: Worker) -> None:
         """The worker's deadline may have come nearer: a shorter interval, or it is leaving."""
         self._deadlines.push(worker.id, worker.deadline)
 
-    def remember(self, worker: Worker, number: int, tokens: list[int]) -> None:
-        """What a claim returned, for a repeat."""
-        worker.claims[number] = tokens
-        self._view.create(keys.claim_key(worker.id, number), pack(tokens))
-
-    def forget_claims(self, worker: Worker, below: int) -> None:
+    def forget_claims(self, state: State, worker: Worker, below: int) -> None:
         """The worker has the answers to all claims below a number."""
         if below <= worker.claim_floor:
             return
         worker.claim_floor = below
-        for number in [n for n in worker.claims if n < below]:
-            del worker.claims[number]
-            self._view.delete(keys.claim_key(worker.id, number))
+        for number in sorted(n for n in worker.claims if n < below):
+            state.leases.confirmed(worker.claims.pop(number))
 
-    def remove(self, worker: Worker) -> None:
-        """Forgets a worker; its leases are the caller's."""
-        for number in worker.claims:
-            self._view.delete(keys.claim_key(worker.id, number))
+    def remove(self, state: State, worker: Worker) -> None:
+        """Forgets a worker that holds nothing any more."""
+        assert not worker.leased, worker.leased
+        for number in sorted(worker.claims):
+            state.leases.drop(worker.claims[number])
         del self._workers[worker.id]
+        self._changed.pop(worker.id, None)
         self._view.delete(keys.WORKER + worker.id)
 
     def next_deadline(self) -> int:
@@ -170,7 +180,7 @@ def register_worker(state: State, command: RegisterWorker) -> Registered | Refus
     worker.concurrency = command.concurrency
     worker.interval_ms = command.heartbeat_interval_ms
     state.workers.sooner(worker)
-    state.workers.save(worker)
+    state.workers.changed(worker)
     dead_after_ms = DEAD_WORKER_INTERVALS * worker.interval_ms
     return Registered(state.settings.lease_ms, worker.interval_ms, dead_after_ms)
 
@@ -181,9 +191,9 @@ def heartbeat(state: State, command: Heartbeat) -> HeartbeatReply | Refusal:
     worker = workers.contact(state, command.worker_id)
     if isinstance(worker, Refusal):
         return worker
-    workers.forget_claims(worker, command.lowest_unanswered)
+    workers.forget_claims(state, worker, command.lowest_unanswered)
     worker.cpu_permille, worker.memory_size = command.cpu_permille, command.memory_size
-    workers.save(worker)
+    workers.changed(worker)
     invalid, cancel = [], []
     for token in dict.fromkeys(command.tokens):
         lease = leases.by_token.get(token)

@@ -23,7 +23,7 @@ from taskq.machine.machine import Machine
 from taskq.machine.task import Task
 from taskq.machine.view import MemoryView
 from tests.unit.machine.show import name_of, show_question, show_result
-from tests.unit.machine.whole import check_whole
+from tests.unit.machine.whole import check_whole, tasks_of
 
 WORD = re.compile(r"\S+")
 UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -323,8 +323,7 @@ class Script:
 
     def tasks(self) -> dict[bytes, Task]:
         """All tasks by id."""
-        found = self.view.scan(b"t", None, 1_000_000)
-        return {key[1:]: Task.decode(key[1:], record) for key, record in found}
+        return {task.id: task for task in tasks_of(self.view)}
 
     def _other(self, line: str) -> list[str]:
         words = Words(line)

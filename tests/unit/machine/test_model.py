@@ -21,11 +21,11 @@ from taskq.machine import advance, due, keys, ready
 from taskq.machine.entry import encode_entry
 from taskq.machine.machine import Machine
 from taskq.machine.record import unpack, unpack_raw
-from taskq.machine.task import BY_WALL, NO_DUE, NO_TTL
+from taskq.machine.task import BY_WALL, CONTENT_SIZE_IN_HEAD, NO_DUE, NO_TTL
 from taskq.machine.task import Task as Head
 from taskq.machine.view import MemoryView
 from tests.unit.machine.model import LEASED, RETRYING, Model, Task
-from tests.unit.machine.whole import check_whole
+from tests.unit.machine.whole import check_whole, leases_of, tasks_of
 
 IDS = [bytes((number,)) * 16 for number in range(1, 10)]
 WORKERS = [bytes((number,)) * 16 for number in (201, 202, 203)]
@@ -98,7 +98,7 @@ class AgainstModel(RuleBasedStateMachine):
             self.model.settle(task, heads[task.id].due_ms)
 
     def head(self, task_id: bytes) -> Head:
-        return Head.decode(task_id, self.views[0].values[keys.TASK + task_id])
+        return next(task for task in tasks_of(self.views[0]) if task.id == task_id)
 
     def token(self, data: st.DataObject, task_id: bytes) -> int:
         """The task's own token mostly; else one that is old, another's, or not yet given."""
@@ -288,7 +288,9 @@ def plain(reply: Any) -> Any:
 
 def seen(head: Head, view: MemoryView) -> dict[str, Any]:
     """A task in the machine's view."""
-    lease = view.values.get(keys.LEASE + head.id)
+    records = [record for key, record in view.values.items() if key[:1] == keys.CLAIM]
+    leases = {lease[1]: lease for record in records for lease in leases_of(record)}
+    lease = leases.get(head.id)
     found = view.scan(keys.ATTEMPT + head.id, None, 100)
     ended = head.state > RETRYING
     return {
@@ -299,16 +301,18 @@ def seen(head: Head, view: MemoryView) -> dict[str, Any]:
         else ("wall" if head.due_clock == BY_WALL else "elapsed", head.due_ms),
         "ttl_end": head.ttl_deadline or None,
         "ttl_left": head.ttl_left if head.state == LEASED and head.ttl_left != NO_TTL else None,
-        "deadline": None if lease is None else unpack(lease)[2],
-        "result": _raw(view.values.get(keys.RESULT + head.id)),
+        "deadline": None if lease is None else lease[3],
+        "result": _result(head, view),
         "ended": (head.ended_wall, head.ended_ms) if ended else None,
         "history": [(int.from_bytes(key[17:], "big"), unpack(run)[3]) for key, run in found],
         "stop": head.cancel_requested,
     }
 
 
-def _raw(record: bytes | None) -> bytes | None:
-    return None if record is None else unpack_raw(record)
+def _result(head: Head, view: MemoryView) -> bytes | None:
+    if head.result_size <= CONTENT_SIZE_IN_HEAD:
+        return head.content if head.result_size >= 0 else None
+    return unpack_raw(view.values[keys.RESULT + head.id])
 
 
 def said(task: Task) -> dict[str, Any]:

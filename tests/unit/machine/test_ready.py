@@ -32,7 +32,7 @@ def test_the_window_gives_the_smallest_place(refill: int, script: list[tuple[str
                 waiting.add(value)
                 low = min(low, value)
                 view.create(PREFIX + keys.place(*value), b"%d-%d" % value)
-                window.push(*value, b"%d-%d" % value)
+                window.push(keys.place(*value), b"%d-%d" % value)
             elif verb == "pop":
                 found = next_live(window, waiting)
                 assert found == min(waiting, default=None)
@@ -46,8 +46,8 @@ def test_the_window_gives_the_smallest_place(refill: int, script: list[tuple[str
                 waiting.remove(gone)
                 view.delete(PREFIX + keys.place(*gone))
             elif verb == "rebuild":
-                window = ready.ReadyWindow(view, "q", (low[0], max(low[1] - 1, 0)))
-            assert len(window._heap) <= 2 * refill
+                window = ready.ReadyWindow(view, "q", keys.before(keys.place(*low)))
+            assert len(window._next) <= 2 * refill
         while (found := next_live(window, waiting)) is not None:
             assert found == min(waiting)
             waiting.remove(found)
@@ -57,8 +57,8 @@ def test_the_window_gives_the_smallest_place(refill: int, script: list[tuple[str
 def next_live(window: ready.ReadyWindow, waiting: set[tuple[int, int]]) -> tuple[int, int] | None:
     """Pops as a claim does: what is no longer ready is passed over."""
     while (popped := window.pop()) is not None:
-        rank, sequence, task_id = popped
-        assert task_id == b"%d-%d" % (rank, sequence)
-        if (rank, sequence) in waiting:
-            return rank, sequence
+        place, task_id = keys.from_place(popped[0]), popped[1]
+        assert task_id == b"%d-%d" % place
+        if place in waiting:
+            return place
     return None

@@ -14,20 +14,22 @@ from taskq.machine.record import unpack
 from taskq.machine.task import (
     CANCELLED,
     COMPLETED,
+    CONTENT_SIZE_IN_HEAD,
     DEAD,
     EXPIRED,
     LEASED,
     READY,
     RETRYING,
+    RUNNING,
     SCHEDULED,
+    TIERS,
     Task,
-    tier,
 )
 from taskq.machine.view import MemoryView
 
 WAITS_FOR_TIME = (SCHEDULED, RETRYING)
 ENDED = (COMPLETED, CANCELLED, EXPIRED)
-FAMILIES = b"gnmqtpoarswuxlkcfdzy"
+FAMILIES = b"gnmqtpoarswuxkcfdzy"
 CLOCK_FAMILIES = (None, keys.DUE_ELAPSED, keys.DUE_WALL)
 SINGLE = (keys.SETTINGS, keys.COUNTERS, keys.CLOCKS)
 
@@ -39,7 +41,7 @@ def check_whole(view: MemoryView) -> None:
         families[key[:1]][key] = value
     for letter in SINGLE:
         assert set(families[letter]) <= {letter}
-    tasks = [Task.decode(key[1:], value) for key, value in families[keys.TASK].items()]
+    tasks = tasks_of(view)
     _check_indices(families, tasks)
     _check_leases(families, tasks)
     _check_attempts(families, tasks)
@@ -48,6 +50,47 @@ def check_whole(view: MemoryView) -> None:
     if families[keys.CLOCKS]:
         _check_counts(families, tasks)
         _check_clocks(families, tasks)
+
+
+def tasks_of(view: MemoryView) -> list[Task]:
+    """All tasks as they are: a head says nothing of the run that is under way."""
+    tasks = {}
+    for key, value in view.values.items():
+        if key[:1] == keys.TASK:
+            task = tasks[key[1:]] = Task.decode(key[1:], value)
+            assert task.state != LEASED, "a head that says it is leased"
+    for key, record in view.values.items():
+        if key[:1] == keys.CLAIM:
+            for token, task_id, *_, cancel_requested in leases_of(record):
+                _run(tasks[task_id], token, key[1:17], record, cancel_requested)
+    return list(tasks.values())
+
+
+def leases_of(record: bytes) -> list[tuple[Any, ...]]:
+    """(token, task id, lease_ms, deadline, run deadline, cancel requested) of a claim's record."""
+    _, started_ms, lease_ms, tokens, ids, others = unpack(record)
+    assert len(ids) == 16 * len(tokens)
+    assert tokens == sorted(tokens)
+    own = {token: terms for token, *terms in others}
+    assert set(own) <= set(tokens)
+    usual = [lease_ms, started_ms + lease_ms, 0, False]
+    assert usual not in own.values(), "written out though it is as usual"
+    return [
+        (token, ids[16 * at : 16 * at + 16], *own.get(token, usual))
+        for at, token in enumerate(tokens)
+    ]
+
+
+def _run(task: Task, token: int, worker: bytes, record: bytes, cancel_requested: bool) -> None:
+    assert task.state == READY, "two leases of one task, or a lease of one that does not run"
+    assert token > task.token
+    assert not task.cancel_requested
+    task.started_wall, task.started_ms, *_ = unpack(record)
+    if task.ttl_deadline:
+        task.ttl_left, task.ttl_deadline = max(task.ttl_deadline - task.started_ms, 0), 0
+    task.state, task.token, task.worker, task.outcome = LEASED, token, worker, RUNNING
+    task.attempt += 1
+    task.cancel_requested = cancel_requested
 
 
 def _check_indices(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) -> None:
@@ -70,7 +113,7 @@ def _indices_of(task: Task) -> Iterator[tuple[bytes, bytes | None]]:
         yield clock + keys.u64(task.due_ms) + keys.u64(task.due_sequence), task.id
         yield keys.waiting_prefix(task.queue) + task.id, b""
     if task.state == READY:
-        yield keys.ready_prefix(task.queue) + keys.place(task.rank, task.sequence), task.id
+        yield keys.ready_prefix(task.queue) + task.place, task.id
     if task.ttl_deadline:
         assert task.state in (READY, *WAITS_FOR_TIME)
         yield keys.TTL + keys.u64(task.ttl_deadline) + task.id, b""
@@ -78,39 +121,41 @@ def _indices_of(task: Task) -> Iterator[tuple[bytes, bytes | None]]:
         assert task.state != READY or task.ttl_left == -1, "a ready task whose TTL stands"
     if task.state in ENDED:
         yield keys.FINISHED + keys.u64(task.ended_wall) + task.id, b""
-    elif task.payload_size:
+    elif task.payload_size > CONTENT_SIZE_IN_HEAD:
         yield keys.PAYLOAD + task.id, None
     if task.state == DEAD:
         yield keys.DEAD + keys.u64(task.ended_wall) + task.id, b""
-    if task.result_size >= 0:
+    if task.result_size > CONTENT_SIZE_IN_HEAD:
         assert task.state == COMPLETED
         yield keys.RESULT + task.id, None
 
 
 def _check_sizes(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) -> None:
     for task in tasks:
-        if task.state not in ENDED and task.payload_size:
-            assert len(families[keys.PAYLOAD][keys.PAYLOAD + task.id]) == 1 + task.payload_size
-        if task.result_size >= 0:
-            assert len(families[keys.RESULT][keys.RESULT + task.id]) == 1 + task.result_size
+        size = max(task.result_size, 0) if task.state in ENDED else task.payload_size
+        if size <= CONTENT_SIZE_IN_HEAD:
+            assert len(task.content) == size
+            continue
+        assert task.content == b""
+        family = keys.RESULT if task.state in ENDED else keys.PAYLOAD
+        assert len(families[family][family + task.id]) == 1 + size
 
 
 def _check_leases(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) -> None:
     leased = {task.id: task for task in tasks if task.state == LEASED}
-    assert {key[1:] for key in families[keys.LEASE]} == set(leased)
-    tokens = set()
-    for key, record in families[keys.LEASE].items():
-        token, worker_id, deadline, _, run_deadline, cancel_requested = unpack(record)
-        task = leased[key[1:]]
-        assert (token, worker_id) == (task.token, task.worker)
-        assert cancel_requested == task.cancel_requested
-        assert not run_deadline or deadline <= run_deadline
-        assert keys.WORKER + worker_id in families[keys.WORKER], "a lease of an unknown worker"
-        tokens.add(token)
-    assert len(tokens) == len(leased)
-    for key in families[keys.CLAIM]:
-        record = families[keys.WORKER][keys.WORKER + key[1:17]]
-        assert keys.from_u64(key[17:]) >= unpack(record)[4], "a claim below the floor"
+    found = set()
+    for key, record in families[keys.CLAIM].items():
+        worker = families[keys.WORKER].get(keys.WORKER + key[1:17])
+        assert worker is not None, "a claim of an unknown worker"
+        leases = leases_of(record)
+        floor = unpack(worker)[4]
+        assert leases or keys.from_u64(key[17:]) >= floor, "a claim that is over"
+        for _, task_id, _, deadline, run_deadline, _ in leases:
+            found.add(task_id)
+            assert not run_deadline or deadline <= run_deadline
+            assert (run_deadline > 0) == (leased[task_id].timeout_ms > 0)
+    assert found == set(leased)
+    assert len({task.token for task in leased.values()}) == len(leased)
 
 
 def _check_attempts(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) -> None:
@@ -140,7 +185,7 @@ def _check_queues(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) 
     recount: dict[str, list[int]] = {}
     for task in tasks:
         counts = recount.setdefault(task.queue, [0] * 7)
-        position = tier(task.priority) if task.state == READY else positions.get(task.state)
+        position = TIERS[task.priority] if task.state == READY else positions.get(task.state)
         if position is not None:
             counts[position] += 1
     names = {key[1:].decode() for key in families[keys.QUEUE]}
@@ -148,11 +193,12 @@ def _check_queues(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) 
     for key, record in families[keys.QUEUE].items():
         name = key[1:].decode()
         _, _, _, counts, low = unpack(record)
+        assert len(low) == keys.PLACE_SIZE
         assert counts == recount.get(name, [0] * 7), name
         prefix = keys.ready_prefix(name)
         for ready in families[keys.READY]:
             if ready.startswith(prefix):
-                assert ready[len(prefix) :] >= keys.place(*low), "a ready task below `low`"
+                assert ready[len(prefix) :] >= low, "a ready task below `low`"
 
 
 def _check_counts(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) -> None:
@@ -163,7 +209,7 @@ def _check_counts(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) 
     for task in tasks:
         recount[task.state] += 1
         kept = task.head_size + task.history_size
-        head_size = len(task.encode()) - len(task.reason.encode())
+        head_size = len(task.encode()) - len(task.reason.encode()) - len(task.content)
         assert task.head_size >= head_size + 100, "a head larger than it is counted"
         if task.state in ENDED:
             sizes["finished"] += kept + max(task.result_size, 0)
@@ -181,7 +227,8 @@ def _check_counts(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) 
 def _check_clocks(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) -> None:
     elapsed, wall, sequence, token, lows = unpack(families[keys.CLOCKS][keys.CLOCKS])
     for task in tasks:
-        assert max(task.sequence, task.due_sequence) <= sequence
+        place = keys.from_place(task.place or keys.FIRST_PLACE)
+        assert max(place[1], task.due_sequence) <= sequence
         assert task.token <= token
         assert max(task.submitted_wall, task.started_wall, task.ended_wall) <= wall
         assert max(task.started_ms, task.ended_ms) <= elapsed
