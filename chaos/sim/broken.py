@@ -80,12 +80,15 @@ def build(
     rule: str,
     nodes: int | None = None,
     plan: Callable[[int], list[Fault]] | None = None,
+    crashes: bool = False,
     **weights: int,
 ) -> Decorated:
-    """Registers a broken build; names of faults have `_` for a blank."""
+    """Registers a broken build; names of faults have `_` for a blank; with `crashes`, those of
+    `CRASHES` are drawn, too."""
 
     def register(apply: Patch) -> Patch:
-        asked = {kind.replace("_", " "): weight for kind, weight in weights.items()}
+        drawn = {**(CRASHES if crashes else {}), **weights}
+        asked = {kind.replace("_", " "): weight for kind, weight in drawn.items()}
         assert set(asked) <= set(WEIGHTS), set(asked) - set(WEIGHTS)
         BUILDS[name] = Build(rule, apply, asked, nodes, plan)
         return apply
@@ -121,12 +124,12 @@ CRASHES = {"power": 4, "power_majority": 4, "power_all": 4, "kill": 2, "isolate"
 # --- what is said before it is on disk (A2) -------------------------------------------------------
 
 
-@build("ack before sync", "A2", **CRASHES)
+@build("ack before sync", "A2", crashes=True)
 def _ack_before_sync(stack: ExitStack) -> None:
     _put(stack, Following, "match", property(lambda self: self.verified))
 
 
-@build("commit before the leader's own sync", "A2", **CRASHES, slow_disk=4)
+@build("commit before the leader's own sync", "A2", crashes=True, slow_disk=4)
 def _commit_before_sync(stack: ExitStack) -> None:
     def advance(self: Raft) -> None:
         held = [self.journal.last_index, *self.held_by_others()]
@@ -242,7 +245,7 @@ def _lenient_open(stack: ExitStack) -> None:
     _put(stack, directory, "check_batches", lambda *_: None)
 
 
-@build("the stock journal", "L1", **CRASHES)
+@build("the stock journal", "L1", crashes=True)
 def _stock_journal(stack: ExitStack) -> None:
     _unsynced(stack, "log")
     _put(stack, directory, "check_witness", lambda *_: None)

@@ -17,7 +17,8 @@ from cluster.storage.state_store import read_state_head
 from taskq.machine.machine import Applied
 
 if TYPE_CHECKING:
-    from chaos.sim.machine import Machine, Process
+    from chaos.sim.machine import Machine
+    from chaos.sim.process import Process
 
 FAMILIES = b"gnmqtpoarswuxlkcfdzy"
 LEADER = 2  # PySyncObj's state of a leader

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from chaos.sim.world import Event, World
@@ -44,9 +45,18 @@ class Executor:
             self._waiting.append((function, done))
             self._next()
 
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
-        """For callers that want no answer."""
-        self.carry_out(lambda: function(*args, **kwargs), None)
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As `concurrent.futures` has it."""
+        future: Future[Any] = Future()
+
+        def done(value: Any, error: BaseException | None) -> None:
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+        self.carry_out(lambda: function(*args, **kwargs), done)
+        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """As `concurrent.futures` has it: nothing is under way afterwards. Time stands still."""

@@ -10,7 +10,8 @@ from chaos.sim.fabric import Fabric
 from chaos.sim.node_loop import NodeLoop
 
 if TYPE_CHECKING:
-    from chaos.sim.machine import Machine, Process
+    from chaos.sim.machine import Machine
+    from chaos.sim.process import Process
 
 CLIENT = "client"  # the machine that all clients run on
 NOT_SENT = "NOT_SENT"  # nothing was asked: the port is closed

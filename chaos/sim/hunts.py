@@ -14,7 +14,8 @@ from chaos.sim.fabric import Fabric
 from chaos.sim.world import World
 
 if TYPE_CHECKING:
-    from chaos.sim.machine import Machine, Process
+    from chaos.sim.machine import Machine
+    from chaos.sim.process import Process
 
 # A hunt looks so often, and gives up after so long. Seconds.
 LOOK_SECS = 0.002

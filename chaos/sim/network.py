@@ -372,6 +372,9 @@ class SimNetwork:
         while link is not None and link.unread and peer_id not in self._paused:
             self._tell(self._on_message, peer_id, link.unread.popleft())
 
+    def flush(self) -> None:
+        """What is sent is on its way at once."""
+
     def connected(self) -> set[str]:
         """Peers to which messages can be sent."""
         return set(self._ready)

@@ -18,8 +18,9 @@ from chaos.sim.executors import Executor
 from chaos.sim.fabric import Fabric
 from chaos.sim.faults import WEIGHTS, Fault, Faults, draw
 from chaos.sim.gateway import Gateway
-from chaos.sim.machine import PORT, Machine
+from chaos.sim.machine import Machine
 from chaos.sim.node_loop import NodeLoop
+from chaos.sim.process import PORT
 from chaos.sim.watching import watching
 from chaos.sim.world import Violation, World
 from taskq.commands import GetStats, QueryStatus
