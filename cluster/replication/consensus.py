@@ -45,9 +45,9 @@ FALLBACK = 1.5
 
 class Consensus:
     """See the module. `stamps()`: the times (elapsed, wall) of the last applied entry.
-    `transmit(peer_id, bytes)`: to the network; whether there was a connection. `now()`: loop time.
-    `on_lagging(peer_id)`: a follower needs a snapshot. `leading` is None where this node does not
-    lead."""
+    `transmit(peer_id, bytes)`: to the network; whether there was a connection. `flush()` has the
+    network write what it was given. `now()`: loop time. `on_lagging(peer_id)`: a follower needs a
+    snapshot. `leading` is None where this node does not lead."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Consensus:
         election_timeout_secs: float = 1.0,
         heartbeat_secs: float = 0.3,
         on_lagging: Callable[[str], None] = lambda peer_id: None,
+        flush: Callable[[], None] = lambda: None,
     ) -> None:
         self.raft = raft
         self._clock = clock
@@ -72,7 +73,7 @@ class Consensus:
         self._heartbeat_secs = heartbeat_secs
         self._on_lagging = on_lagging
         self._connected: set[str] = set()
-        self.post = Post(raft.journal, transmit)
+        self.post = Post(raft.journal, transmit, flush)
         self.following = Following(raft, self.post, digests, clock.own_wall_ms)
         self.elections = Elections(raft, self.post, rng, election_timeout_secs, now, self._elected)
         self.leading: Leading | None = None

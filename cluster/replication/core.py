@@ -115,6 +115,7 @@ class Core:
             self.applier.digests,
             stamps=lambda: (machine.elapsed_ms, machine.wall_ms),
             transmit=self._transmit,
+            flush=self._flush_links,
             now=loop.time,
             rng=surroundings.random,
             on_lagging=self._lagging,
@@ -160,6 +161,10 @@ class Core:
     def _transmit(self, peer_id: str, message: bytes) -> bool:
         others = self._others
         return others is not None and others.links.send(RAFT, peer_id, message)
+
+    def _flush_links(self) -> None:
+        if self._others is not None:
+            self._others.links.flush()
 
     def _send_snapshot(self, peer_id: str, message: bytes) -> bool:
         others = self._others

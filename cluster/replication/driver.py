@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any
 
 import structlog
@@ -90,7 +90,7 @@ class Driver:
         self._proposals: list[Proposal] = []
         self._proposed: dict[int, list[Proposal]] = {}
         self._round_scheduled = False
-        self._flush: asyncio.Future[None] | None = None
+        self._flush: Future[None] | None = None
         self._interval_over = True
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -179,11 +179,10 @@ class Driver:
             self._answer(waiting, self._not_leading())
             self.stopped = True
             self._end_leadership()
-            writes = [
-                write for write in (self._flush, self._state_writer.write) if write is not None
-            ]
-            if writes:
-                await asyncio.wait(writes)
+            if self._flush is not None:
+                await asyncio.wait([asyncio.wrap_future(self._flush)])
+            if self._state_writer.write is not None:
+                await asyncio.wait([self._state_writer.write])
             if self.failure is None:
                 await self._state_writer.finish()
         finally:
@@ -211,12 +210,14 @@ class Driver:
             self._notice_leadership()
             self._pack()
             consensus.send()
+            consensus.post.flush()  # before the disk's thread wants the interpreter
             self._begin_flush()
             self.raft.doTick(0)
             consensus.applied()
             self._notice_leadership()
             self._begin_flush()
             consensus.release()
+            consensus.post.flush()
             self._state_writer.begin()
         except BaseException as error:  # noqa: BLE001  # a bug or a damaged disk: the node stops
             self.fail(error)
@@ -285,14 +286,17 @@ class Driver:
             self._interval_over = False
             self._loop.call_later(self._sync_interval_secs, self._interval_ended)
         batch, last_index = self._journal.take_pending()
-        self._flush = self._loop.run_in_executor(self._log_executor, self._store.write, batch)
-        self._flush.add_done_callback(lambda future: self._flushed(future, last_index))
+        # Not by `run_in_executor`, whose future costs one more round of the loop.
+        self._flush = self._log_executor.submit(self._store.write, batch)
+        self._flush.add_done_callback(
+            lambda done: self._loop.call_soon_threadsafe(self._flushed, done, last_index)
+        )
 
     def _interval_ended(self) -> None:
         self._interval_over = True
         self.wake()
 
-    def _flushed(self, future: asyncio.Future[None], last_index: int) -> None:
+    def _flushed(self, future: Future[None], last_index: int) -> None:
         self._flush = None
         error = future.exception()
         if error is not None:

@@ -98,6 +98,10 @@ class Links:
         """Whether there was a connection with room; a message may be lost all the same."""
         return self._network.send(peer_id, channel + payload)
 
+    def flush(self) -> None:
+        """Writes what was sent now, instead of in the next round of the loop."""
+        self._network.flush()
+
     def connected(self) -> set[str]:
         """Peers to which messages can be sent."""
         return self._network.connected()

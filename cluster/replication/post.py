@@ -10,11 +10,18 @@ from cluster.replication.messages import Message, encode
 
 class Post:
     """`transmit(peer_id, bytes)` hands a message to the network, which may lose it; whether there
-    was a connection. Messages wait in order, but one that depends on less may overtake."""
+    was a connection. `flush()` has it write what it has. Messages wait in order, but one that
+    depends on less may overtake."""
 
-    def __init__(self, journal: LogJournal, transmit: Callable[[str, bytes], bool]) -> None:
+    def __init__(
+        self,
+        journal: LogJournal,
+        transmit: Callable[[str, bytes], bool],
+        flush: Callable[[], None],
+    ) -> None:
         self._journal = journal
         self._transmit = transmit
+        self.flush = flush
         self._waiting: list[tuple[int, str, Message]] = []
 
     def send(self, peer_id: str, message: Message) -> None:

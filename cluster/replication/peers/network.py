@@ -194,6 +194,11 @@ class PeerNetwork:
         self._tally.note("full", peer_id, "a message was dropped: too much waits, or closing")
         return False
 
+    def flush(self) -> None:
+        """Writes what is queued now, instead of in the next round of the loop."""
+        for link in self._ready.values():
+            link.flush()
+
     def pause_reading(self, peer_id: str) -> None:
         """Delivers nothing more of this peer, from this moment on, until `resume_reading`. What is
         not read waits in the buffers of both systems, then at the peer; if that takes longer than

@@ -140,12 +140,13 @@ class SendingLink(asyncio.Protocol):
                 return False
         frame = sealer.seal(message)
         if not self._out:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._out.append(frame)
         self._out_size += len(frame)
         return True
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Writes what is queued; called in the next round of the loop, or sooner."""
         transport = self._transport
         if transport is None or not self._out:
             return
@@ -176,7 +177,7 @@ class SendingLink(asyncio.Protocol):
     def close(self) -> None:
         """Closes when everything queued is with the system; `lost` says when."""
         if self._transport is not None:
-            self._flush()
+            self.flush()
             self._transport.close()
 
     def abort(self) -> None:
