@@ -40,7 +40,7 @@ def finish(state: State, task: Task, to: int, reason: str) -> None:
         state.indices[keys.DEAD].add(task.ended_wall, task.id)
         state.counters.dead += 1
     else:
-        state.indices[keys.FINISHED].add(task.ended_wall, task.id)
+        state.finished.add(task.id)
         if task.payload_size > CONTENT_SIZE_IN_HEAD:
             state.view.delete(keys.PAYLOAD + task.id)
         task.content = b""

@@ -55,44 +55,55 @@ def remove_task(state: State, task: Task) -> None:
 
 def retain(state: State, command: Retain) -> Done:
     """Drops what is past its retention, at most `limit` records of each kind, oldest first."""
-    limit, settings = command.limit, state.settings
-    _drop(state, keys.FINISHED, settings.retention_ms, settings.retention_size_max, limit)
-    _drop(state, keys.DEAD, settings.dead_retention_ms, settings.dead_size_max, limit)
+    limit = command.limit
+    _drop_finished(state, limit)
+    _drop_dead(state, limit)
     for due in state.indices[keys.FORGET_DUE].take(state.elapsed, limit):
         state.view.delete(keys.FORGOTTEN + due.rest)
     return Done()
 
 
-def _drop(state: State, family: bytes, age_ms: int, size_max: int, limit: int) -> None:
-    index = state.indices[family]
+def _drop_finished(state: State, limit: int) -> None:
+    settings, counters = state.settings, state.counters
     while limit > 0:
-        over = _size(state, family) > size_max
-        until = state.wall if over else state.wall - age_ms
+        over = counters.finished_size > settings.retention_size_max
+        until = state.wall if over else state.wall - settings.retention_ms
         # One by one where bytes decide: no more is dropped than has to be.
-        due = index.take(until, 1 if over else limit) if until >= 0 else []
-        for deadline in due:
-            task = load_task(state, deadline.rest)
-            assert task is not None, "a retention index without a task"
-            remove_task(state, task)
+        ids = state.finished.take(state.wall, until, 1 if over else limit)
+        _remove(state, ids)
+        limit -= len(ids)
+        if not ids:
+            return
+
+
+def _drop_dead(state: State, limit: int) -> None:
+    settings, counters = state.settings, state.counters
+    while limit > 0:
+        over = counters.dead_size > settings.dead_size_max
+        until = state.wall if over else state.wall - settings.dead_retention_ms
+        due = state.indices[keys.DEAD].take(until, 1 if over else limit) if until >= 0 else []
+        _remove(state, [deadline.rest for deadline in due])
         limit -= len(due)
         if not due:
             return
+
+
+def _remove(state: State, ids: list[bytes]) -> None:
+    for task_id in ids:
+        task = load_task(state, task_id)
+        assert task is not None, "a retention index without a task"
+        remove_task(state, task)
 
 
 def next_retention(state: State) -> tuple[int, bool]:
     """When retention is due next by age (wall time), and whether it is due now: by bytes, or
     because the window of a removed id has ended."""
     settings = state.settings
-    finished = state.indices[keys.FINISHED].next() + settings.retention_ms
+    finished = state.finished.next() + settings.retention_ms
     dead = state.indices[keys.DEAD].next() + settings.dead_retention_ms
     now = (
-        _size(state, keys.FINISHED) > settings.retention_size_max
-        or _size(state, keys.DEAD) > settings.dead_size_max
+        state.counters.finished_size > settings.retention_size_max
+        or state.counters.dead_size > settings.dead_size_max
         or state.indices[keys.FORGET_DUE].next() <= state.elapsed
     )
     return min(finished, dead), now
-
-
-def _size(state: State, family: bytes) -> int:
-    counters = state.counters
-    return counters.dead_size if family == keys.DEAD else counters.finished_size

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from taskq.machine import keys
 from taskq.machine.counters import Counters
 from taskq.machine.due import DueIndex
+from taskq.machine.finished import Finished
 from taskq.machine.lease import Lease, Leases
 from taskq.machine.queue import Queues
 from taskq.machine.record import pack, unpack
@@ -24,10 +25,11 @@ _INDEXED = (
     keys.DUE_ELAPSED,
     keys.DUE_WALL,
     keys.TTL,
-    keys.FINISHED,
     keys.DEAD,
     keys.FORGET_DUE,
 )
+
+_NO_CLOCKS = [0, 0, 0, 0, [], keys.FIRST_PLACE, 0]
 
 # At most about 8 MiB. When it is full it is emptied: what has not been claimed by then waits in a
 # backlog, and the next ones may be claimed soon.
@@ -58,18 +60,19 @@ class State:
 
     __slots__ = (
         *("view", "elapsed", "wall", "sequence", "token", "settings", "counters"),
-        *("queues", "leases", "workers", "indices", "lately"),
+        *("queues", "leases", "workers", "indices", "finished", "lately"),
         *("readied", "ended", "cancels", "lost"),
     )
 
     def __init__(self, view: View) -> None:
         self.view = view
         record = view.get(keys.CLOCKS)
-        fields: list[Any] = unpack(record) if record is not None else [0, 0, 0, 0, []]
+        fields: list[Any] = _NO_CLOCKS if record is None else unpack(record)
         self.elapsed: int = fields[0]
         self.wall: int = fields[1]
         self.sequence: int = fields[2]
         self.token: int = fields[3]
+        self.finished = Finished(view, fields[5], fields[6])
         lows: list[int] = fields[4] + [0] * (len(_INDEXED) - len(fields[4]))
         self.indices = {f: DueIndex(view, f, low) for f, low in zip(_INDEXED, lows, strict=True)}
         self.settings = load_settings(view.get(keys.SETTINGS))
@@ -93,7 +96,9 @@ class State:
     def save(self) -> None:
         """Writes what changes with every entry: clocks, counters, and all that is changed often."""
         lows = [index.low for index in self.indices.values()]
-        clocks = pack(self.elapsed, self.wall, self.sequence, self.token, lows)
+        self.finished.save(self.wall)
+        ended = (self.finished.low, self.finished.count)
+        clocks = pack(self.elapsed, self.wall, self.sequence, self.token, lows, *ended)
         self.view.put(keys.CLOCKS, clocks)
         self.counters.save(self.view)
         self.queues.save()

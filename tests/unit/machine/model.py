@@ -42,6 +42,7 @@ class Task:
     outcome: tuple[str, int] | None = None  # how the run under `token` ended, and its answer
     result: bytes | None = None
     ended: tuple[int, int] | None = None  # wall, cluster time
+    ending: int = 0  # the how-manieth end
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Model:
         self.known: dict[bytes, int] = {}  # ids of removed tasks -> until when
         self.workers: dict[bytes, Worker] = {}
         self.queues: dict[str, Queue] = {}
-        self.submitted = self.removed = 0
+        self.submitted = self.removed = self.endings = 0
         self.depth_max, self.batch_max, self.expiries_max = 100_000, 10, 5
         self.lease_ms, self.result_max = 30_000, 1 << 20
         self.retention, self.dead_retention, self.window = 7 * 86_400_000, 30 * 86_400_000, 600_000
@@ -114,6 +115,8 @@ class Model:
     def _end(self, task: Task, state: int) -> None:
         self._stop_ttl(task)
         task.state, task.due, task.ended = state, None, (self.wall, self.elapsed)
+        self.endings += 1
+        task.ending = self.endings
 
     def _record(self, task: Task, outcome: str) -> None:
         task.history = [*task.history, (task.attempt, outcome)][-HISTORY_MAX:]
@@ -490,5 +493,8 @@ class Model:
         return results.Done()
 
     def _past(self, states: tuple[int, ...], age: int) -> list[Task]:
-        found = [(t.ended[0], t.id) for t in self._in(*states) if t.ended is not None]
-        return [self.tasks[name] for when, name in sorted(found) if when <= self.wall - age]
+        """Finished tasks in the order in which they ended, dead ones of a moment in that of ids."""
+        found = [t for t in self._in(*states) if t.ended and t.ended[0] <= self.wall - age]
+        if states == (DEAD,):
+            return sorted(found, key=lambda task: ((task.ended or (0, 0))[0], task.id))
+        return sorted(found, key=lambda task: task.ending)

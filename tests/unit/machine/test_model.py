@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from taskq import commands, results
 from taskq.errors import Refusal
-from taskq.machine import advance, due, keys, ready
+from taskq.machine import advance, due, finished, keys, ready
 from taskq.machine.entry import encode_entry
 from taskq.machine.machine import Machine
 from taskq.machine.record import unpack, unpack_raw
@@ -73,8 +73,9 @@ class AgainstModel(RuleBasedStateMachine):
 
     @initialize(refill=st.sampled_from([1, 2, 3, 2_048]))
     def begin(self, refill: int) -> None:
-        for module in (ready, due):
+        for module in (ready, due, finished):
             self.patch.setattr(module, "REFILL_COUNT", refill)
+        for module in (ready, due):
             self.patch.setattr(module, "WINDOW_COUNT_MAX", 2 * refill)
         self.apply(commands.CreateQueue("aged", 1_000, 20_000))
 

@@ -43,6 +43,7 @@ def check_whole(view: MemoryView) -> None:
         assert set(families[letter]) <= {letter}
     tasks = tasks_of(view)
     _check_indices(families, tasks)
+    _check_finished(families, tasks)
     _check_leases(families, tasks)
     _check_attempts(families, tasks)
     _check_forgotten(families)
@@ -94,7 +95,7 @@ def _run(task: Task, token: int, worker: bytes, record: bytes, cancel_requested:
 
 
 def _check_indices(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) -> None:
-    expected: dict[bytes, dict[bytes, bytes | None]] = {bytes((c,)): {} for c in b"rswuxfdpo"}
+    expected: dict[bytes, dict[bytes, bytes | None]] = {bytes((c,)): {} for c in b"rswuxdpo"}
     for task in tasks:
         for key, value in _indices_of(task):
             expected[key[:1]][key] = value
@@ -119,9 +120,7 @@ def _indices_of(task: Task) -> Iterator[tuple[bytes, bytes | None]]:
         yield keys.TTL + keys.u64(task.ttl_deadline) + task.id, b""
     else:
         assert task.state != READY or task.ttl_left == -1, "a ready task whose TTL stands"
-    if task.state in ENDED:
-        yield keys.FINISHED + keys.u64(task.ended_wall) + task.id, b""
-    elif task.payload_size > CONTENT_SIZE_IN_HEAD:
+    if task.state not in ENDED and task.payload_size > CONTENT_SIZE_IN_HEAD:
         yield keys.PAYLOAD + task.id, None
     if task.state == DEAD:
         yield keys.DEAD + keys.u64(task.ended_wall) + task.id, b""
@@ -139,6 +138,24 @@ def _check_sizes(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) -
         assert task.content == b""
         family = keys.RESULT if task.state in ENDED else keys.PAYLOAD
         assert len(families[family][family + task.id]) == 1 + size
+
+
+def _check_finished(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) -> None:
+    listed, counted = {}, 0
+    for key, record in sorted(families[keys.FINISHED].items()):
+        wall, number = keys.from_place(key[1:])
+        assert record, "a record without ids"
+        assert len(record) % 16 == 0
+        assert number >= counted, "numbers that overlap"
+        counted = number + len(record) // 16
+        for at in range(0, len(record), 16):
+            assert record[at : at + 16] not in listed
+            listed[record[at : at + 16]] = wall
+    assert listed == {task.id: task.ended_wall for task in tasks if task.state in ENDED}
+    if families[keys.CLOCKS]:
+        low, count = unpack(families[keys.CLOCKS][keys.CLOCKS])[5:]
+        assert counted <= count
+        assert all(key[1:] > low for key in families[keys.FINISHED])
 
 
 def _check_leases(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) -> None:
@@ -225,7 +242,7 @@ def _check_counts(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) 
 
 
 def _check_clocks(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) -> None:
-    elapsed, wall, sequence, token, lows = unpack(families[keys.CLOCKS][keys.CLOCKS])
+    elapsed, wall, sequence, token, lows, *_ = unpack(families[keys.CLOCKS][keys.CLOCKS])
     for task in tasks:
         place = keys.from_place(task.place or keys.FIRST_PLACE)
         assert max(place[1], task.due_sequence) <= sequence
@@ -233,7 +250,7 @@ def _check_clocks(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) 
         assert max(task.submitted_wall, task.started_wall, task.ended_wall) <= wall
         assert max(task.started_ms, task.ended_ms) <= elapsed
     indexed = (
-        *(keys.DUE_ELAPSED, keys.DUE_WALL, keys.TTL, keys.FINISHED),
+        *(keys.DUE_ELAPSED, keys.DUE_WALL, keys.TTL),
         *(keys.DEAD, keys.FORGET_DUE),
     )
     for letter, low in zip(indexed, lows, strict=True):
