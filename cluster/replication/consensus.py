@@ -250,7 +250,7 @@ class Consensus:
     def applied(self) -> None:
         """After entries were applied."""
         if self.leading is not None:
-            self.leading.answer_reads()
+            self.leading.answer_reads(self._now())
             self.transfer.tell(self.leading)
 
     def release(self) -> None:

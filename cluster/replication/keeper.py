@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 REOPEN_SECS = (0.2, 2.0)
 # A disk that held so long after an opening starts anew with short pauses. Seconds.
 HELD_SECS = 30.0
+# State and log may each be found damaged, one after the other.
+OPENINGS = 3
 
 
 class Keeper:
@@ -67,7 +69,26 @@ class Keeper:
         self.reopened = 0
 
     def open(self) -> None:
-        """Builds the core. Raises the errors of the storage."""
+        """Builds the core. Raises the errors of the storage. What a member finds damaged only when
+        it reads it is set aside, as what it finds so at once (A8)."""
+        for left in reversed(range(OPENINGS)):
+            try:
+                self._open()
+                return
+            except DataDamaged as damage:
+                if self.membership is None or not left:
+                    raise
+                log.error("data is damaged: it is set aside", error=str(damage))
+                self._set_aside(damage)
+
+    def _set_aside(self, damage: DataDamaged) -> None:
+        directory = self._directory
+        if directory.state in (damage.path, *damage.path.parents):
+            directory.mark_state_lost()
+        else:
+            directory.mark_log_lost()
+
+    def _open(self) -> None:
         directory, membership = self._directory, self.membership
         if membership is None:
             stores = directory.open_stores()
@@ -198,11 +219,7 @@ class Keeper:
     async def _without(self, damage: DataDamaged) -> None:
         """Damage met while running: that store is set aside, and the opening sees to the rest."""
         await self._forget_transfer()
-        directory = self._directory
-        if directory.state in (damage.path, *damage.path.parents):
-            directory.mark_state_lost()
-        else:
-            directory.mark_log_lost()
+        self._set_aside(damage)
         await self._until_it_opens()
 
     # --- a state that was given to this node (A11) ------------------------------------------------

@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 # One append, at most (a single entry may be larger).
 APPEND_SIZE_MAX = 4 * MIB
 APPEND_COUNT_MAX = 512
-# An idle leader tells that something was committed so much later. Seconds.
+# What was committed is told with the next append, or where there is none, so much later. Seconds.
 TELL_SECS = 0.01
 
 # Called with true when the state may be read, false when this node leads no more.
@@ -80,6 +80,7 @@ class Leading:
         self.peers = {one: Progress(start, now, connected=one in up) for one in raft.others}
         self._round = 0
         self._beat_at = now  # when the next heartbeat is due
+        self._committed = (raft.commit_index, now)  # and when it was found so
         self._reads: deque[tuple[int, int, Read]] = deque()  # (round, commit index, reader)
         self._confirmed: deque[tuple[int, Read]] = deque()  # (commit index, reader)
         self._round_due = False
@@ -178,13 +179,13 @@ class Leading:
 
     def due(self) -> float:
         """When `turn` has something to do, in loop time."""
-        commit, last_beat = self._raft.commit_index, self._beat_at - self._heartbeat_secs
+        commit, since = self._committed
         told = min(
             (one.told_commit for one in self.peers.values() if one.connected), default=commit
         )
         if told < self._raft.noop_index <= commit:
-            return last_beat  # at once: from now on the others may send it their requests
-        return last_beat + TELL_SECS if told < commit else self._beat_at
+            return since  # at once: from now on the others may send it their requests
+        return min(since + TELL_SECS, self._beat_at) if told < commit else self._beat_at
 
     # --- answers ----------------------------------------------------------------------------------
 
@@ -286,8 +287,10 @@ class Leading:
         self._reads.append((self._round + 1, index, reader))
         self._round_due = True
 
-    def answer_reads(self) -> None:
-        """Lets those read that may now."""
+    def answer_reads(self, now: float) -> None:
+        """After a tick: lets those read that may now."""
+        if self._raft.commit_index > self._committed[0]:
+            self._committed = (self._raft.commit_index, now)
         if self._reads:
             answered = self._answered()
             while self._reads and self._reads[0][0] <= answered:
