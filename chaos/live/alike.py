@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from chaos.live.asking import ask
-from chaos.live.cluster import LiveCluster
+from chaos.live.cluster import LiveCluster, NotWhole
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import StorageError
 from taskq.commands import GetStats, ListTasks
@@ -16,6 +16,8 @@ from taskq.commands import GetStats, ListTasks
 # A node writes its state to disk once a second.
 STILL_SECS = 2.5
 PAGE_COUNT = 500
+# A worker's end or a mark of the time comes between now and then.
+ATTEMPTS_MAX = 5
 PAGE_TIMEOUT_SECS = 10.0
 CHUNK_SIZE = 1 << 20
 
@@ -24,18 +26,26 @@ async def differences(cluster: LiveCluster) -> list[str]:
     """Waits until nothing moves, asks every node for all its tasks and counts, and compares them;
     then as `on_disk`. A sentence for each difference. Raises NotWhole where they do not come to the
     same index."""
-    index = await cluster.same_index(still_secs=STILL_SECS)
-    said = {name: await _said(cluster, name) for name in cluster.nodes}
-    return [*_compare("answers", index, said), *await on_disk(cluster)]
+    for _ in range(ATTEMPTS_MAX):
+        index = await cluster.same_index(still_secs=STILL_SECS)
+        said = {name: await _said(cluster, name) for name in cluster.nodes}
+        if await cluster.same_index(still_secs=0.0) == index:
+            return [*_compare("answers", index, said), *await on_disk(cluster)]
+    raise NotWhole("nodes were asked again and again, and something moved each time")
 
 
 async def on_disk(cluster: LiveCluster) -> list[str]:
     """Waits until nothing moves, kills all nodes, and compares the states on their disks; a
     sentence for each difference. Raises NotWhole where they do not come to the same index."""
-    index = await cluster.same_index(still_secs=STILL_SECS)
-    cluster.kill(*cluster.nodes)
-    held = await asyncio.to_thread(lambda: {name: _held(cluster, name) for name in cluster.nodes})
-    return _compare("disk", index, held)
+    for _ in range(ATTEMPTS_MAX):
+        index = await cluster.same_index(still_secs=STILL_SECS)
+        cluster.kill(*cluster.nodes)
+        held = await asyncio.to_thread(lambda: {one: _held(cluster, one) for one in cluster.nodes})
+        if len({one.get("index") for one in held.values()}) == 1:
+            return _compare("disk", index, held)
+        cluster.start()
+        await cluster.whole()
+    raise NotWhole(f"the states on the disks are at different indices: {held}")
 
 
 def _compare(what: str, index: int, each: dict[str, dict[str, Any]]) -> list[str]:

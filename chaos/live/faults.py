@@ -20,7 +20,7 @@ CALM_SECS = 1.5
 # After service is back, for so long: whether it stays.
 SETTLE_SECS = 1.0
 # A node that hangs does so for much longer than an election takes.
-PAUSE_SECS = 3.0
+PAUSE_SECS = 2.0
 SERVED_SECS = 30.0
 
 
