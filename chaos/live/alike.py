@@ -37,15 +37,17 @@ async def differences(cluster: LiveCluster) -> list[str]:
 async def on_disk(cluster: LiveCluster) -> list[str]:
     """Waits until nothing moves, kills all nodes, and compares the states on their disks; a
     sentence for each difference. Raises NotWhole where they do not come to the same index."""
+    found = ""
     for _ in range(ATTEMPTS_MAX):
         index = await cluster.same_index(still_secs=STILL_SECS)
         cluster.kill(*cluster.nodes)
         held = await asyncio.to_thread(lambda: {one: _held(cluster, one) for one in cluster.nodes})
+        found = str(held)
         if len({one.get("index") for one in held.values()}) == 1:
             return _compare("disk", index, held)
         cluster.start()
         await cluster.whole()
-    raise NotWhole(f"the states on the disks are at different indices: {held}")
+    raise NotWhole(f"the states on the disks are at different indices: {found}")
 
 
 def _compare(what: str, index: int, each: dict[str, dict[str, Any]]) -> list[str]:
