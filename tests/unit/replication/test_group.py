@@ -200,9 +200,7 @@ def test_links_that_flap_lose_nothing(group: Group, seed: int) -> None:
     rng = random.Random(seed)
     group.elect("n1")
     group.tick(0.5, steps=5)
-    tag = 0
-    for _ in range(150):
-        tag += 1
+    for tag in range(1, 151):
         leader = (group.leaders() or ["n1"])[0]
         group[leader].submit(tag)
         one, other = rng.choice(sorted(group.queues))
