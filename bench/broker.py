@@ -1,4 +1,4 @@
-"""A broker process to be measured: started on loopback with a data folder of its own."""
+"""Broker processes to be measured: started on loopback with data folders of their own."""
 
 from __future__ import annotations
 
@@ -6,45 +6,52 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from taskq import Client
+
 START_SECS = 20.0
 
 
 class Broker:
-    """A running `python -m cluster.node`; a context manager. `settings`: `{"group.key": value}`
-    that differ from the defaults. `url` is where clients connect, `folder` its data."""
+    """One running `python -m cluster.node`. `settings`: `{"group.key": value}` that differ from the
+    defaults. `address` is where clients connect, `folder` its data."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._home = Path(tempfile.mkdtemp(prefix="taskq-bench-"))
-        self.folder = self._home / "data"
-        ready = self._home / "ready.json"
+    def __init__(self, home: Path, settings: Mapping[str, Any]) -> None:
+        self.folder = home / "data"
+        home.mkdir(exist_ok=True)
+        self._ready = home / "ready.json"
+        self.address = ""
         given = {
             "broker.host": "127.0.0.1",
-            "broker.port": _free_port(),
-            "monitoring.prometheus_port": _free_port(),
+            "broker.port": free_port(),
+            "monitoring.prometheus_port": free_port(),
             "monitoring.log_level": "warning",
             "persistence.data_dir": self.folder,
             **settings,
         }
-        command = [sys.executable, "-m", "cluster.node", "--ready-file", str(ready)]
+        command = [sys.executable, "-m", "cluster.node", "--ready-file", str(self._ready)]
         for key, value in given.items():
             command += ["--set", f"{key}={value}"]
         self._process = subprocess.Popen(command)
+
+    def wait(self) -> None:
+        """Until it serves. Raises RuntimeError."""
         deadline = time.monotonic() + START_SECS
-        while not ready.exists():
+        while not self._ready.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                self.__exit__()
                 raise RuntimeError("the broker did not start; its log is above")
             time.sleep(0.02)
-        self.url = f"taskq://{json.loads(ready.read_text())['broker']}"
+        self.address = json.loads(self._ready.read_text())["broker"]
 
     @property
     def pid(self) -> int:
@@ -63,23 +70,71 @@ class Broker:
                 return int(line.split()[1]) * 1024
         return 0
 
-    def __enter__(self) -> Broker:
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
+        if self._process.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Ends it, cleanly if it can."""
+        self.ask_to_stop()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Cluster:
+    """`count` running brokers, one or a group; a context manager. `url` names all of them."""
+
+    def __init__(self, count: int, settings: Mapping[str, Any]) -> None:
+        self._home = Path(tempfile.mkdtemp(prefix="taskq-bench-"))
+        ports = {f"node{number}": free_port() for number in range(1, count + 1)}
+        peers = ",".join(f"{name}=127.0.0.1:{port}" for name, port in ports.items())
+        self.brokers: dict[str, Broker] = {}
+        for name, port in ports.items():
+            group = {
+                "raft.enabled": True,
+                "raft.node_id": name,
+                "raft.port": port,
+                "raft.peers": peers,
+            }
+            given = {**(group if count > 1 else {}), **settings}
+            self.brokers[name] = Broker(self._home / name, given)
+        try:
+            for broker in self.brokers.values():
+                broker.wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        addresses = ",".join(broker.address for broker in self.brokers.values())
+        self.url = f"taskq://{addresses}"
+        with Client(self.url, timeout=START_SECS) as client:
+            self.leader = client.stats().node_id  # answered by who leads
+
+    @property
+    def followers(self) -> list[Broker]:
+        """Those that do not lead."""
+        return [broker for name, broker in self.brokers.items() if name != self.leader]
+
+    def cpu_secs(self) -> float:
+        """Processor time that all brokers have used."""
+        return sum(broker.cpu_secs() for broker in self.brokers.values())
+
+    def __enter__(self) -> Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            os.kill(self.pid, signal.SIGTERM)
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        for broker in self.brokers.values():
+            broker.ask_to_stop()
+        for broker in self.brokers.values():
+            broker.stop()
         shutil.rmtree(self._home, ignore_errors=True)
 
 
-def _free_port() -> int:
-    import socket
-
+def free_port() -> int:
+    """A port that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

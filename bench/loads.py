@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from bench.direct import DirectConnection
 from taskq import AsyncClient
 from taskq.commands import Ack, ClaimTask, SubmitTask, SubmitTasks, TaskResult, TaskResults
 
@@ -92,6 +93,19 @@ async def requests(client: AsyncClient, queue: str, secs: float) -> Outcome:
     return counter.outcome()
 
 
+async def one_at_a_time_at(address: str, queue: str, secs: float) -> Outcome:
+    """The same over a bare connection to one node, which passes it on where it does not lead."""
+    counter = _Counter()
+    latencies = []
+    with DirectConnection(address) as node:
+        while counter.running(secs):
+            started = time.perf_counter()
+            node.ask(SubmitTask(_id(), queue, "f", PAYLOAD))
+            latencies.append((time.perf_counter() - started) * 1000)
+            counter.count += 1
+    return Outcome(counter.count, counter.secs(), latencies)
+
+
 async def one_at_a_time(client: AsyncClient, queue: str, secs: float) -> Outcome:
     """One submit, its answer, the next one."""
     counter = _Counter()
@@ -140,30 +154,41 @@ def _id() -> bytes:
 
 
 Load = Callable[[AsyncClient, str, float], Awaitable[Outcome]]
+# Through one node: its address takes the place of the client.
+DirectLoad = Callable[[str, str, float], Awaitable[Outcome]]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A load, its goal per second (None: none set), and settings that differ from the defaults."""
+    """A load, its goal per second and for the median latency (None: none set), settings that differ
+    from the defaults, and how many nodes. `at`: "leader" or "follower" for a direct load."""
 
     name: str
-    load: Load
+    load: Load | DirectLoad
     unit: str
     goal: int | None
     settings: dict[str, object]
+    nodes: int = 1
+    at: str = ""
+    goal_ms: float | None = None
 
 
 # The queue is drained by deletion between runs, so that it never refuses.
-_ROOM = {"broker.queue_depth_threshold": 10_000_000}
+_ROOM: dict[str, object] = {"broker.queue_depth_threshold": 10_000_000}
+_BATCHES: dict[str, object] = {"broker.max_batch_claim": 100}
 MEASURED = (
-    Measured(
-        "batches of 100",
-        batches,
-        "life cycles/s",
-        20_000,
-        {"broker.max_batch_claim": 100},
-    ),
+    Measured("batches of 100", batches, "life cycles/s", 20_000, _BATCHES),
     Measured("single, claims of 10", singles, "life cycles/s", 8_000, {}),
     Measured("single submits, one connection", requests, "requests/s", 4_000, dict(_ROOM)),
     Measured("one submit at a time", one_at_a_time, "requests/s", None, dict(_ROOM)),
+    Measured("3 nodes: batches of 100", batches, "life cycles/s", 12_000, _BATCHES, 3),
+    Measured("3 nodes: single, claims of 10", singles, "life cycles/s", None, {}, 3),
+    Measured(
+        *("3 nodes: one submit at a time, leader", one_at_a_time_at, "requests/s", None),
+        *(dict(_ROOM), 3, "leader", 1.2),
+    ),
+    Measured(
+        *("3 nodes: one submit at a time, follower", one_at_a_time_at, "requests/s", None),
+        *(dict(_ROOM), 3, "follower", 2.2),
+    ),
 )

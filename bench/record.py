@@ -54,11 +54,13 @@ def page(results: str, shares: str) -> str:
         "",
         "Generated from `results.jsonl` and `where.jsonl`; not typed. Medians of the runs, the"
         " range in brackets.",
-        "One broker, durability fsync, client and broker on the same machine.",
+        "Durability fsync; client and brokers (one, or where the load says so three) on the same"
+        " machine; CPU is that of all",
+        "brokers together. The load average at the end tells how quiet the machine was.",
         "",
         "| when (UTC) | commit | load | rate | goal | p50 ms | p99 ms | broker CPU | client CPU |"
-        " changed settings | machine |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        " changed settings | machine | load average |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_row(row) for row in reversed(rows[-SHOWN_MAX:])]
     newest = {row["load"]: row for row in map(json.loads, shares.splitlines())}
@@ -70,16 +72,22 @@ def page(results: str, shares: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _goal(row: dict[str, Any]) -> str:
+    if row.get("goal_ms"):
+        return f"{row['goal_ms']:g} ms"
+    return f"{row['goal']:,}" if row["goal"] else ""
+
+
 def _row(row: dict[str, Any]) -> str:
     rate = f"{row['rate']:,.0f} {row['unit']} ({row['rate_min']:,.0f}-{row['rate_max']:,.0f})"
     changed = ", ".join(f"{key}={value}" for key, value in row["settings"].items()) or "none"
     cells = [
         *(row["when"], row["commit"], row["load"], rate),
-        f"{row['goal']:,}" if row["goal"] else "",
+        _goal(row),
         f"{row['p50_ms']:.2f}" if row["p50_ms"] is not None else "",
         f"{row['p99_ms']:.2f}" if row["p99_ms"] is not None else "",
         f"{row['broker_us']:.0f} us",
         f"{row['client_us']:.0f} us",
-        *(changed, row["machine"]),
+        *(changed, row["machine"], row.get("load_average", "")),
     ]
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
