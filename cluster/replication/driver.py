@@ -180,7 +180,8 @@ class Driver:
             self.stopped = True
             self._end_leadership()
             if self._flush is not None:
-                await asyncio.wait([asyncio.wrap_future(self._flush)])
+                # Its error is `_flushed`'s.
+                await asyncio.gather(asyncio.wrap_future(self._flush), return_exceptions=True)
             if self._state_writer.write is not None:
                 await asyncio.wait([self._state_writer.write])
             if self.failure is None:
