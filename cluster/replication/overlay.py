@@ -1,9 +1,10 @@
 """The node's view of the state: what changed lately, in dictionaries, over the state on disk.
 
 Written behind: the changes of about a second go to disk in one batch, so a task that is submitted,
-claimed and completed meanwhile costs one record. Three layers, newest first: `active` (changing),
+claimed and completed meanwhile costs one record. Three layers, newest first: the one that changes,
 `writing` (being written, frozen), the store. A key that was made and deleted within one layer never
-existed for the disk (`create`).
+existed for the disk (`create`); therefore the first layer keeps keys of which nothing lies below
+(`made`) apart from those whose older values or traces it has to hide (`changed`).
 
 The applier owns it; the machine sees it as a `View`.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import nsmallest
-from typing import Protocol
+from typing import Protocol, TypeVar
 from zlib import crc32
 
 # What a changed key costs: its bytes, those of a small value, dictionary slot, objects. Roughly.
@@ -31,11 +32,15 @@ class Store(Protocol):
     ) -> Iterator[tuple[bytes, bytes]]: ...
 
 
-class _Layer(dict[int, dict[bytes, bytes | None]]):
-    """Key family (first byte) -> key -> value; None marks a deleted key."""
+Value = bytes | None  # None marks a deleted key
+_Value = TypeVar("_Value", bytes, Value)
 
-    def __missing__(self, family: int) -> dict[bytes, bytes | None]:
-        changed: dict[bytes, bytes | None] = {}
+
+class _Layer(dict[int, dict[bytes, _Value]]):
+    """Key family (first byte) -> key -> value."""
+
+    def __missing__(self, family: int) -> dict[bytes, _Value]:
+        changed: dict[bytes, _Value] = {}
         self[family] = changed
         return changed
 
@@ -43,16 +48,15 @@ class _Layer(dict[int, dict[bytes, bytes | None]]):
 class Overlay:
     """A `View` over a store; see the module."""
 
-    __slots__ = ("_active", "_fresh", "_large", "_said", "_store", "_writing", "_writing_size")
+    __slots__ = ("_changed", "_large", "_made", "_said", "_store", "_writing", "_writing_size")
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._active = _Layer()
-        self._writing = _Layer()
+        self._made = _Layer[bytes]()
+        self._changed = _Layer[Value]()
+        self._writing = _Layer[Value]()
         self._writing_size = 0  # `size` when it was frozen
-        # Keys of `_active` that no layer below holds: deleting one leaves nothing behind.
-        self._fresh: set[bytes] = set()
-        self._large = 0  # bytes of large values put into `_active`
+        self._large = 0  # bytes of large values put into the first layer
         self._said: list[bytes] = []  # keys and values since the last `take_digest`
 
     def take_digest(self) -> int:
@@ -63,7 +67,8 @@ class Overlay:
     @property
     def size(self) -> int:
         """Bytes that wait to be written, about."""
-        return self._large + ENTRY_SIZE * sum(map(len, self._active.values()))
+        count = sum(map(len, self._made.values())) + sum(map(len, self._changed.values()))
+        return self._large + ENTRY_SIZE * count
 
     @property
     def unwritten_size(self) -> int:
@@ -71,51 +76,58 @@ class Overlay:
         return self.size + self._writing_size
 
     def get(self, key: bytes) -> bytes | None:
-        changed = self._active[key[0]]
-        if key in changed:
-            return changed[key]
-        changed = self._writing[key[0]]
-        if key in changed:
-            return changed[key]
+        family = key[0]
+        made = self._made[family].get(key)
+        if made is not None:
+            return made
+        for changed in (self._changed[family], self._writing[family]):
+            if key in changed:
+                return changed[key]
         return self._store.get(key)
 
     def put(self, key: bytes, value: bytes) -> None:
-        self._active[key[0]][key] = value
-        self._said += (key, value)
+        made = self._made[key[0]]
+        if key in made:
+            made[key] = value
+        else:
+            self._changed[key[0]][key] = value
+        said = self._said
+        said.append(key)
+        said.append(value)
         if len(value) > SMALL_SIZE:
             self._large += len(value)
 
     def create(self, key: bytes, value: bytes) -> None:
-        changed = self._active[key[0]]
-        if key not in changed:  # otherwise a tombstone, which the store still needs
-            self._fresh.add(key)
-        changed[key] = value
-        self._said += (key, value)
+        changed = self._changed[key[0]]
+        if key in changed:  # a tombstone, which the store still needs
+            changed[key] = value
+        else:
+            self._made[key[0]][key] = value
+        said = self._said
+        said.append(key)
+        said.append(value)
         if len(value) > SMALL_SIZE:
             self._large += len(value)
 
     def delete(self, key: bytes) -> None:
-        changed = self._active[key[0]]
         self._said.append(key)
-        if key in self._fresh:
-            self._fresh.remove(key)
-            value = changed.pop(key)
-            if value is not None and len(value) > SMALL_SIZE:
-                self._large -= len(value)
-        else:
-            changed[key] = None
+        value = self._made[key[0]].pop(key, None)
+        if value is None:
+            self._changed[key[0]][key] = None
+        elif len(value) > SMALL_SIZE:
+            self._large -= len(value)
 
     def scan(self, prefix: bytes, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         if limit <= 0:
             return []
-        active = self._active[prefix[0]]
+        made, changed = self._made[prefix[0]], self._changed[prefix[0]]
         writing = self._writing[prefix[0]]
-        mine = self._smallest(active, writing, prefix, after, limit)
+        mine = self._smallest(prefix, after, limit)
         start = prefix if after is None or after < prefix else after + b"\0"
         found: list[tuple[bytes, bytes]] = []
         position = 0
         for key, value in self._store.iterate(prefix, start):
-            if key in active or key in writing:
+            if key in changed or key in writing or key in made:
                 continue
             while position < len(mine) and mine[position][0] < key and len(found) < limit:
                 found.append(mine[position])
@@ -127,35 +139,36 @@ class Overlay:
                 return found
         return found + mine[position : position + limit - len(found)]
 
-    @staticmethod
     def _smallest(
-        active: dict[bytes, bytes | None],
-        writing: dict[bytes, bytes | None],
-        prefix: bytes,
-        after: bytes | None,
-        limit: int,
+        self, prefix: bytes, after: bytes | None, limit: int
     ) -> list[tuple[bytes, bytes]]:
         """The first `limit` live pairs of both layers, in order."""
+        family = prefix[0]
+        made, changed = self._made[family], self._changed[family]
         low = prefix if after is None or after < prefix else after + b"\0"
-        keys = [k for k, v in active.items() if v is not None and k >= low and k.startswith(prefix)]
+        keys = [k for k in made if k >= low and k.startswith(prefix)]
+        keys += [
+            k for k, v in changed.items() if v is not None and k >= low and k.startswith(prefix)
+        ]
         keys += [
             k
-            for k, v in writing.items()
-            if v is not None and k >= low and k not in active and k.startswith(prefix)
+            for k, v in self._writing[family].items()
+            if v is not None and k >= low and k not in changed and k.startswith(prefix)
         ]
         chosen = nsmallest(limit, keys) if limit < len(keys) else sorted(keys)
-        return [(k, (active if k in active else writing)[k] or b"") for k in chosen]
+        return [(key, self.get(key) or b"") for key in chosen]
 
-    def begin_write(self) -> dict[bytes, bytes | None]:
+    def begin_write(self) -> dict[bytes, Value]:
         """Freezes what has changed and hands it out; a new layer takes what changes from now on."""
         assert not any(self._writing.values()), "one write at a time"
         self._writing_size = self.size
-        self._writing, self._active = self._active, _Layer()
-        self._fresh = set()
+        for family, made in self._made.items():
+            self._changed[family].update(made)
+        self._writing, self._changed, self._made = self._changed, _Layer(), _Layer()
         self._large = 0
-        changes: dict[bytes, bytes | None] = {}
-        for family in self._writing.values():
-            changes.update(family)
+        changes: dict[bytes, Value] = {}
+        for layer in self._writing.values():
+            changes.update(layer)
         return changes
 
     def end_write(self) -> None:

@@ -69,6 +69,8 @@ class DueIndex:
 
     def next(self) -> int:
         """The earliest deadline, or NEVER."""
+        if self._edge is None and not self._heap:
+            return NEVER
         first = self._first()
         return NEVER if first is None else first.when
 

@@ -38,29 +38,45 @@ if TYPE_CHECKING:
 
 # A result is read together with the task's headers and attempts: it must fit a frame with them.
 CONTENT_SIZE_MAX = FRAME_SIZE_MAX - FRAME_MARGIN
+_UNSAID = TaskResult._field_defaults
+# The same answer for nearly every task.
+_COMPLETED = OutcomeReply(COMPLETED)
 
 
 def task_result(state: State, command: TaskResult) -> OutcomeReply | Refusal:
     """Completed or failed. Refused: NOT_FOUND, STALE_TOKEN, RESULT_TOO_LARGE."""
-    if command.ok:
-        return _complete(state, command.task_id, command.token, command.result)
-    found = _owned_or_repeated(state, command.task_id, command.token, DID_FAIL)
-    if isinstance(found, (OutcomeReply, Refusal)):
-        return found
-    task, lease = found
-    end_lease(state, task, lease, DID_FAIL)
-    fail_run(state, task, "failed", command.error, retry=command.retry)
-    save_task(state, task)
-    return OutcomeReply(task.outcome_state)
+    return _report(state, *command)
 
 
 def task_results(state: State, command: TaskResults) -> BatchReply:
     """Many outcomes; one bad one does not spoil the others."""
     answers: list[list[object]] = []
     for fields in command.outcomes:
-        answer = task_result(state, TaskResult(*fields))
+        answer = _report(state, *fields)
         answers.append([type(answer) is OutcomeReply, answer])
     return BatchReply(answers)
+
+
+def _report(
+    state: State,
+    task_id: bytes,
+    token: int,
+    ok: bool,
+    result: bytes | None = _UNSAID["result"],
+    error: str = _UNSAID["error"],
+    retry: bool = _UNSAID["retry"],
+) -> OutcomeReply | Refusal:
+    """`task_result` by the fields of the command."""
+    if ok:
+        return _complete(state, task_id, token, result)
+    found = _owned_or_repeated(state, task_id, token, DID_FAIL)
+    if isinstance(found, (OutcomeReply, Refusal)):
+        return found
+    task, lease = found
+    end_lease(state, task, lease, DID_FAIL)
+    fail_run(state, task, "failed", error, retry=retry)
+    save_task(state, task)
+    return OutcomeReply(task.outcome_state)
 
 
 def ack(state: State, command: Ack) -> OutcomeReply | Refusal:
@@ -128,7 +144,7 @@ def _complete(
             state.view.create(keys.RESULT + task.id, pack_raw(result))
     task.outcome_state = COMPLETED
     save_task(state, task)
-    return OutcomeReply(COMPLETED)
+    return _COMPLETED
 
 
 def _owned_or_repeated(

@@ -150,9 +150,9 @@ def list_queues(state: State, command: ListQueues) -> QueuePage:
     names = [name for name in state.queues.names() if name.encode() > start]
     views = []
     for name in names[: command.limit]:
-        queue = state.queues.get(name)
+        queue = state.queues.by_name[name]
         lease_ms = queue.lease_ms or state.settings.lease_ms
-        views.append(QueueView(name, queue.paused, queue.ageing_ms, lease_ms, *queue.counts))
+        views.append(QueueView(name, queue.paused, queue.ageing_ms, lease_ms, *queue.counts[:7]))
     more = len(names) > command.limit
     return QueuePage(views, views[-1].name.encode() if more else None)
 

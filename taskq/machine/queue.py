@@ -15,7 +15,7 @@ from taskq.limits import QUEUE_COUNT_MAX
 from taskq.machine import keys
 from taskq.machine.ready import ReadyWindow
 from taskq.machine.record import pack, unpack
-from taskq.machine.task import DEAD, LEASED, READY, RETRYING, SCHEDULED, TIERS
+from taskq.machine.task import DEAD, LEASED, MOVES, READY, RETRYING, SCHEDULED, TIERS
 from taskq.machine.view import View
 from taskq.results import Done
 
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from taskq.commands import CreateQueue, PauseQueue, ResumeQueue
     from taskq.machine.state import State
 
-# Positions in `Queue.counts`; 0..2 are ready tasks by tier. Other states are not counted.
-_COUNTED = {SCHEDULED: 3, RETRYING: 4, LEASED: 5, DEAD: 6}
+# State -> position in `Queue.counts`; READY is counted by tier in the first three. States that are
+# not counted share the last position, which is no count of anything and is not stored.
+_POSITION = [7] * len(MOVES)
+_POSITION[SCHEDULED], _POSITION[RETRYING], _POSITION[LEASED], _POSITION[DEAD] = 3, 4, 5, 6
 
 
 class Queue:
@@ -39,11 +41,12 @@ class Queue:
         self.ageing_ms = 0
         self.lease_ms = 0  # 0: the broker's
         self.paused = False
-        self.counts = [0] * 7
+        self.counts = [0] * 8
         self.low = keys.FIRST_PLACE
         edge = None
         if record is not None:
-            self.ageing_ms, self.lease_ms, self.paused, self.counts, self.low = unpack(record)
+            self.ageing_ms, self.lease_ms, self.paused, counts, self.low = unpack(record)
+            self.counts = [*counts, 0]
             edge = keys.before(self.low)  # `low` itself is read
         self.window = ReadyWindow(view, name, edge)
         self._changed = changed
@@ -56,7 +59,7 @@ class Queue:
 
     def encode(self) -> bytes:
         """The queue's record."""
-        return pack(self.ageing_ms, self.lease_ms, self.paused, self.counts, self.low)
+        return pack(self.ageing_ms, self.lease_ms, self.paused, self.counts[:7], self.low)
 
     @property
     def ready(self) -> int:
@@ -67,14 +70,8 @@ class Queue:
     def moved(self, priority: int, origin: int, to: int) -> None:
         """Counts a task out of a state and into another."""
         counts = self.counts
-        if origin == READY:
-            counts[TIERS[priority]] -= 1
-        elif origin in _COUNTED:
-            counts[_COUNTED[origin]] -= 1
-        if to == READY:
-            counts[TIERS[priority]] += 1
-        elif to in _COUNTED:
-            counts[_COUNTED[to]] += 1
+        counts[TIERS[priority] if origin == READY else _POSITION[origin]] -= 1
+        counts[TIERS[priority] if to == READY else _POSITION[to]] += 1
         self._changed[self.name] = self
 
     def put_ready(self, place: bytes, task_id: bytes) -> None:
@@ -93,39 +90,35 @@ class Queue:
 class Queues:
     """All queues by name."""
 
-    __slots__ = ("_changed", "_queues", "_view")
+    __slots__ = ("_changed", "_view", "by_name")
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._changed: dict[str, Queue] = {}
-        self._queues: dict[str, Queue] = {}
+        self.by_name: dict[str, Queue] = {}
         for key, record in view.scan(keys.QUEUE, None, QUEUE_COUNT_MAX):
             name = key[1:].decode()
-            self._queues[name] = Queue(view, name, record, self._changed)
+            self.by_name[name] = Queue(view, name, record, self._changed)
 
     def __len__(self) -> int:
-        return len(self._queues)
-
-    def get(self, name: str) -> Queue:
-        """The queue of a task that exists."""
-        return self._queues[name]
+        return len(self.by_name)
 
     def find(self, name: str) -> Queue | None:
         """The queue, or None."""
-        return self._queues.get(name)
+        return self.by_name.get(name)
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        return sorted(self._queues)
+        return sorted(self.by_name)
 
     def ensure(self, name: str) -> Queue | Refusal:
         """The queue, made if there is none. Refused: TOO_MANY_QUEUES."""
-        queue = self._queues.get(name)
+        queue = self.by_name.get(name)
         if queue is None:
-            if len(self._queues) >= QUEUE_COUNT_MAX:
+            if len(self.by_name) >= QUEUE_COUNT_MAX:
                 text = f"there are {QUEUE_COUNT_MAX} queues; no more can be made"
                 return refuse(ErrorCode.TOO_MANY_QUEUES, text)
-            queue = self._queues[name] = Queue(self._view, name, None, self._changed)
+            queue = self.by_name[name] = Queue(self._view, name, None, self._changed)
         return queue
 
     def save(self) -> None:

@@ -93,7 +93,7 @@ class ReadyWindow:
 def make_ready(state: State, task: Task) -> None:
     """Moves a task to READY and to its place: a new one at the end of its priority, or its own."""
     move(state, task, READY)
-    queue = state.queues.get(task.queue)
+    queue = state.queues.by_name[task.queue]
     if not task.place:
         state.sequence += 1
         rank = PRIORITY_MAX - task.priority
@@ -108,4 +108,4 @@ def make_ready(state: State, task: Task) -> None:
 def leave_ready(state: State, task: Task) -> None:
     """Removes a task's place; its entry in the window is skipped when it comes up."""
     state.lately.pop(task.id, None)
-    state.view.delete(state.queues.get(task.queue).window.prefix + task.place)
+    state.view.delete(state.queues.by_name[task.queue].window.prefix + task.place)

@@ -42,7 +42,7 @@ def remove_task(state: State, task: Task) -> None:
     counters.states[task.state] -= 1
     if task.state == DEAD:
         counters.dead_size -= task.size
-        state.queues.get(task.queue).moved(task.priority, DEAD, NEW)
+        state.queues.by_name[task.queue].moved(task.priority, DEAD, NEW)
     else:
         assert task.state in ENDED_STATES
         counters.finished_size -= task.size_ended

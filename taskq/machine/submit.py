@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from taskq.commands import SubmitTask
 from taskq.errors import ErrorCode, Refusal, refuse
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 RETRY_AFTER_MS = 1_000
 # A task that no frame can carry could never be claimed.
 CONTENT_SIZE_MAX = FRAME_SIZE_MAX - FRAME_MARGIN
+_DEFAULTS = tuple(SubmitTask._field_defaults.values())
+_FIELD_COUNT = len(SubmitTask._fields)
 
 
 def submit_task(state: State, command: SubmitTask) -> Submitted | Refusal:
@@ -42,41 +45,76 @@ def submit_task(state: State, command: SubmitTask) -> Submitted | Refusal:
     Known ids are answered before any limit is looked at. Refused: INVALID_REQUEST,
     PAYLOAD_TOO_LARGE, QUEUE_FULL, TOO_MANY_QUEUES.
     """
-    task_id, view = command.id, state.view
-    if task_id is None:
-        return refuse(ErrorCode.INVALID_REQUEST, "id: the node that proposes a task names it")
-    if is_known(state, task_id):
-        return Submitted(task_id)
-    head_size = _head_size(command)
-    refusal = _refusal(state, command, head_size)
-    if refusal is not None:
-        return refusal
-    queue = state.queues.ensure(command.queue)
-    if isinstance(queue, Refusal):
-        return queue
-    task = _new_task(state, task_id, command, head_size)
-    state.counters.submitted += 1
-    if command.run_at_wall_ms is not None and command.run_at_wall_ms > state.wall:
-        wait_until(state, task, SCHEDULED, BY_WALL, command.run_at_wall_ms)
-    elif command.delay_ms:
-        wait_until(state, task, SCHEDULED, BY_ELAPSED, state.elapsed + command.delay_ms)
-    else:
-        make_ready(state, task)
-        start_ttl(state, task)
-        state.keep_lately(task)
-    view.create(keys.TASK + task_id, task.encode())
-    if task.payload_size > CONTENT_SIZE_IN_HEAD:
-        view.create(keys.PAYLOAD + task_id, pack_raw(command.payload))
-    return Submitted(task_id)
+    return _submit(state, command)
 
 
 def submit_tasks(state: State, command: SubmitTasks) -> BatchReply:
     """Many submits; one bad task does not spoil the others."""
     answers: list[list[object]] = []
     for fields in command.tasks:
-        answer = submit_task(state, SubmitTask(*fields))
+        missing = _FIELD_COUNT - len(fields)
+        answer = _submit(state, (*fields, *_DEFAULTS[-missing:]) if missing else fields)
         answers.append([type(answer) is Submitted, answer])
     return BatchReply(answers)
+
+
+def _submit(state: State, fields: Sequence[Any]) -> Submitted | Refusal:
+    """`fields`: those of a `SubmitTask`, in order and all of them."""
+    # fmt: off
+    (
+        task_id, queue, name, payload, priority, delay_ms, run_at_wall_ms, ttl_ms, timeout_ms,
+        max_retries, backoff_ms, backoff_max_ms, headers, keep_result,
+    ) = fields
+    # fmt: on
+    if task_id is None:
+        return refuse(ErrorCode.INVALID_REQUEST, "id: the node that proposes a task names it")
+    if is_known(state, task_id):
+        return Submitted(task_id)
+    head_size = _head_size(queue, name, headers)
+    payload_size = len(payload)
+    refusal = _refusal(state, payload_size, head_size, delay_ms and run_at_wall_ms is not None)
+    if refusal is not None:
+        return refusal
+    found = state.queues.ensure(queue)
+    if type(found) is Refusal:
+        return found
+    task = Task.__new__(Task)
+    task.id = task_id
+    task.state = NEW
+    task.queue, task.name, task.priority = queue, name, priority
+    task.headers, task.payload_size, task.keep_result = headers, payload_size, keep_result
+    task.content = payload if payload_size <= CONTENT_SIZE_IN_HEAD else b""
+    task.ttl_left = NO_TTL if ttl_ms is None else ttl_ms
+    task.timeout_ms = timeout_ms or 0
+    task.max_retries, task.backoff_ms, task.backoff_max_ms = max_retries, backoff_ms, backoff_max_ms
+    task.head_size = head_size
+    task.submitted_wall = state.wall
+    _begin(task)
+    state.counters.submitted += 1
+    if run_at_wall_ms is not None and run_at_wall_ms > state.wall:
+        wait_until(state, task, SCHEDULED, BY_WALL, run_at_wall_ms)
+    elif delay_ms:
+        wait_until(state, task, SCHEDULED, BY_ELAPSED, state.elapsed + delay_ms)
+    else:
+        make_ready(state, task)
+        start_ttl(state, task)
+        state.keep_lately(task)
+    state.view.create(keys.TASK + task_id, task.encode())
+    if payload_size > CONTENT_SIZE_IN_HEAD:
+        state.view.create(keys.PAYLOAD + task_id, pack_raw(payload))
+    return Submitted(task_id)
+
+
+def _begin(task: Task) -> None:
+    """What every task begins with."""
+    task.result_size = -1
+    task.due_clock, task.outcome = NO_DUE, RUNNING
+    task.due_ms = task.due_sequence = task.ttl_deadline = task.retries = task.expiries = 0
+    task.attempt = task.token = task.outcome_state = task.history_size = 0
+    task.started_wall = task.started_ms = task.ended_wall = task.ended_ms = 0
+    task.place = task.worker = b""
+    task.cancel_requested = False
+    task.reason = ""
 
 
 def is_known(state: State, task_id: bytes) -> bool:
@@ -88,24 +126,24 @@ def is_known(state: State, task_id: bytes) -> bool:
     return state.view.get(keys.FORGOTTEN + task_id) is not None
 
 
-def _head_size(command: SubmitTask) -> int:
+def _head_size(queue: str, name: str, headers: dict[str, str]) -> int:
     """What is counted beside the payload: texts can be large, and stay as long as the record."""
-    size = RECORD_SIZE + len(command.queue) + len(command.name.encode())
-    if command.headers:
-        size += sum(len(k.encode()) + len(v.encode()) for k, v in command.headers.items())
+    size = RECORD_SIZE + len(queue) + len(name.encode())
+    if headers:
+        size += sum(len(k.encode()) + len(v.encode()) for k, v in headers.items())
     return size
 
 
-def _refusal(state: State, command: SubmitTask, head_size: int) -> Refusal | None:
+def _refusal(state: State, size: int, head_size: int, two_times: bool) -> Refusal | None:
+    """`size`: of the payload; `two_times`: a delay and a date are given."""
     settings, states = state.settings, state.counters.states
-    size = len(command.payload)
     if size > settings.payload_size_max:
         text = f"payload: {size} bytes; at most {settings.payload_size_max} (payload_size_max)"
         return refuse(ErrorCode.PAYLOAD_TOO_LARGE, text)
     if size + head_size > CONTENT_SIZE_MAX:
         text = f"payload, name and headers: {size + head_size} bytes do not fit a claim's frame"
         return refuse(ErrorCode.PAYLOAD_TOO_LARGE, text)
-    if command.delay_ms and command.run_at_wall_ms is not None:
+    if two_times:
         text = "delay_ms and run_at_wall_ms: give one of them at most"
         return refuse(ErrorCode.INVALID_REQUEST, text)
     if states[1] + states[2] + states[4] >= settings.queue_depth_threshold:
@@ -115,27 +153,3 @@ def _refusal(state: State, command: SubmitTask, head_size: int) -> Refusal | Non
         text = f"{state.counters.waiting_size} bytes are waiting (queue_bytes_threshold)"
         return refuse(ErrorCode.QUEUE_FULL, text, RETRY_AFTER_MS)
     return None
-
-
-def _new_task(state: State, task_id: bytes, command: SubmitTask, head_size: int) -> Task:
-    task = Task.__new__(Task)
-    task.id = task_id
-    task.state = NEW
-    task.queue, task.name, task.priority = command.queue, command.name, command.priority
-    task.headers, task.payload_size = command.headers, len(command.payload)
-    task.content = command.payload if task.payload_size <= CONTENT_SIZE_IN_HEAD else b""
-    task.result_size, task.keep_result = -1, command.keep_result
-    task.submitted_wall = state.wall
-    task.due_clock, task.due_ms, task.due_sequence = NO_DUE, 0, 0
-    task.place = b""
-    task.ttl_left = NO_TTL if command.ttl_ms is None else command.ttl_ms
-    task.ttl_deadline = 0
-    task.timeout_ms = command.timeout_ms or 0
-    task.max_retries, task.retries = command.max_retries, 0
-    task.backoff_ms, task.backoff_max_ms = command.backoff_ms, command.backoff_max_ms
-    task.expiries = task.attempt = task.token = 0
-    task.worker, task.outcome, task.outcome_state = b"", RUNNING, 0
-    task.cancel_requested = False
-    task.started_wall = task.started_ms = task.ended_wall = task.ended_ms = 0
-    task.reason, task.head_size, task.history_size = "", head_size, 0
-    return task

@@ -202,14 +202,15 @@ def move(state: State, task: Task, to: int) -> None:
     origin = task.state
     assert to in MOVES[origin], f"no move {origin} -> {to} for task {task.id.hex()}"
     counters = state.counters
+    states = counters.states
     size = task.payload_size + task.head_size + task.history_size
     if origin != NEW:
-        counters.states[origin] -= 1
+        states[origin] -= 1
         if origin in WAITING_STATES:
             counters.waiting_size -= size
         elif origin == DEAD:
             counters.dead_size -= size
-    counters.states[to] += 1
+    states[to] += 1
     if to in WAITING_STATES:
         counters.waiting_size += size
     elif to == DEAD:
@@ -217,4 +218,4 @@ def move(state: State, task: Task, to: int) -> None:
     elif to in ENDED_STATES:
         counters.finished_size += task.size_ended
     task.state = to
-    state.queues.get(task.queue).moved(task.priority, origin, to)
+    state.queues.by_name[task.queue].moved(task.priority, origin, to)

@@ -183,7 +183,7 @@ def test_claiming_and_releasing_for_ever_does_not_fill_the_memory() -> None:
             extend = commands.ExtendLease(task.task_id, task.token, 1_000 + turn % 7 * 1_000)
             apply(machine, extend, commands.Nack(task.task_id, task.token), elapsed=turn)
     assert len(machine._state.leases._deadlines._heap) < 200
-    assert len(machine._state.queues.get("q").window._next) < 10
+    assert len(machine._state.queues.by_name["q"].window._next) < 10
 
 
 def test_an_error_text_is_cut_before_anything_else_is_done_with_it(
