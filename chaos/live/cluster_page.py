@@ -41,6 +41,8 @@ def _failover(content: str) -> list[str]:
         " leader; found: from",
         "there to the first acknowledgement. Late: how much too late this process sent a probe"
         " (the machine was busy).",
+        "Scattered: clients stay at any node, which passes their requests on; else they go to the"
+        " leader.",
         "All in ms, p50 / p99 / max. Whole: until all nodes were as before, in s. Failed: calls"
         " that found no service.",
         "At the end every acknowledged request is accounted for, and all nodes hold the same, byte"
@@ -120,8 +122,9 @@ def _mib(size: int) -> str:
 
 
 def _strikes(row: Mapping[str, Any]) -> str:
+    scattered = ", scattered" if row.get("scattered") else ""
     cells = [
-        *(row["when"], row["commit"], row["fault"], str(row["times"])),
+        *(row["when"], row["commit"], row["fault"] + scattered, str(row["times"])),
         *(_ms(row["gap"]), _goal(row["fault"]), _ms(row["calm"]), _ms(row["elected"])),
         *(_ms(row["found"]), _ms(row["late"]), _secs(row["whole"])),
         *(f"{row['calls']:,}", f"{row['outcomes'].get('unknown', 0):,}", str(row["failed"])),

@@ -41,6 +41,8 @@ from taskq import AsyncClient
 from taskq.errors import ErrorCode
 
 SETTINGS = {"broker.queue_depth_threshold": 10_000_000}
+# Where nobody listens: clients that are told so stay at the node that they have.
+NOWHERE = "127.0.0.1:1"
 # Parts of the calls that give up early, so that some outcomes stay unknown.
 HASTY = 0.2
 # A call that ends so has found no service.
@@ -51,14 +53,16 @@ _WITHOUT_SERVICE = (NOT_SENT, ErrorCode.NO_LEADER.value, ErrorCode.UNAVAILABLE.v
 class Run:
     """One experiment and how it went. `plan`: the faults, one after the other; `pace_secs`: the
     mean pause of each client of the load; `settings`: of all nodes, beside those that every run
-    has; `calm_secs`, `settle_secs`: before and after each fault. `failed`: calls that ended without
-    service though they were to wait for it."""
+    has; `scattered`: clients stay at any node, which passes their requests on; `calm_secs`,
+    `settle_secs`: before and after each fault. `failed`: calls that ended without service though
+    they were to wait for it."""
 
     plan: Sequence[str]
     seed: int
     home: Path
     pace_secs: float = 0.02
     settings: dict[str, Any] = field(default_factory=dict)
+    scattered: bool = False
     calm_secs: float = CALM_SECS
     settle_secs: float = SETTLE_SECS
     history: History = field(default_factory=History)
@@ -88,7 +92,8 @@ async def run_failover(run: Run, on_strike: Callable[[], None] = lambda: None) -
     started = time.monotonic()
     recorder = Recorder(run.history)
     hasty = 0.0 if run.planned else HASTY
-    with LiveCluster(run.home, settings={**SETTINGS, **run.settings}) as cluster:
+    settings = {**SETTINGS, **({"broker.advertise": NOWHERE} if run.scattered else {})}
+    with LiveCluster(run.home, settings={**settings, **run.settings}) as cluster:
         cluster.start()
         await cluster.whole()
         load = Load(cluster.urls, recorder, run.seed, run.pace_secs, hasty)
@@ -149,6 +154,7 @@ def elections(cluster: LiveCluster) -> list[float]:
 @click.option("--times", default=50, show_default=True, help="How often.")
 @click.option("--seed", default=None, type=int, help="Of the load and the moments.")
 @click.option("--pace", default=0.02, show_default=True, help="Mean pause of a client, seconds.")
+@click.option("--scattered", is_flag=True, help="Clients stay at any node, which passes on.")
 @click.option("--keep/--no-keep", default=True, help="Append to chaos/results/failover.jsonl.")
 @click.option("--history", is_flag=True, help="Keep folders and history in any case.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one line of JSON.")
@@ -157,6 +163,7 @@ def main(
     times: int,
     seed: int | None,
     pace: float,
+    scattered: bool,
     keep: bool,
     history: bool,
     as_json: bool,
@@ -167,7 +174,8 @@ def main(
     folders and the history are kept.
     """
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
-    run = Run([fault] * times, seed, Path(tempfile.mkdtemp(prefix="taskq-failover-")), pace)
+    home = Path(tempfile.mkdtemp(prefix="taskq-failover-"))
+    run = Run([fault] * times, seed, home, pace, scattered=scattered)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"))
     try:

@@ -30,6 +30,7 @@ def summary(run: Run) -> dict[str, Any]:
     return {
         **stamp(),
         "fault": run.plan[0],
+        "scattered": run.scattered,
         "seed": run.seed,
         "times": len(strikes),
         "wall_secs": round(run.wall_secs, 1),

@@ -96,6 +96,7 @@ def test_the_page_tells_gap_goal_and_broken_promises(run: Run) -> None:
     row = {**summary(run), "commit": "abc1234"}
     told = cells({"failover": row})
     assert told[1:4] == ["abc1234", "leader-crash", "2"]
+    assert cells({"failover": {**row, "scattered": True}})[2] == "leader-crash, scattered"
     assert told[4:6] == ["70 / 110 / 110", "p50 150 p99 500"]
     assert told[-5:-1] == ["0", "1", "1", "1.2-2.0"], "unknown, failed, broken promises, load"
 
