@@ -59,6 +59,7 @@ class Keeper:
         self._hooks = Hooks(self.failed, on_leadership, on_leader)
         self._upkeep: asyncio.Task[None] | None = None
         self._reopening: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._stopping = False
         self._pause_secs = REOPEN_SECS[0]
         self._reopened_at = 0.0
@@ -118,6 +119,8 @@ class Keeper:
 
     def open_when_formed(self) -> None:
         """The group was founded, or this node heard that it is. Called by the network."""
+        if self._stopping:
+            return  # the next start finds the record
         try:
             self.open()
         except BaseException as error:  # noqa: BLE001  # there is nobody above who could take it
@@ -130,9 +133,18 @@ class Keeper:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        if self.core is not None:
-            core, self.core = self.core, None
-            await core.close()
+        await self._close()
+
+    async def _close(self) -> None:
+        """The core is closed once and to the end, also where whoever waits for it is cancelled: a
+        stop may come while it is closed to be opened again."""
+        if self.core is None:
+            return
+        if self._closing is None:
+            self._closing = asyncio.create_task(self.core.close())
+        await asyncio.wait([self._closing])
+        closing, self._closing, self.core = self._closing, None, None
+        closing.result()
 
     # --- failure ----------------------------------------------------------------------------------
 
@@ -155,7 +167,7 @@ class Keeper:
             return
         elif isinstance(error, StorageFailed):
             log.error("the disk failed; opening again", error=str(error))
-            self._open_again(self._until_it_opens)
+            self._open_again(self._after_a_failure)
         elif isinstance(error, DataDamaged) and self.membership is not None:
             log.error("data is damaged: it is set aside and asked of the others", error=str(error))
             self._open_again(lambda: self._without(error))
@@ -179,10 +191,7 @@ class Keeper:
             if self._upkeep is not None:
                 self._upkeep.cancel()
                 await asyncio.gather(self._upkeep, return_exceptions=True)
-            if self.core is not None:
-                core = self.core
-                await core.close()
-                self.core = None
+            await self._close()
             await how()
             self.reopened += 1
             log.warning("opened again", index=self._applied_index())
@@ -194,22 +203,29 @@ class Keeper:
     def _applied_index(self) -> int:
         return 0 if self.core is None else self.core.raft.applied_index
 
-    async def _until_it_opens(self) -> None:
+    async def _after_a_failure(self) -> None:
         """After a failed write."""
-        loop = asyncio.get_running_loop()
-        if loop.time() - self._reopened_at > HELD_SECS:
+        if asyncio.get_running_loop().time() - self._reopened_at > HELD_SECS:
             self._pause_secs = REOPEN_SECS[0]
+        # It grows also while openings succeed and only the writes after them fail.
+        await self._pause()
+        await self._forget_transfer()
+        await self._insist(self.open)
+        self._reopened_at = asyncio.get_running_loop().time()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._pause_secs)
+        self._pause_secs = min(self._pause_secs * 2, REOPEN_SECS[1])
+
+    async def _insist(self, step: Callable[[], None]) -> None:
+        """Takes a step that writes to the disk, until the disk lets it."""
         while True:
-            # It grows also while openings succeed and only the writes after them fail.
-            await asyncio.sleep(self._pause_secs)
-            self._pause_secs = min(self._pause_secs * 2, REOPEN_SECS[1])
-            await self._forget_transfer()
             try:
-                self.open()
-                break
+                step()
+                return
             except StorageFailed as error:
                 log.warning("the disk does not take writes yet", error=str(error))
-        self._reopened_at = loop.time()
+            await self._pause()
 
     async def _forget_transfer(self) -> None:
         """No state is being received while the folder is opened."""
@@ -219,8 +235,8 @@ class Keeper:
     async def _without(self, damage: DataDamaged) -> None:
         """Damage met while running: that store is set aside, and the opening sees to the rest."""
         await self._forget_transfer()
-        self._set_aside(damage)
-        await self._until_it_opens()
+        await self._insist(lambda: self._set_aside(damage))
+        await self._after_a_failure()
 
     # --- a state that was given to this node (A11) ------------------------------------------------
 
@@ -236,5 +252,5 @@ class Keeper:
 
     async def _swap(self) -> None:
         assert self.membership is not None
-        self.open()
+        await self._insist(self.open)
         self.membership.receiver.installed()

@@ -113,10 +113,12 @@ class Replica:
     async def stop(self) -> None:
         """Flushes, writes the state, closes the folder's databases."""
         await self._space.stop()
-        await self._keeper.stop()
-        if self._membership is not None:
-            membership, self._membership = self._membership, None
-            await membership.stop()
+        try:
+            await self._keeper.stop()
+        finally:
+            if self._membership is not None:
+                membership, self._membership = self._membership, None
+                await membership.stop()
 
     async def hand_over(self) -> None:
         """Before a planned stop: another member takes over, if this one leads and one can (A7)."""

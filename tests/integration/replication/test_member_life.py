@@ -1,0 +1,141 @@
+"""A member of a group whose disk or life is hard: it heals from the others, and always stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from cluster.replication import journal as journal_module
+from cluster.replication import keeper as keeper_module
+from cluster.replication.state_writer import StateWriter
+from cluster.storage import directory as directory_module
+from cluster.storage.directory import DataDirectory
+from cluster.storage.errors import DataDamaged, StorageFailed
+from cluster.storage.state_store import StateStore
+from tests.integration.replication.group import Members, members, until
+
+# So small that a member which was away needs a snapshot.
+SHORT_LOG = {"checkpoint_interval_secs": 0.1, "checkpoint_size": 2_000}
+
+
+@pytest.fixture(autouse=True)
+def small_log_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log of some KiB can be cut."""
+    monkeypatch.setattr(journal_module, "MARK_SIZE", 500)
+
+
+@contextmanager
+def refusing(owner: Any, name: str, errors: list[Exception]) -> Iterator[None]:
+    """While entered, the method raises these, one at each call, and then works."""
+    method = getattr(owner, name)
+
+    def refuse(*arguments: Any, **named: Any) -> Any:
+        if errors:
+            raise errors.pop(0)
+        return method(*arguments, **named)
+
+    with (
+        mock.patch.object(owner, name, refuse),
+        mock.patch.object(keeper_module, "REOPEN_SECS", (0.01, 0.05)),
+    ):
+        yield
+
+
+async def left_behind(group: Members, node_id: str) -> None:
+    """The member is down, and the others' logs do not reach back to it."""
+    await group.submit(1)
+    await group.all_hold(1)
+    await group.stop(node_id)
+    for number in range(2, 40):
+        await group.submit(number, size=300)
+
+    for number in range(40, 60):
+        await asyncio.sleep(0.2)
+        await group.submit(number, size=300)
+        cores = [one._core for one in group.replicas.values()]
+        if all(core is not None and core.log.first_index > 20 for core in cores):
+            return
+    raise AssertionError("the logs are never cut")
+
+
+async def test_rot_that_shows_only_when_the_core_is_built(tmp_path: Path) -> None:
+    async with members(tmp_path) as group:
+        await group.submit(1, 2)
+        await group.all_hold(1, 2)
+        await group.stop("n3")
+        damage = DataDamaged(group.folder("n3") / "state" / "000005.ldb", "a flipped bit")
+        with refusing(StateStore, "get", [damage]), refusing(StateStore, "iterate", [damage]):
+            await group.start("n3")
+        await group.submit(3)
+        await group.all_hold(1, 2, 3)
+        kept = [one.name for one in (group.folder("n3") / "set-aside").iterdir()]
+        assert any(name.endswith("-state") for name in kept)
+
+
+async def test_rot_that_shows_while_a_failed_disk_is_opened_again(tmp_path: Path) -> None:
+    async with members(tmp_path) as group:
+        await group.submit(1)
+        await group.all_hold(1)
+        victim = await group.follower()
+        damage = DataDamaged(group.folder(victim.node_id) / "log" / "000005.ldb", "a flipped bit")
+        with refusing(DataDirectory, "open_member_stores", [damage]):
+            victim.fail(StorageFailed("no space left"))
+            await until(lambda: victim.reopened == 1)
+        await group.submit(2)
+        await group.all_hold(1, 2)
+        assert victim.fatal is None
+
+
+async def test_damage_is_set_aside_when_the_disk_takes_it(tmp_path: Path) -> None:
+    async with members(tmp_path) as group:
+        await group.submit(1)
+        await group.all_hold(1)
+        victim = await group.follower()
+        folder = group.folder(victim.node_id)
+        full: list[Exception] = [OSError("no space left on device") for _ in range(3)]
+        with refusing(directory_module, "set_aside", full):
+            victim.fail(DataDamaged(folder / "state" / "000005.ldb", "a flipped bit"))
+            await until(lambda: victim.reopened == 1)
+        assert not full
+        await group.submit(2)
+        await group.all_hold(1, 2)
+        assert victim.fatal is None
+
+
+async def test_a_received_state_is_opened_when_the_disk_lets_it(tmp_path: Path) -> None:
+    async with members(tmp_path, **SHORT_LOG) as group:
+        await left_behind(group, "n3")
+        await group.start("n3")
+        full: list[Exception] = [StorageFailed("no space left on device") for _ in range(3)]
+        with refusing(DataDirectory, "open_member_stores", full):
+            await group.all_hold(1, 39)
+        assert not full, "no state was received"
+        assert group.replicas["n3"].fatal is None
+
+
+async def test_a_stop_while_the_core_is_closed_to_be_opened_again(tmp_path: Path) -> None:
+    async with members(tmp_path) as group:
+        await group.submit(1)
+        await group.all_hold(1)
+        victim = await group.follower()
+        closing = asyncio.Event()
+        finish = StateWriter.finish
+
+        async def slow(self: StateWriter) -> None:
+            closing.set()
+            await asyncio.sleep(0.1)
+            await finish(self)
+
+        with mock.patch.object(StateWriter, "finish", slow):
+            victim._keeper._open_again(victim._keeper._after_a_failure)
+            await closing.wait()
+            await group.stop(victim.node_id)
+        await group.start(victim.node_id)
+        await group.submit(2)
+        await group.all_hold(1, 2)
