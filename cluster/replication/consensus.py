@@ -239,8 +239,16 @@ class Consensus:
             self.step_down()
             return
         self.transfer.turn(now)
-        if self.raft.uncertain and self.raft.own_disk_counts and self.raft.is_leader:
-            self.following.clear_flag()  # L4: all voted for this log, and its no-op is committed
+        self._become_whole()
+
+    def _become_whole(self) -> None:
+        """L4: a majority of sure members, or all, voted for this log, and its no-op is committed:
+        without counting this node, unless all voted."""
+        raft = self.raft
+        if raft.uncertain and raft.is_leader:
+            self.following.clear_flag()
+        elif not raft.loss:
+            raft.own_disk_counts = True
 
     def send(self) -> None:
         """What the others lack of the log."""

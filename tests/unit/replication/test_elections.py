@@ -351,6 +351,27 @@ def test_an_uncertain_node_elects_where_all_vote_alike(make_group: MakeGroup) ->
     assert [disks[one].head.flags for one in group.ids] == [{}, {}, {}]
 
 
+def test_an_uncertain_leader_that_sure_members_elected_becomes_whole(
+    make_group: MakeGroup,
+) -> None:
+    """It does not count itself until the others hold its no-op and its flag is off the disk."""
+    disk = flagged(UNCERTAIN_FLAG)
+    group = make_group(5, disks={"n1": disk})
+    group.crash("n5")
+    group["n1"].consensus.elections.stand()
+    group["n1"].driver.wake()
+    group.flow()
+    assert group.leaders() == ["n1"]
+    assert disk.head.flags == {}
+    for one in ("n3", "n4"):
+        group.crash(one)
+    group.submit("n1", [1])
+    assert 1 not in group["n1"].accepted(), "two of five"
+    group.restart("n3")
+    group.tick(0.6, steps=6)
+    assert 1 in group["n1"].accepted(), "the leader is one of three"
+
+
 def test_an_uncertain_vote_is_none_where_not_all_vote(make_group: MakeGroup) -> None:
     group = make_group(disks={"n1": flagged(UNCERTAIN_FLAG)})
     group.crash("n3")
