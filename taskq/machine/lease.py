@@ -236,11 +236,14 @@ def lease_ms_for(state: State, queue_lease_ms: int, wanted: int | None) -> int:
     return wanted or queue_lease_ms or state.settings.lease_ms or LEASE_MS_DEFAULT
 
 
-def owned(state: State, task_id: bytes, token: int) -> tuple[Task, Lease] | Refusal:
-    """The task and its lease, if the token is valid. Refused: NOT_FOUND, STALE_TOKEN."""
+def valid(state: State, task_id: bytes, token: int) -> Lease | None:
+    """The lease of the task, if the token is valid."""
     lease = state.leases.by_task.get(task_id)
-    if lease is not None and lease.token == token:
-        return state.leases.task_of(lease), lease
+    return lease if lease is not None and lease.token == token else None
+
+
+def stale(state: State, task_id: bytes) -> Refusal:
+    """What a token that is not valid is answered with: NOT_FOUND or STALE_TOKEN."""
     if load_task(state, task_id) is None:
         return refuse(ErrorCode.NOT_FOUND, f"there is no task {shown(task_id)}")
     text = f"the token for task {shown(task_id)} is not valid (any more); nothing was changed"
@@ -249,12 +252,11 @@ def owned(state: State, task_id: bytes, token: int) -> tuple[Task, Lease] | Refu
 
 def extend_lease(state: State, command: ExtendLease) -> Extended | Refusal:
     """A longer lease under the same token."""
-    found = owned(state, command.task_id, command.token)
-    if isinstance(found, Refusal):
-        return found
-    task, lease = found
+    lease = valid(state, command.task_id, command.token)
+    if lease is None:
+        return stale(state, command.task_id)
     length = command.lease_ms or lease.lease_ms
     state.workers.touch(state, lease.worker_id)
     state.leases.extend(lease, state.elapsed + length)
     # A lease whose time is over is valid until an `Advance` takes it: nothing is left of it then.
-    return Extended(max(lease.deadline - state.elapsed, 0), task.cancel_requested)
+    return Extended(max(lease.deadline - state.elapsed, 0), lease.cancel_requested)

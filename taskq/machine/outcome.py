@@ -12,7 +12,7 @@ from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import FRAME_MARGIN, FRAME_SIZE_MAX
 from taskq.machine import keys
 from taskq.machine.ending import cancel_now, finish, return_to_place
-from taskq.machine.lease import Lease, owned
+from taskq.machine.lease import Lease, stale, valid
 from taskq.machine.record import pack_raw
 from taskq.machine.retry import fail_run
 from taskq.machine.schedule import wait_until
@@ -69,10 +69,10 @@ def _report(
     """`task_result` by the fields of the command."""
     if ok:
         return _complete(state, task_id, token, result)
-    found = _owned_or_repeated(state, task_id, token, DID_FAIL)
-    if isinstance(found, (OutcomeReply, Refusal)):
-        return found
-    task, lease = found
+    lease = valid(state, task_id, token)
+    if lease is None:
+        return _repeated(state, task_id, token, DID_FAIL)
+    task = state.leases.task_of(lease)
     end_lease(state, task, lease, DID_FAIL)
     fail_run(state, task, "failed", error, retry=retry)
     save_task(state, task)
@@ -86,10 +86,10 @@ def ack(state: State, command: Ack) -> OutcomeReply | Refusal:
 
 def nack(state: State, command: Nack) -> OutcomeReply | Refusal:
     """Given back: to its place, after `delay_ms` if there is one. Counts as nothing."""
-    found = _owned_or_repeated(state, command.task_id, command.token, DID_RELEASE)
-    if isinstance(found, (OutcomeReply, Refusal)):
-        return found
-    task, lease = found
+    lease = valid(state, command.task_id, command.token)
+    if lease is None:
+        return _repeated(state, command.task_id, command.token, DID_RELEASE)
+    task = state.leases.task_of(lease)
     release_run(state, task, lease, command.delay_ms)
     return OutcomeReply(task.outcome_state)
 
@@ -121,39 +121,36 @@ def end_lease(state: State, task: Task, lease: Lease, how: int) -> None:
 def _complete(
     state: State, task_id: bytes, token: int, result: bytes | None
 ) -> OutcomeReply | Refusal:
-    found = _owned_or_repeated(state, task_id, token, DID_COMPLETE)
-    if isinstance(found, (OutcomeReply, Refusal)):
-        return found
-    task, lease = found
-    if result is not None and len(result) > state.settings.result_size_max:
-        text = f"result: {len(result)} bytes; at most {state.settings.result_size_max}"
-        return refuse(ErrorCode.RESULT_TOO_LARGE, f"{text} (result_size_max)")
-    if result is not None and len(result) + task.head_size + task.history_size > CONTENT_SIZE_MAX:
-        text = f"result: {len(result)} bytes do not fit a frame beside headers and attempts"
+    lease = valid(state, task_id, token)
+    if lease is None:
+        return _repeated(state, task_id, token, DID_COMPLETE)
+    task = state.leases.task_of(lease)
+    size = -1 if result is None else len(result)
+    if size > state.settings.result_size_max:
+        text = f"result: {size} bytes; at most {state.settings.result_size_max} (result_size_max)"
+        return refuse(ErrorCode.RESULT_TOO_LARGE, text)
+    if size + task.head_size + task.history_size > CONTENT_SIZE_MAX and result is not None:
+        text = f"result: {size} bytes do not fit a frame beside headers and attempts"
         return refuse(ErrorCode.RESULT_TOO_LARGE, text)
     end_lease(state, task, lease, DID_COMPLETE)
-    if result is not None and task.keep_result:
-        task.result_size = len(result)
+    if task.keep_result:
+        task.result_size = size
     state.counters.completed += 1
     state.counters.observe(state.elapsed - task.started_ms)
     finish(state, task, COMPLETED, "")
     if result is not None and task.keep_result:
-        if len(result) <= CONTENT_SIZE_IN_HEAD:
+        if size <= CONTENT_SIZE_IN_HEAD:
             task.content = result
         else:
-            state.view.create(keys.RESULT + task.id, pack_raw(result))
+            state.view.create(keys.RESULT + task_id, pack_raw(result))
     task.outcome_state = COMPLETED
     save_task(state, task)
     return _COMPLETED
 
 
-def _owned_or_repeated(
-    state: State, task_id: bytes, token: int, how: int
-) -> tuple[Task, Lease] | OutcomeReply | Refusal:
-    found = owned(state, task_id, token)
-    if not isinstance(found, Refusal):
-        return found
+def _repeated(state: State, task_id: bytes, token: int, how: int) -> OutcomeReply | Refusal:
+    """The answer where the token is not valid: the same as before, or that it is stale."""
     task = load_task(state, task_id)
     if task is not None and task.token == token and task.outcome == how:
         return OutcomeReply(task.outcome_state)
-    return found
+    return stale(state, task_id)
