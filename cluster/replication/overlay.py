@@ -20,6 +20,8 @@ from zlib import crc32
 ENTRY_SIZE = 256
 # Values up to here are in `ENTRY_SIZE`; larger ones are counted by their bytes.
 SMALL_SIZE = 128
+# What the digest takes in for a deleted key: no record is this.
+_GONE = b"\0"
 
 
 class Store(Protocol):
@@ -110,7 +112,9 @@ class Overlay:
             self._large += len(value)
 
     def delete(self, key: bytes) -> None:
-        self._said.append(key)
+        said = self._said
+        said.append(key)
+        said.append(_GONE)
         value = self._made[key[0]].pop(key, None)
         if value is None:
             self._changed[key[0]][key] = None

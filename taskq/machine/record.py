@@ -20,9 +20,15 @@ def pack(*fields: Any) -> bytes:
     return record
 
 
+def format_of(record: bytes) -> int:
+    """The format version of a record made by `pack`, of any version."""
+    version: int = msgpack.unpackb(record, strict_map_key=False)[0]
+    return version
+
+
 def unpack(record: bytes) -> list[Any]:
-    """The fields of a record, without the version. A newer version is a bug: the node checks the
-    format of a folder before it opens it."""
+    """The fields of a record, without the version. Another version is a bug: the node checks the
+    format of a state (`format_of` its clocks) before it loads it."""
     fields: list[Any] = msgpack.unpackb(record, strict_map_key=False)
     version = fields.pop(0)
     assert version == FORMAT, f"record of format {version}"

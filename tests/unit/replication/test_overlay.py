@@ -156,3 +156,40 @@ def test_the_size_falls_to_zero_with_what_never_existed() -> None:
     for number in range(100):
         overlay.delete(b"a%d" % number)
     assert overlay.size == 0
+
+
+def test_a_key_made_above_a_tombstone_that_is_being_written_comes_and_goes() -> None:
+    overlay = empty()
+    overlay.put(b"a1", b"old")
+    overlay.begin_write()
+    overlay.end_write()
+    overlay.delete(b"a1")
+    assert overlay.begin_write() == {b"a1": None}
+    overlay.create(b"a1", b"new")
+    assert overlay.scan(b"a", None, 10) == [(b"a1", b"new")]
+    overlay.delete(b"a1")
+    assert overlay.get(b"a1") is None
+    overlay.end_write()
+    assert overlay.begin_write() == {}
+
+
+def digest(*steps: tuple[str, bytes, bytes]) -> int:
+    overlay = empty()
+    for verb, key, value in steps:
+        getattr(overlay, verb)(key, *([] if verb == "delete" else [value]))
+    return overlay.take_digest()
+
+
+def test_the_digest_tells_whatever_is_written_apart() -> None:
+    same = ("create", b"a1", b"x"), ("put", b"a2", b"y"), ("delete", b"a3", b"")
+    others = [
+        (("create", b"a1", b"z"), *same[1:]),
+        (("create", b"a4", b"x"), *same[1:]),
+        (same[0], ("put", b"a2", b"z"), same[2]),
+        (*same[:2], ("delete", b"a4", b"")),
+        (*same[:2], ("put", b"a3", b"")),
+        (same[1], same[0], same[2]),
+        same[:2],
+    ]
+    assert digest(*same) == digest(*same)
+    assert len({digest(*steps) for steps in (same, *others)}) == 1 + len(others)
