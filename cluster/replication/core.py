@@ -149,7 +149,7 @@ class Core:
             self._snapshot_executor,
             on_installed=self._installed,
             on_ended=self._not_installed,
-            on_failure=hooks.on_failure,
+            on_failure=self.driver.fail,  # nothing more is written over what cannot be read
         )
         self.exchange = SnapshotExchange(sender, others.receiver)
         self.consensus.on_leading_ended = sender.end_all
@@ -199,13 +199,13 @@ class Core:
 
     async def close(self) -> None:
         """Flushes and writes what there is, unless the disk failed; releases the folder's files."""
-        if self._others is not None:
-            self._others.links.handlers.pop(RAFT, None)
         try:
             await self.driver.stop()
             if self.exchange is not None:
                 await self.exchange.sender.close()
         finally:
+            if self._others is not None:
+                self._others.links.handlers.pop(RAFT, None)
             if self._snapshot_executor is not None:
                 self._snapshot_executor.shutdown(wait=True)
             self._close_stores()

@@ -111,8 +111,9 @@ class Driver:
         self.wake()
 
     def receive(self, peer_id: str, message: bytes | memoryview) -> None:
-        """A message of another member; taken in by the next round."""
-        if not self.stopped:
+        """A message of another member; taken in by the next round. While it stops, only a leader
+        listens: the others' acknowledgements end what was proposed."""
+        if not self.stopped and (self.consensus.leads or not self._stopping):
             self._inbox.append((peer_id, message))
             self.wake()
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgpack
 import structlog
 
-from cluster.replication.channels import NOTE
+from cluster.replication.channels import CHANNELS, NOTE
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.peers.introduction import Introduction
 from cluster.replication.surroundings import Surroundings
@@ -111,10 +111,11 @@ class Links:
     def _received(self, peer_id: str, message: bytes) -> None:
         self.heard_at[peer_id] = self._loop.time()
         handler = self.handlers.get(message[:1])
-        if handler is None:
+        if handler is not None:
+            handler(peer_id, memoryview(message)[1:])
+        elif message[:1] not in CHANNELS:
             log.warning("a message that is for nobody", peer=peer_id, channel=message[:1].hex())
-            return
-        handler(peer_id, memoryview(message)[1:])
+        # Else it is for a core that is not there yet, or not now: as good as lost on the way.
 
     def _up(self, peer_id: str) -> None:
         self._tell(peer_id)

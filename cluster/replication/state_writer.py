@@ -82,18 +82,23 @@ class StateWriter:
             self._on_written()
 
     async def finish(self) -> None:
-        """The last write, after the log was flushed; the log holds everything that it would lose.
-        Nothing is under way."""
+        """The last writes, after the log was flushed; what it has not flushed (the disk did not get
+        so far, the answers did not wait for it) is not written either. Nothing is under way."""
         applier = self._applier
         try:
-            if self._frozen is not None:
-                await self._loop.run_in_executor(self._executor, self._frozen[1])
-                applier.end_write()
-            if applier.unwritten:
-                await self._loop.run_in_executor(self._executor, applier.begin_write())
-                applier.end_write()
+            if self._frozen is not None and not await self._finish(*self._frozen):
+                return
+            if applier.unwritten and applier.index <= self._journal.synced_index:
+                await self._finish(applier.index, applier.begin_write())
         except StorageFailed as error:
             log.error("the state could not be written; the log has it", error=str(error))
+
+    async def _finish(self, index: int, write: Callable[[], None]) -> bool:
+        if index > self._journal.synced_index:
+            return False
+        await self._loop.run_in_executor(self._executor, write)
+        self._applier.end_write()
+        return True
 
     def close(self) -> None:
         """Waits for what is under way: no database may be closed while it is written to."""

@@ -18,7 +18,9 @@ from cluster.storage import directory as directory_module
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import DataDamaged, StorageFailed
 from cluster.storage.state_store import StateStore
+from taskq.errors import Refusal
 from tests.integration.replication.group import Members, members, until
+from tests.integration.replication.node import Client
 
 # So small that a member which was away needs a snapshot.
 SHORT_LOG = {"checkpoint_interval_secs": 0.1, "checkpoint_size": 2_000}
@@ -139,3 +141,28 @@ async def test_a_stop_while_the_core_is_closed_to_be_opened_again(tmp_path: Path
         await group.start(victim.node_id)
         await group.submit(2)
         await group.all_hold(1, 2)
+
+
+async def test_a_leader_that_is_closed_ends_what_was_proposed(tmp_path: Path) -> None:
+    """Not only the driver: what the others say reaches it until the end."""
+    async with members(tmp_path) as group:
+        leader = await group.leader()
+        client = Client(leader)
+        answers = [client.submit(number) for number in range(1, 50)]
+        await group.stop(leader.node_id)
+        assert not [one for one in await asyncio.gather(*answers) if isinstance(one, Refusal)]
+
+
+async def test_messages_for_a_core_that_is_away_are_no_news(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with members(tmp_path) as group:
+        await group.submit(1)
+        victim = await group.follower()
+        full: list[Exception] = [StorageFailed("no space left on device") for _ in range(20)]
+        with refusing(DataDirectory, "open_member_stores", full):
+            victim.fail(StorageFailed("no space left on device"))
+            await until(lambda: victim.reopened == 1)
+        said = capsys.readouterr().out
+        assert "the disk does not take writes yet" in said
+        assert "for nobody" not in said
