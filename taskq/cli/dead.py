@@ -1,4 +1,4 @@
-"""`taskq dead`: list, redrive, delete dead letters."""
+"""`taskq dead`: list, show, redrive, delete dead letters."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import click
 
 from taskq.cli import exits
 from taskq.cli.command import CommandGroup, Failure, cluster_options, connected
+from taskq.cli.completion import queue_names
 from taskq.cli.output import ask, note, print_json, print_text, show, table
 from taskq.cli.quantity import counted, date_text
+from taskq.cli.task import show_status
 from taskq.client import Client
+from taskq.client.views import TaskStatus
 from taskq.errors import TaskqError
+from taskq.results import TaskState
 
 # Ids in one request: bounds what one entry of the log does.
 CHUNK_COUNT = 500
@@ -20,11 +24,11 @@ CHUNK_COUNT = 500
 
 @click.group("dead", cls=CommandGroup)
 def dead_command() -> None:
-    """List, redrive and delete dead tasks."""
+    """List, show, redrive and delete dead tasks."""
 
 
 @dead_command.command("list")
-@click.option("--queue", help="Only those of this queue.")
+@click.option("--queue", help="Only those of this queue.", shell_complete=queue_names)
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
 @cluster_options
 def list_dead(
@@ -57,9 +61,36 @@ def list_dead(
         note(f"There are more: --limit {limit * 10} shows up to {limit * 10}.")
 
 
+@dead_command.command("show")
+@click.argument("task_id", metavar="ID", type=click.UUID)
+@cluster_options
+def show_dead(task_id: UUID, url: str | None, request_timeout: float, as_json: bool) -> None:
+    """Show why a task is dead: its attempts, and the whole error text of each."""
+    with connected(url, request_timeout) as client:
+        status = client.status(task_id)
+    if status.state is not TaskState.DEAD:
+        text = f"Task {task_id} is not dead, it is {status.state.name.lower()}"
+        raise Failure(f"{text}; taskq status {task_id} shows it.")
+    if as_json:
+        print_json(status)
+        return
+    show_status(status)
+    _show_earlier_errors(status)
+
+
+def _show_earlier_errors(status: TaskStatus) -> None:
+    """Those that the table of attempts has cut; `show_status` ends with the last one."""
+    from rich.text import Text
+
+    for attempt in reversed(status.attempts[:-1]):
+        if "\n" in attempt.error.strip():
+            show(Text(f"Error of attempt {attempt.number}", style="bold"))
+            show(Text(attempt.error.strip()))
+
+
 @dead_command.command("redrive")
 @click.argument("task_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
-@click.option("--queue", help="All dead tasks of this queue.")
+@click.option("--queue", help="All dead tasks of this queue.", shell_complete=queue_names)
 @click.option("--all", "every", is_flag=True, help="All dead tasks.")
 @cluster_options
 @click.pass_context
@@ -81,7 +112,7 @@ def redrive_dead(
 
 @dead_command.command("delete")
 @click.argument("task_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
-@click.option("--queue", help="All dead tasks of this queue.")
+@click.option("--queue", help="All dead tasks of this queue.", shell_complete=queue_names)
 @click.option("--all", "every", is_flag=True, help="All dead tasks.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @cluster_options

@@ -25,14 +25,15 @@ SECTIONS: dict[str, dict[str, str]] = {
         "cancel": "task",
         "tasks": "tasks",
     },
-    "Queues": {"stats": "stats", "queues": "queues", "dead": "dead"},
-    "Cluster": {"cluster": "cluster"},
+    "Queues": {"stats": "stats", "queues": "queues", "workers": "workers", "dead": "dead"},
+    "Cluster": {"cluster": "cluster", "top": "top"},
     "Processes": {
         "worker": "worker",
         "broker": "broker",
         "config": "config",
         "repair": "repair",
     },
+    "Shell": {"completion": "completion"},
 }
 
 _MODULES = {name: module for section in SECTIONS.values() for name, module in section.items()}

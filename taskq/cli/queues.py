@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from taskq.cli.command import DURATION, CommandGroup, Failure, cluster_options, connected
+from taskq.cli.completion import queue_names
 from taskq.cli.output import ask, note, print_json, print_text, show, table
 from taskq.cli.quantity import count_text, counted, duration_text
 from taskq.client.views import QueueStatus
@@ -80,7 +81,7 @@ def create_queue(
 
 
 @queues_command.command("pause")
-@click.argument("name")
+@click.argument("name", shell_complete=queue_names)
 @cluster_options
 def pause_queue(name: str, url: str | None, request_timeout: float, as_json: bool) -> None:
     """Hand out no more tasks of a queue; running ones go on."""
@@ -90,7 +91,7 @@ def pause_queue(name: str, url: str | None, request_timeout: float, as_json: boo
 
 
 @queues_command.command("resume")
-@click.argument("name")
+@click.argument("name", shell_complete=queue_names)
 @cluster_options
 def resume_queue(name: str, url: str | None, request_timeout: float, as_json: bool) -> None:
     """Hand out tasks of a queue again."""
@@ -100,7 +101,7 @@ def resume_queue(name: str, url: str | None, request_timeout: float, as_json: bo
 
 
 @queues_command.command("purge")
-@click.argument("name")
+@click.argument("name", shell_complete=queue_names)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @cluster_options
 def purge_queue(

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import click
 
 from taskq.cli.command import DURATION, Command, cluster_options, connected
+from taskq.cli.completion import queue_names
 from taskq.cli.output import note, print_json, print_text
 from taskq.cli.task import result_document, wait_for_result, write_result
 from taskq.worker.function import CONTENT_TYPE_HEADER, CONTENT_TYPE_JSON
@@ -74,7 +75,7 @@ def moment_of(text: str | None) -> datetime | None:
 
 
 @click.command("submit", cls=Command)
-@click.argument("queue")
+@click.argument("queue", shell_complete=queue_names)
 @click.argument("name", default="")
 @click.option("--json-args", metavar="JSON", help="Arguments: '[1, 2]' or '{\"path\": \"a.txt\"}'.")
 @click.option("--file", type=click.File("rb"), help="The payload as it is; - reads standard input.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from taskq.cli.command import Command, cluster_options, connected
+from taskq.cli.completion import queue_names
 from taskq.cli.output import note, print_json, show, state_text, table
 from taskq.cli.quantity import date_text
 from taskq.results import TaskState
@@ -13,7 +14,7 @@ STATES = [state.name.lower() for state in TaskState]
 
 
 @click.command("tasks", cls=Command)
-@click.option("--queue", help="Only those of this queue.")
+@click.option("--queue", help="Only those of this queue.", shell_complete=queue_names)
 @click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
 @cluster_options

@@ -10,7 +10,13 @@ from uuid import UUID
 
 import pytest
 
-from taskq.client.views import CancelStatus, QueueStatus, TaskAttempt, TaskStatus
+from taskq.client.views import (
+    CancelStatus,
+    QueueStatus,
+    TaskAttempt,
+    TaskStatus,
+    WorkerStatus,
+)
 from taskq.errors import NotFound, TaskCancelled
 from taskq.results import Stats, TaskState, TaskView
 
@@ -306,3 +312,50 @@ def test_stats(fake: Any, taskq: Any) -> None:
     assert document["queues"][0]["name"] == "mails"
     assert document["durations"][0] == {"up_to_secs": 0.005, "count": 1}
     assert document["durations"][-1] == {"up_to_secs": None, "count": 1}
+
+
+# --- workers and single dead tasks ----------------------------------------------------------------
+
+
+def worker(name: str, leased: int, memory_size: int = 0) -> WorkerStatus:
+    return WorkerStatus("ab" * 16, name, 4, 1.25, leased, 50.0, memory_size, NOW)
+
+
+def test_workers_are_listed_the_busiest_first(fake: Any, taskq: Any) -> None:
+    fake.answers["workers"] = [worker("idle", 0), worker("[busy]", 3, 2048)]
+    lines = taskq("workers").stdout.splitlines()
+    busy, idle = (
+        next(n for n, line in enumerate(lines) if name in line) for name in ("[busy]", "idle")
+    )
+    assert busy < idle
+    assert lines[busy].split()[1:9] == ["ab" * 16, "4", "3", "50", "%", "2.0", "KiB", "1.2"]
+    assert "%" not in lines[idle]
+    document = json.loads(taskq("workers", "--json").stdout)
+    assert [one["name"] for one in document["workers"]] == ["[busy]", "idle"]
+    assert document["workers"][0]["registered_at"] == "2026-11-21T12:00:00.123Z"
+
+
+def test_no_workers_says_how_to_start_one(fake: Any, taskq: Any) -> None:
+    fake.answers["workers"] = []
+    outcome = taskq("workers")
+    assert (outcome.exit_code, outcome.stdout) == (0, "")
+    assert "taskq worker MODULE:FUNCTION" in outcome.stderr
+
+
+def test_a_dead_task_is_shown_with_the_error_of_each_attempt(fake: Any, taskq: Any) -> None:
+    errors = ("Traceback\nOSError: first", "short", "Traceback\nValueError: last")
+    attempts = tuple(TaskAttempt(n, "w", NOW, NOW, "failed", e) for n, e in enumerate(errors, 1))
+    fake.answers["status"] = status(attempts=attempts)
+    shown = taskq("dead", "show", str(ID)).stdout
+    assert shown.index("Last error") < shown.index("Error of attempt 1")
+    assert "Error of attempt 2" not in shown  # its one line stands in the table
+    for text in ("retries used up", "Traceback\nValueError: last", "Traceback\nOSError: first"):
+        assert text in shown
+    assert json.loads(taskq("dead", "show", str(ID), "--json").stdout)["state"] == "dead"
+
+
+def test_a_task_that_is_not_dead_is_not_shown_as_such(fake: Any, taskq: Any) -> None:
+    fake.answers["status"] = status(state=TaskState.LEASED)
+    outcome = taskq("dead", "show", str(ID))
+    assert (outcome.exit_code, outcome.stdout) == (1, "")
+    assert f"Task {ID} is not dead, it is leased; taskq status {ID}" in outcome.stderr
