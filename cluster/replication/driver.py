@@ -111,8 +111,7 @@ class Driver:
         self.wake()
 
     def receive(self, peer_id: str, message: bytes | memoryview) -> None:
-        """A message of another member; taken in by the next round. While it stops, only a leader
-        listens: the others' acknowledgements end what was proposed."""
+        """A message of another member, for the next round. A stop waits for acknowledgements."""
         if not self.stopped and (self.consensus.leads or not self._stopping):
             self._inbox.append((peer_id, message))
             self.wake()
@@ -157,8 +156,7 @@ class Driver:
     @property
     def owed_bytes(self) -> int:
         """What log and state have yet to write, about."""
-        in_memory = self._unapplied_bytes + self.applier.unwritten_size
-        return self._journal.pending_size + in_memory
+        return self._journal.pending_size + self._unapplied_bytes + self.applier.unwritten_size
 
     async def stop(self) -> None:
         """Takes no more proposals, flushes what was proposed, writes the state, ends the executors.
@@ -345,12 +343,14 @@ class Driver:
             self._on_leader(leader)
 
     def _ready_leader(self) -> str:
-        """Who leads, once something of its term is committed: before that it takes no commands."""
+        """Who leads and is heard, once something of its term is committed: then it takes commands."""
         raft = self.raft
         if raft.role == LEADER:
             return raft.node_id if raft.is_leader else ""
+        if not self.consensus.elections.hears_leader():
+            return ""
         if self._confirmed_term != raft.term:
-            if not raft.leader or raft.term_at(raft.commit_index) != raft.term:
+            if raft.term_at(raft.commit_index) != raft.term:
                 return ""
             self._confirmed_term = raft.term
         return raft.leader

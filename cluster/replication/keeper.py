@@ -192,13 +192,20 @@ class Keeper:
                 self._upkeep.cancel()
                 await asyncio.gather(self._upkeep, return_exceptions=True)
             await self._close()
+            self._tell()
             await how()
             self.reopened += 1
+            self._tell()
             log.warning("opened again", index=self._applied_index())
         except Exception as error:  # noqa: BLE001  # whatever it is, the node says so and ends
             self._end(error)
         finally:
             self._reopening = None
+
+    def _tell(self) -> None:
+        """The others hear at once whether this node takes part."""
+        if self.membership is not None:
+            self.membership.links.tell()
 
     def _applied_index(self) -> int:
         return 0 if self.core is None else self.core.raft.applied_index

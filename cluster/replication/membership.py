@@ -23,7 +23,8 @@ WAKE_SECS = 0.5
 
 class Membership:
     """See the module. `on_formed()`: the node belongs to a cluster now. `on_state(index)`: a state
-    was received. `on_forward(peer_id, payload)`, `on_peer_lost(peer_id)`: see `Replica`."""
+    was received. `on_forward(peer_id, payload)`, `on_peer_lost(peer_id)`: see `Replica`.
+    `on_wake(now)`: twice a second, in loop time."""
 
     def __init__(
         self,
@@ -37,9 +38,11 @@ class Membership:
         on_state: Callable[[int], None],
         on_forward: Callable[[str, bytes], None],
         on_peer_lost: Callable[[str], None],
+        on_wake: Callable[[float], None],
     ) -> None:
         self._group = group
         self._on_peer_lost = on_peer_lost
+        self._on_wake = on_wake
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._core: Core | None = None
@@ -103,6 +106,7 @@ class Membership:
         self._founder.wake()
         if self._core is not None and self._core.exchange is not None:
             self._core.exchange.sender.wake(self._loop.time())
+        self._on_wake(self._loop.time())
 
     # --- the core ---------------------------------------------------------------------------------
 

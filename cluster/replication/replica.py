@@ -17,6 +17,7 @@ from cluster.replication.core import Core, DiskPolicy
 from cluster.replication.disk_space import LOOK_BYTES, DiskSpace
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.keeper import Keeper
+from cluster.replication.leader_watch import LeaderWatch
 from cluster.replication.links import Note
 from cluster.replication.membership import Membership
 from cluster.replication.packing import Sink
@@ -90,6 +91,7 @@ class Replica:
             self._space.start()
             await self._ready
             return
+        watch = LeaderWatch(self.cluster_status, asyncio.get_running_loop().time())
         self._membership = keeper.membership = Membership(
             self._group,
             self._directory,
@@ -100,6 +102,7 @@ class Replica:
             on_state=keeper.take_state,
             on_forward=self._forwarded,
             on_peer_lost=self._lost,
+            on_wake=lambda now: watch.look(self._leader, now),
         )
         try:
             if self._membership.formed:

@@ -16,17 +16,18 @@ if TYPE_CHECKING:
     from cluster.replication.replica import Replica
 
 LOST_LOG = "lost its log; does not vote until it is whole"
+OPENING = "opens its folder again after its disk failed"
 _STAGES = {Stage.SNAPSHOT: "is being given the state", Stage.PROBE: "being compared"}
 
 
 def note(replica: Replica, core: Core | None, membership: Membership | None) -> Note:
     """For the other nodes."""
     state = ""
-    if core is None:
-        state = "is opening its folder" if membership is None else membership.obstacle
+    if core is None or core.driver.stopped:
+        state = (membership.obstacle if membership is not None else "") or OPENING
     elif core.raft.loss:
         state = LOST_LOG
-    log_bytes = 0 if core is None else core.log.size()
+    log_bytes = 0 if core is None or core.driver.stopped else core.log.size()
     return Note(
         *(replica.address, state, replica.term, replica.applied_index, replica.commit_index),
         *(replica.free_bytes(), log_bytes),
@@ -85,6 +86,8 @@ def _other(
     role = MemberRole.FOLLOWER
     if not reached:
         role, state = MemberRole.UNREACHABLE, ""
+    elif state == OPENING:
+        role = MemberRole.UNREACHABLE
     elif not membership.formed:
         role = MemberRole.FOUNDING
     elif node_id == replica.leader:

@@ -16,6 +16,7 @@ from taskq.cli.quantity import count_text, duration_text, list_text, size_text
 from taskq.client import Client
 from taskq.commands import GetCluster, TransferLeadership
 from taskq.errors import ConnectionFailed, OutcomeUnknown, TaskqError, Unavailable
+from taskq.quorum import COUNTED, majority, missing
 from taskq.results import ClusterStatus, MemberRole, MemberView
 
 # How long the leader may take to answer before the view of the node at hand is shown. Seconds.
@@ -23,7 +24,6 @@ LEADER_TIMEOUT_SECS = 2.0
 WATCH_SECS = 1.0
 _CLEAR = "\x1b[H\x1b[2J"
 
-_SERVING = {MemberRole.LEADER, MemberRole.FOLLOWER, MemberRole.CANDIDATE}
 _ROLE_STYLES = {
     MemberRole.LEADER: "bold green",
     MemberRole.FOLLOWER: "green",
@@ -160,17 +160,18 @@ def _known(value: int | None, as_text: Callable[[int], str]) -> str:
 
 def verdict(status: ClusterStatus, members: list[MemberView]) -> str:
     """Whether the cluster serves, and how much more it can lose, in a sentence."""
-    count, needed = len(members), len(members) // 2 + 1
-    serving = sum(member.role in _SERVING for member in members)
+    count, needed = len(members), majority(members)
+    serving = sum(member.role in COUNTED for member in members)
     present = f"{serving} of {count} members" if serving < count else f"All {count} members"
     if count == 1:
         present = "The only member"
     if not status.cluster_id:
         return "The cluster is being founded: it serves once all founding members were there."
     if not status.leader:
+        gone = missing(members)
         return (
             f"NOBODY LEADS: requests wait. {present} can be counted on; {needed} must reach each "
-            "other for one of them to lead."
+            f"other for one of them to lead.{f' Missing: {gone}.' if gone else ''}"
         )
     spare = serving - needed
     verb = "serves" if count == 1 else "serve"

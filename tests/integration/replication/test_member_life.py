@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 
 from cluster.replication import journal as journal_module
 from cluster.replication import keeper as keeper_module
+from cluster.replication import leader_watch as leader_watch_module
 from cluster.replication.state_writer import StateWriter
+from cluster.replication.status import OPENING
 from cluster.storage import directory as directory_module
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import DataDamaged, StorageFailed
@@ -166,3 +169,46 @@ async def test_messages_for_a_core_that_is_away_are_no_news(
         said = capsys.readouterr().out
         assert "the disk does not take writes yet" in said
         assert "for nobody" not in said
+
+
+async def test_a_member_without_a_majority_knows_of_no_leader_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(leader_watch_module, "PATIENCE_SECS", 0.5)
+    async with members(tmp_path) as group:
+        await group.submit(1)
+        await group.all_hold(1)
+        survivor = await group.follower()
+        gone = [one for one in group.replicas if one != survivor.node_id]
+        await group.stop(*gone)
+        await until(lambda: survivor.leader == "")
+        roles = {one.node_id: one.role for one in survivor.cluster_status().members}
+        assert roles == dict.fromkeys(gone, "unreachable") | {survivor.node_id: "follower"}
+        await until(lambda: f"{gone[0]} cannot be reached" in capsys.readouterr().out)
+        shutil.rmtree(group.folder(gone[0]))
+        await group.start(gone[0])
+        await until(lambda: f"{gone[0]} lost its log" in capsys.readouterr().out)
+        assert survivor.leader == ""
+        await group.start(gone[1])
+        await group.submit(2)
+        await group.all_hold(1, 2)
+        await until(lambda: "there is a leader again" in capsys.readouterr().out)
+
+
+async def test_the_others_know_that_a_member_opens_its_folder_again(tmp_path: Path) -> None:
+    async with members(tmp_path) as group:
+        await group.submit(1)
+        leader, victim = await group.leader(), await group.follower()
+
+        def told() -> tuple[str, str]:
+            views = leader.cluster_status().members
+            return next((one.role, one.state) for one in views if one.node_id == victim.node_id)
+
+        full: list[Exception] = [StorageFailed("no space left on device") for _ in range(30)]
+        with refusing(DataDirectory, "open_member_stores", full):
+            victim.fail(StorageFailed("no space left on device"))
+            await until(lambda: told() == ("unreachable", OPENING))
+            own = victim.cluster_status().members[int(victim.node_id[1]) - 1]
+            assert (own.role, own.state) == ("unreachable", OPENING)
+            await until(lambda: told() == ("follower", ""))
+        assert victim.reopened == 1

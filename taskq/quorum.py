@@ -1,0 +1,29 @@
+"""Who is missing where nobody leads: for the log of a node, and for people at a terminal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskq.results import MemberRole, MemberView
+
+COUNTED = frozenset({MemberRole.LEADER, MemberRole.FOLLOWER, MemberRole.CANDIDATE})
+_WHY = {
+    MemberRole.UNREACHABLE: "cannot be reached",
+    MemberRole.NON_VOTING: "lost its log and does not vote",
+    MemberRole.FOUNDING: "belongs to no cluster yet",
+}
+
+
+def majority(members: Sequence[MemberView]) -> int:
+    """So many must reach each other for one of them to lead."""
+    return len(members) // 2 + 1
+
+
+def missing(members: Sequence[MemberView]) -> str:
+    """Every member that cannot be counted on, and why; empty where there is none."""
+    found = []
+    for member in members:
+        role = MemberRole(member.role)
+        if role not in COUNTED:
+            found.append(f"{member.node_id} {member.state or _WHY[role]}")
+    return "; ".join(found)
