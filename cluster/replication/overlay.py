@@ -82,10 +82,11 @@ class Overlay:
         made = self._made[family].get(key)
         if made is not None:
             return made
-        for changed in (self._changed[family], self._writing[family]):
-            if key in changed:
-                return changed[key]
-        return self._store.get(key)
+        changed = self._changed[family]
+        if key in changed:
+            return changed[key]
+        writing = self._writing[family]
+        return writing[key] if key in writing else self._store.get(key)
 
     def put(self, key: bytes, value: bytes) -> None:
         made = self._made[key[0]]

@@ -74,7 +74,8 @@ def claim_task(state: State, command: ClaimTask) -> Granted | Refusal:
 
 
 def _granted(state: State, claim: Claim) -> list[tuple[Task, Lease]]:
-    return [(state.leases.task_of(lease), lease) for lease in claim.leases.values()]
+    task_of = state.leases.task_of
+    return [(lease.task or task_of(lease), lease) for lease in claim.leases.values()]
 
 
 def _take(state: State, claim: Claim, command: ClaimTask, count_max: int) -> None:

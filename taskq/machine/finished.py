@@ -1,9 +1,9 @@
 """Tasks that ended, but for dead ones, in the order in which they did: for retention.
 
 One record for all that ended in an entry: f <ended wall 8> <number 8> -> their ids, where `number`
-counts the tasks that ended before. Records come at the end and leave at the front, from which
-single ids are taken, too. `low` is the place of the last record that has left: it is part of the
-state (`state.py` stores it), so that a restart does not walk deleted keys.
+is that of the first of them among all that ever ended, from 1. Records come at the end and leave at
+the front, from which single ids are taken, too. `low` is the place of the last record that has
+left: it is part of the state (`state.py` stores it), so that a restart does not walk deleted keys.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Finished:
         """Makes the record of what has ended since the last."""
         if not self._ended:
             return
-        record = keys.place(wall, self.count), b"".join(self._ended)
+        record = keys.place(wall, self.count + 1), b"".join(self._ended)
         self._view.create(keys.FINISHED + record[0], record[1])
         self.count += len(self._ended)
         self._ended = []

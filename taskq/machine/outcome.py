@@ -124,7 +124,7 @@ def _complete(
     lease = valid(state, task_id, token)
     if lease is None:
         return _repeated(state, task_id, token, DID_COMPLETE)
-    task = state.leases.task_of(lease)
+    task = lease.task or state.leases.task_of(lease)
     size = -1 if result is None else len(result)
     if size > state.settings.result_size_max:
         text = f"result: {size} bytes; at most {state.settings.result_size_max} (result_size_max)"

@@ -74,12 +74,6 @@ class Queue:
         counts[TIERS[priority] if to == READY else _POSITION[to]] += 1
         self._changed[self.name] = self
 
-    def put_ready(self, place: bytes, task_id: bytes) -> None:
-        """A task became ready at this place."""
-        self.window.push(place, task_id)
-        if place < self.low:
-            self.low = place
-
     def took(self, place: bytes) -> None:
         """The task at this place, the smallest of all, was claimed or looked at. Recorded even if
         nothing else changes: `low` is part of the state, the same on a node that restarted."""

@@ -100,8 +100,11 @@ def make_ready(state: State, task: Task) -> None:
         if queue.ageing_ms:
             rank = state.elapsed + rank * queue.ageing_ms
         task.place = keys.place(rank, state.sequence)
-    state.view.create(queue.window.prefix + task.place, task.id)
-    queue.put_ready(task.place, task.id)
+    place = task.place
+    state.view.create(queue.window.prefix + place, task.id)
+    queue.window.push(place, task.id)
+    if place < queue.low:
+        queue.low = place
     state.readied.add(task.queue)
 
 

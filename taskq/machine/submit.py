@@ -70,9 +70,12 @@ def _submit(state: State, fields: Sequence[Any]) -> Submitted | Refusal:
         return refuse(ErrorCode.INVALID_REQUEST, "id: the node that proposes a task names it")
     if is_known(state, task_id):
         return Submitted(task_id)
+    if delay_ms and run_at_wall_ms is not None:
+        text = "delay_ms and run_at_wall_ms: give one of them at most"
+        return refuse(ErrorCode.INVALID_REQUEST, text)
     head_size = _head_size(queue, name, headers)
     payload_size = len(payload)
-    refusal = _refusal(state, payload_size, head_size, delay_ms and run_at_wall_ms is not None)
+    refusal = _refusal(state, payload_size, head_size)
     if refusal is not None:
         return refusal
     found = state.queues.ensure(queue)
@@ -134,8 +137,8 @@ def _head_size(queue: str, name: str, headers: dict[str, str]) -> int:
     return size
 
 
-def _refusal(state: State, size: int, head_size: int, two_times: bool) -> Refusal | None:
-    """`size`: of the payload; `two_times`: a delay and a date are given."""
+def _refusal(state: State, size: int, head_size: int) -> Refusal | None:
+    """Whether a limit forbids a task with a payload of `size`."""
     settings, states = state.settings, state.counters.states
     if size > settings.payload_size_max:
         text = f"payload: {size} bytes; at most {settings.payload_size_max} (payload_size_max)"
@@ -143,9 +146,6 @@ def _refusal(state: State, size: int, head_size: int, two_times: bool) -> Refusa
     if size + head_size > CONTENT_SIZE_MAX:
         text = f"payload, name and headers: {size + head_size} bytes do not fit a claim's frame"
         return refuse(ErrorCode.PAYLOAD_TOO_LARGE, text)
-    if two_times:
-        text = "delay_ms and run_at_wall_ms: give one of them at most"
-        return refuse(ErrorCode.INVALID_REQUEST, text)
     if states[1] + states[2] + states[4] >= settings.queue_depth_threshold:
         text = f"{settings.queue_depth_threshold} tasks are waiting (queue_depth_threshold)"
         return refuse(ErrorCode.QUEUE_FULL, text, RETRY_AFTER_MS)
