@@ -57,12 +57,14 @@ sim: $(READY) ## Simulate whole clusters (SEEDS=1000 or FIRST:END; ARGS="--secs 
 	@$(BIN)/python -m chaos.sim --seeds $(or $(SEEDS),100) $(ARGS)
 
 .PHONY: docs
-docs: $(READY) ## Regenerate the generated pages in docs/
+docs: $(READY) ## Regenerate the generated pages in docs/ and of the models
 	@$(BIN)/python -m taskq.protocol.page > docs/.page && mv docs/.page docs/protocol.md || \
 		{ rm -f docs/.page; exit 1; }
 	@$(BIN)/python -m cluster.config.page > docs/.page && mv docs/.page docs/taskq.example.yaml || \
 		{ rm -f docs/.page; exit 1; }
 	@$(BIN)/python -m cluster.config.reference > docs/.page && mv docs/.page docs/configuration.md || \
+		{ rm -f docs/.page; exit 1; }
+	@$(BIN)/python -m chaos.models.page > docs/.page && mv docs/.page chaos/models/README.md || \
 		{ rm -f docs/.page; exit 1; }
 
 .PHONY: clean

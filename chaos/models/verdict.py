@@ -23,10 +23,11 @@ from chaos.models import (
     reads,
     snapshot,
     transfer,
+    uncertain,
 )
 from chaos.models.explore import Model, Outcome, Progress, explore
 
-# The widest space of a rule within its own bound has 115,000 states; what a mistake in a model
+# The widest space of a rule within its own bound has 174,000 states; what a mistake in a model
 # could make endless ends here.
 STATES_MAX = 200_000
 
@@ -55,6 +56,7 @@ TOPICS = (
     Topic("reads", "A6", reads.Wording, reads.Model),
     Topic("transfer", "A7", transfer.Wording, transfer.Model),
     Topic("nonvoting", "A8", nonvoting.Wording, nonvoting.Model),
+    Topic("uncertain", "L4, A8", uncertain.Wording, uncertain.Model),
     Topic("founding", "A9", founding.Wording, founding.Model),
     Topic("members", "A10, A4", members.Wording, members.Model),
     Topic("snapshot", "A11, A12", snapshot.Wording, snapshot.Model),
