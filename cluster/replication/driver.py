@@ -343,7 +343,7 @@ class Driver:
             self._on_leader(leader)
 
     def _ready_leader(self) -> str:
-        """Who leads and is heard, once something of its term is committed: then it takes commands."""
+        """Who leads and is heard, once something of its term is committed: it takes commands."""
         raft = self.raft
         if raft.role == LEADER:
             return raft.node_id if raft.is_leader else ""
