@@ -30,7 +30,7 @@ async def differences(cluster: LiveCluster) -> list[str]:
         index = await cluster.same_index(still_secs=STILL_SECS)
         said = {name: await _said(cluster, name) for name in cluster.nodes}
         if await cluster.same_index(still_secs=0.0) == index:
-            return [*_compare("answers", index, said), *await on_disk(cluster)]
+            return [*compare("answers", index, said), *await on_disk(cluster)]
     raise NotWhole("nodes were asked again and again, and something moved each time")
 
 
@@ -44,13 +44,14 @@ async def on_disk(cluster: LiveCluster) -> list[str]:
         held = await asyncio.to_thread(lambda: {one: _held(cluster, one) for one in cluster.nodes})
         found = str(held)
         if len({one.get("index") for one in held.values()}) == 1:
-            return _compare("disk", index, held)
+            return compare("disk", index, held)
         cluster.start()
         await cluster.whole()
     raise NotWhole(f"the states on the disks are at different indices: {found}")
 
 
-def _compare(what: str, index: int, each: dict[str, dict[str, Any]]) -> list[str]:
+def compare(what: str, index: int, each: dict[str, dict[str, Any]]) -> list[str]:
+    """A sentence for each node that does not hold what the first one holds; `each`: by name."""
     (first, wanted), *others = each.items()
     return [
         f"alike: {what} of {name} and {first} differ at index {index}: "
