@@ -164,7 +164,7 @@ class Node:
             _check(replies)
             self._index += 1
         start = clock()
-        self._store.write(self._overlay.begin_write(), self._index, (1, 1))
+        self._store.write(self._overlay.begin_write(), self._index, (1, 1), 0)
         self._overlay.end_write()
         spent["write"] = clock() - start
         return spent

@@ -64,7 +64,7 @@ def fill(directory: DataDirectory, count: int, size: int) -> None:
     for start in range(0, count, FILL_COUNT):
         stop = min(start + FILL_COUNT, count)
         pairs = {b"%024d" % n: value[n % 256 :][:size] for n in range(start, stop)}
-        stores.state.write(pairs, INDEX, (TERM, TERM))
+        stores.state.write(pairs, INDEX, (TERM, TERM), 0)
     stores.log.close()
     stores.state.close()
 

@@ -103,7 +103,7 @@ class Checks:
             return
         view = machine.view_of_state()
         try:
-            _, _, index, _ = read_state_head(view)
+            _, _, index, *_ = read_state_head(view)
         except DataDamaged:
             return
         if any(not record.readable for record in files.records()):

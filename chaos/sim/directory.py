@@ -179,12 +179,12 @@ class SimDirectory:
         """(number of its last batch, index) of a state that is whole. Raises DataDamaged."""
         examine(self._disk.folders[STATE], self.state)
         view = self._view(STATE)
-        number, floor, index, _ = read_state_head(view)
+        number, floor, index, *_ = read_state_head(view)
         check_batches(view, floor, number)
         return number, index
 
     def _create_state(self) -> None:
-        self._create(STATE, encode_state_head(1, 0, (0, 0)))
+        self._create(STATE, encode_state_head(1, 0, (0, 0), 0))
 
     def _open_state(self) -> StateStore:
         torn = any(not record.readable for record in self._disk.folders[STATE].records())
@@ -254,11 +254,11 @@ class SimDirectory:
             self.update_identity(self.identity.with_log())
         return self.set_aside(name) if name in self._disk.folders else None
 
-    def begin_state(self, index: int, terms: tuple[int, int]) -> SimIncoming:
+    def begin_state(self, index: int, terms: tuple[int, int], digest: int) -> SimIncoming:
         """A state that arrives in chunks; blocking, in an executor."""
         self._fence.check()
         self._disk.folders[INCOMING] = Files()
-        return SimIncoming(self._disk, self._fence, index, terms)
+        return SimIncoming(self._disk, self._fence, index, terms, digest)
 
 
 def examine(files: Files, directory: Path) -> bool:
@@ -297,8 +297,10 @@ def state_view(disk: Disk) -> SimDatabase:
 class SimIncoming:
     """As `IncomingState`."""
 
-    def __init__(self, disk: Disk, fence: Fence, index: int, terms: tuple[int, int]) -> None:
-        self.index, self.terms = index, terms
+    def __init__(
+        self, disk: Disk, fence: Fence, index: int, terms: tuple[int, int], digest: int
+    ) -> None:
+        self.index, self.terms, self.digest = index, terms, digest
         self.size = 0
         self.open, self.finished = True, False
         self._disk = disk
@@ -326,7 +328,7 @@ class SimIncoming:
         """Ready for the next opening."""
         assert self.open
         self._take(0)
-        head = encode_state_head(1, self.index, self.terms)
+        head = encode_state_head(1, self.index, self.terms, self.digest)
         self._content.apply([(batch_key(1), head)])
         folders = self._disk.folders
         folders[RECEIVED] = Files(self._content.values)

@@ -32,7 +32,7 @@ class Applier:
         self._listeners: list[Callable[[Applied], None]] = []
         self.machine = Machine(self._overlay)
         self._overlay.take_digest()
-        self.digests = Digests()
+        self.digests = Digests(store.index, store.digest)
         self.index = store.index
         self._terms = store.terms
 
@@ -78,7 +78,8 @@ class Applier:
         """Freezes what has changed; the function that writes it (blocking, in the state's executor:
         raises StorageFailed). Call `end_write` on the loop after it returned."""
         changes, index, terms = self._overlay.begin_write(), self.index, self._terms
-        return lambda: self._store.write(changes, index, terms)
+        digest = self.digests.digest
+        return lambda: self._store.write(changes, index, terms, digest)
 
     def end_write(self) -> None:
         """The write returned: the state on disk is at the index it was begun at."""

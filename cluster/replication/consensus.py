@@ -138,8 +138,8 @@ class Consensus:
             self._stand_now(peer_id, message)
         elif isinstance(message, Diverged):
             if peer_id == self.raft.leader:
-                since = f"since window {message.window}"
-                raise StateDiverged(f"this node's state differs from that of the others {since}")
+                text = f"this node's state at entry {message.index} is not that of the others"
+                raise StateDiverged(text)
         elif self.leading is not None:
             self.leading.receive(peer_id, message, self._now())
 

@@ -120,10 +120,9 @@ class Following:
         self._commit(beat.commit)
         if beat.clear and beat.clear == raft.loss and self.verified >= beat.clear_index:
             self.clear_flag()
-        window, digest = self._digests.latest
         reply = HeartbeatReply(
             *(raft.term, raft.loss, beat.round, beat.sent, self.verified, self.match),
-            *(self._journal.last_index, raft.applied_index, self._wall_ms(), window, digest),
+            *(self._journal.last_index, raft.applied_index, self._wall_ms(), *self._digests.latest),
         )
         self._post.send(leader, reply)
 

@@ -84,8 +84,8 @@ class Leading:
         self._reads: deque[tuple[int, int, Read]] = deque()  # (round, commit index, reader)
         self._confirmed: deque[tuple[int, Read]] = deque()  # (commit index, reader)
         self._round_due = False
-        self._differing: dict[str, int] = {}  # peer -> the window in which its state first differed
-        self._agreeing: dict[str, int] = {}  # peer -> the newest window in which it did not
+        self.differing: dict[str, int] = {}  # peer -> the index at which its state first differed
+        self._agreeing: set[str] = set()  # peers whose state is the same as this node's
         raft.own_disk_counts = uncertain is not None or not raft.loss
         raft.held_by_others = self._held
         clock.others_reached = self._walls
@@ -225,28 +225,26 @@ class Leading:
             log.info("a member is whole again", member=peer_id)
 
     def _compare(self, peer_id: str, reply: HeartbeatReply) -> None:
-        """A14: equal entries must have written the same. What differed once stays different,
-        whatever later entries write. Nobody is told to stop before most members agree on who
-        differs: it may be this node."""
-        own = self._digests.of(reply.window)
+        """A14: equal entries must have written the same. Nobody is told to stop before most members
+        agree on who differs: it may be this node. Whoever stops gives up its state, so that only
+        those are asked who could go on without it: members that count."""
+        index = reply.digest_index
+        own = self._digests.of(index)
         if own is None:
             return
         if own == reply.digest:
-            self._agreeing[peer_id] = reply.window
-        elif peer_id not in self._differing:
-            self._differing[peer_id] = reply.window
-            log.critical("a member's state differs", member=peer_id, window=reply.window)
-        if len(self._differing) >= self._raft.majority:
-            since = min(self._differing.values())
-            raise StateDiverged(f"the state of most members differs since window {since}")
-        for one, window in self._differing.items():
-            agree = {
-                peer
-                for peer, newest in self._agreeing.items()
-                if newest >= window and peer not in self._differing
-            }
-            if 1 + len(agree) >= self._raft.majority:
-                self._post.send(one, Diverged(self._raft.term, self._raft.loss, window))
+            self._agreeing.add(peer_id)
+            self.differing.pop(peer_id, None)
+            return
+        self._agreeing.discard(peer_id)
+        if peer_id not in self.differing:
+            self.differing[peer_id] = index
+            log.critical("a member's state differs", member=peer_id, index=index)
+        if sum(map(self._counts, self.differing)) >= self._raft.majority:
+            text = f"this node's state at entry {index} differs from that of most members"
+            raise StateDiverged(text)
+        if 1 + sum(map(self._counts, self._agreeing)) >= self._raft.majority:
+            self._post.send(peer_id, Diverged(self._raft.term, self._raft.loss, index))
 
     # --- links ------------------------------------------------------------------------------------
 
@@ -264,8 +262,8 @@ class Leading:
             peer.connected = False
             peer.lost()
             # It may come back as another process, with a state that was given to it.
-            self._differing.pop(peer_id, None)
-            self._agreeing.pop(peer_id, None)
+            self.differing.pop(peer_id, None)
+            self._agreeing.discard(peer_id)
 
     # --- snapshots --------------------------------------------------------------------------------
 

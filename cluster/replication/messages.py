@@ -65,8 +65,8 @@ class Heartbeat(NamedTuple):
 
 class HeartbeatReply(NamedTuple):
     """`sent` as in the heartbeat; `verified`: the sender's log agrees with the leader's up to
-    there, `match`: and holds it on disk; `last`: the end of its log; `window`, `digest`: see
-    `digests.py` (A14)."""
+    there, `match`: and holds it on disk; `last`: the end of its log; `digest`: of its
+    state at `digest_index` (A14)."""
 
     term: int
     loss: int
@@ -77,7 +77,7 @@ class HeartbeatReply(NamedTuple):
     last: int
     applied: int
     wall_ms: int
-    window: int
+    digest_index: int
     digest: int
 
 
@@ -135,11 +135,11 @@ class Newer(NamedTuple):
 
 
 class Diverged(NamedTuple):
-    """Your state differs from that of the others since this window of entries: stop (A14)."""
+    """Your state at this index differs from that of the others: stop (A14)."""
 
     term: int
     loss: int
-    window: int
+    index: int
 
 
 Message = (

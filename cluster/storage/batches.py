@@ -12,9 +12,10 @@ import struct
 from collections import deque
 
 from cluster.storage.database import OrderedStore
-from cluster.storage.errors import DataDamaged, NewerFormat
+from cluster.storage.errors import DataDamaged, NewerFormat, OlderFormat
 
-FORMAT = 1  # version byte at the start of every record
+# Version byte at the start of every record. 1 was never released: its states have no digest.
+FORMAT = 2
 PREFIX = b"b"
 STOP = b"c"
 MARK_SIZE = 4 * 1024 * 1024  # bytes; one memtable of LevelDB's default
@@ -64,7 +65,7 @@ class Batches:
 
 
 def newest_batch(database: OrderedStore) -> tuple[int, bytes]:
-    """Number and record of the newest batch. Raises DataDamaged, NewerFormat, StorageFailed."""
+    """Number and record of the newest batch. Raises as `check_format`, StorageFailed."""
     found = database.last(PREFIX, STOP)
     if found is None:
         raise DataDamaged(database.directory, "it holds no batch at all")
@@ -73,17 +74,20 @@ def newest_batch(database: OrderedStore) -> tuple[int, bytes]:
 
 
 def check_format(database: OrderedStore, record: bytes) -> None:
-    """Raises NewerFormat or DataDamaged unless the record starts with a version that we read."""
+    """Raises NewerFormat, OlderFormat or DataDamaged unless the record starts with the version that
+    we read."""
     if not record or record[0] == 0:
         raise DataDamaged(database.directory, "a record has no format version")
     if record[0] > FORMAT:
         raise NewerFormat(database.directory, record[0], FORMAT)
+    if record[0] < FORMAT:
+        raise OlderFormat(database.directory, record[0], FORMAT)
 
 
 def check_batches(database: OrderedStore, floor: int, number: int) -> None:
     """Every batch from `floor` to `number` is there.
 
-    Raises DataDamaged naming the first missing one, NewerFormat, StorageFailed.
+    Raises DataDamaged naming the first missing one, as `check_format`, and StorageFailed.
     """
     expected = floor
     for key, record in database.iterate(batch_key(floor), STOP, fill_cache=False):

@@ -171,12 +171,13 @@ class DataDirectory:
         self._remember_log()
         return self.set_aside(self.state.name) if self.state.exists() else None
 
-    def begin_state(self, index: int, terms: tuple[int, int]) -> IncomingState:
-        """Begin to receive the state at `index`, whose last two entries have `terms`; one that is
-        being received and not finished is discarded. Blocks. Raises ValueError, StorageFailed."""
+    def begin_state(self, index: int, terms: tuple[int, int], digest: int) -> IncomingState:
+        """Begin to receive the state at `index`, whose last two entries have `terms`, with this
+        digest; one that is being received and not finished is discarded. Blocks. Raises ValueError,
+        StorageFailed."""
         if self._incoming is not None and self._incoming.open:
             self._incoming.discard()
-        self._incoming = IncomingState(self.state, index, terms)
+        self._incoming = IncomingState(self.state, index, terms, digest)
         return self._incoming
 
     def _put_received(self) -> None:

@@ -7,7 +7,8 @@
         |-- FolderInUse    another process holds it
         |-- OtherNode      it belongs to another node
         |-- NoIdentity     it holds data but no identity file
-        `-- NewerFormat    a later version of this software wrote it
+        |-- NewerFormat    a later version of this software wrote it
+        `-- OlderFormat    an earlier one wrote it, in a format that is not read any more
 
 None of them is ever answered by deleting something.
 """
@@ -71,6 +72,18 @@ class NewerFormat(FolderRefused):
         super().__init__(
             f"{path} has storage format {found}, and this version reads formats up to {known}; "
             "start the newer version, nothing was changed"
+        )
+        self.found = found
+        self.known = known
+
+
+class OlderFormat(FolderRefused):
+    """The folder was written by an earlier version, in a format that this one does not read."""
+
+    def __init__(self, path: Path, found: int, known: int) -> None:
+        super().__init__(
+            f"{path} has storage format {found}, and this version reads format {known} only; start "
+            "the version that wrote it, or begin with an empty folder; nothing was changed"
         )
         self.found = found
         self.known = known

@@ -22,17 +22,17 @@ from cluster.storage.swap import decide_received, drop_received, incoming_name
 
 
 class IncomingState:
-    """Being built. Attributes: `index`, `terms`, which the state will have; `size`, bytes of the
-    chunks so far; `open`, it takes chunks; `finished`."""
+    """Being built. Attributes: `index`, `terms`, `digest`, which the state will have; `size`, bytes
+    of the chunks so far; `open`, it takes chunks; `finished`."""
 
-    def __init__(self, directory: Path, index: int, terms: tuple[int, int]) -> None:
+    def __init__(self, directory: Path, index: int, terms: tuple[int, int], digest: int) -> None:
         """Begins the replacement of the state at `directory`; an unfinished older one is wiped.
 
         Raises ValueError for an index below 1, StorageFailed.
         """
         if index < 1:
             raise ValueError(f"a snapshot at index {index}")
-        self.index, self.terms = index, terms
+        self.index, self.terms, self.digest = index, terms, digest
         self.size = 0
         self.open, self.finished = True, False
         self._directory = directory
@@ -70,7 +70,7 @@ class IncomingState:
         """
         if not self.open:
             raise ValueError("this state is finished or discarded")
-        head = encode_state_head(1, self.index, self.terms)
+        head = encode_state_head(1, self.index, self.terms, self.digest)
         self._db.write([(batch_key(1), head)])
         self._db.close()
         self.open = False

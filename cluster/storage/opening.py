@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.storage.database import Database
-from cluster.storage.errors import DataDamaged, StorageFailed
+from cluster.storage.errors import DataDamaged, NewerFormat, OlderFormat, StorageFailed
 from cluster.storage.files import (
     SET_ASIDE,
     discard_unfinished,
@@ -134,6 +134,8 @@ def check_copy(condition: Condition, verify: Verify) -> None:
             database.close()
     except DataDamaged as damage:
         raise relocated(damage, directory) from damage
+    except (NewerFormat, OlderFormat) as error:
+        raise type(error)(directory, error.found, error.known) from error
     finally:
         discard_unfinished(checking)
 

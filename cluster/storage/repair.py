@@ -220,12 +220,12 @@ def _build_state(directory: Path, state: StateReport) -> None:
         return
 
     def fill(database: Database) -> None:
-        index, terms = 0, (0, 0)
+        index, terms, digest = 0, (0, 0), 0
         if directory.exists() and any(directory.iterdir()):
             with salvaged_copy(directory) as source:
                 _copy_pairs(source, database)
-                index, terms = read_state_head(source)[2:]
-        database.write([(batch_key(1), encode_state_head(1, index, terms))])
+                index, terms, digest = read_state_head(source)[2:]
+        database.write([(batch_key(1), encode_state_head(1, index, terms, digest))])
 
     create_whole(ready, fill, bloom_filter_bits=BLOOM_FILTER_BITS)
 

@@ -15,7 +15,7 @@ from cluster.storage.state_records import DATA, after_prefix, decode_state_head,
 
 
 class StateExport:
-    """Attributes: `index` and `terms`, as `StateStore` has them, of what is read here;
+    """Attributes: `index`, `terms` and `digest`, as `StateStore` has them, of what is read here;
     `closed`."""
 
     def __init__(self, database: OrderedStore) -> None:
@@ -35,7 +35,7 @@ class StateExport:
                 head = value
         check_format(database, head)
         try:
-            _, self.index, self.terms = decode_state_head(head)
+            _, self.index, self.terms, self.digest = decode_state_head(head)
         except ValueError as error:
             raise DataDamaged(database.directory, str(error)) from error
 

@@ -23,8 +23,9 @@ from cluster.storage.state_records import DATA, after_prefix, decode_state_head,
 BLOOM_FILTER_BITS = 10  # most lookups are for absent ids; 1 % of them then touch a block
 
 
-def read_state_head(database: OrderedStore) -> tuple[int, int, int, tuple[int, int]]:
-    """(batch number, floor, index, terms). Raises DataDamaged, NewerFormat, StorageFailed."""
+def read_state_head(database: OrderedStore) -> tuple[int, int, int, tuple[int, int], int]:
+    """(batch number, floor, index, terms, digest). Raises DataDamaged, NewerFormat, OlderFormat,
+    StorageFailed."""
     number, record = newest_batch(database)
     try:
         return number, *decode_state_head(record)
@@ -34,7 +35,7 @@ def read_state_head(database: OrderedStore) -> tuple[int, int, int, tuple[int, i
 
 def verify_state(database: OrderedStore, condition: Condition) -> None:
     """The batch records have no hole. What the batches hold is not walked: it may be large."""
-    number, floor, _, _ = read_state_head(database)
+    number, floor, *_ = read_state_head(database)
     try:
         check_batches(database, floor, number)
     except DataDamaged as damage:
@@ -59,7 +60,8 @@ class CheckedState:
 
 class StateStore:
     """An open state. Attributes: `index`, the last applied entry's index that it includes;
-    `terms`, the terms of entry index - 1 and of entry index; `torn`, a torn end was cut off."""
+    `terms`, the terms of entry index - 1 and of entry index; `digest`, of what the entries up to it
+    wrote (A14); `torn`, a torn end was cut off."""
 
     def __init__(self, database: OrderedStore, *, torn: bool) -> None:
         self._db = database
@@ -67,14 +69,14 @@ class StateStore:
         self._exports: list[StateExport] = []
         # Exports begin in a thread of their own; LevelDB must not be closed meanwhile.
         self._exporting = threading.Lock()
-        number, floor, self.index, self.terms = read_state_head(database)
+        number, floor, self.index, self.terms, self.digest = read_state_head(database)
         self._batches = Batches(number, floor)
         self.torn = torn
 
     @classmethod
-    def create(cls, directory: Path, index: int = 0, terms: tuple[int, int] = (0, 0)) -> None:
-        """Make an empty state at `index`. Raises DataDamaged if one is there, StorageFailed."""
-        record = encode_state_head(1, index, terms)
+    def create(cls, directory: Path) -> None:
+        """Make an empty state at index 0. Raises DataDamaged if one is there, StorageFailed."""
+        record = encode_state_head(1, 0, (0, 0), 0)
         create_whole(
             directory,
             lambda database: database.write([(batch_key(1), record)]),
@@ -100,7 +102,7 @@ class StateStore:
 
         def verify(database: OrderedStore, condition: Condition) -> None:
             verify_state(database, condition)
-            number, _, index, _ = read_state_head(database)
+            number, _, index, *_ = read_state_head(database)
             found.append((number, index))
 
         condition = check_folder(directory, verify)
@@ -148,7 +150,11 @@ class StateStore:
             yield key[1:], value
 
     def write(
-        self, changes: Mapping[bytes, bytes | None], index: int, terms: tuple[int, int]
+        self,
+        changes: Mapping[bytes, bytes | None],
+        index: int,
+        terms: tuple[int, int],
+        digest: int,
     ) -> None:
         """Apply `changes` (None deletes) and move to `index`, in one synced batch.
 
@@ -170,10 +176,10 @@ class StateStore:
                 size += len(value)
                 puts.append((DATA + key, value))
         number = self._batches.number + 1
-        puts.append((batch_key(number), encode_state_head(floor, index, terms)))
+        puts.append((batch_key(number), encode_state_head(floor, index, terms, digest)))
         self._db.write(puts, deletes)
         self._batches.written(len(drops), size)
-        self.index, self.terms = index, terms
+        self.index, self.terms, self.digest = index, terms, digest
 
     def export(self) -> StateExport:
         """All of it as it is now, to be read while writing goes on; in any thread.

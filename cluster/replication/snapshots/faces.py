@@ -17,6 +17,10 @@ class StateExport(Protocol):
     def terms(self) -> tuple[int, int]:
         """Of entry index - 1 and of entry index."""
 
+    @property
+    def digest(self) -> int:
+        """Of what the entries up to there wrote (A14)."""
+
     def read(self, size: int) -> bytes:
         """The next pairs, packed: at least `size` bytes unless it ends, empty at the end. Raises
         DataDamaged, StorageFailed."""

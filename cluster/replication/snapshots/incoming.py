@@ -33,6 +33,7 @@ class Incoming:
         self.stream = begin.stream
         self.index = begin.index
         self.terms = begin.terms
+        self.digest = begin.digest
         self.phase = Phase.TAKING
         self.state: IncomingState | None = None
         self.waiting: deque[bytes] = deque()

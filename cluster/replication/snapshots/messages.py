@@ -54,6 +54,7 @@ class Begin:
     format: int
     index: int
     terms: tuple[int, int]  # of entry index - 1 and of entry index
+    digest: int  # CRC-32 of what the entries up to there wrote (A14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def _why(value: Any) -> Why:
 
 # The number of a kind is its place, never reused; the fields as they are read.
 _KINDS: tuple[tuple[type[Message], tuple[Callable[[Any], Any], ...]], ...] = (
-    (Begin, (_stream, _positive, _positive, _terms)),
+    (Begin, (_stream, _positive, _positive, _terms, _crc)),
     (Chunk, (_stream, _count, _data)),
     (End, (_stream, _count, _crc)),
     (Taken, (_stream, _count)),
@@ -152,7 +153,7 @@ _KINDS: tuple[tuple[type[Message], tuple[Callable[[Any], Any], ...]], ...] = (
     (Stop, (_stream, _why, _count)),
 )
 _NUMBERS = {message: number for number, (message, _) in enumerate(_KINDS, 1)}
-_FIELD_COUNT_MAX = 5
+_FIELD_COUNT_MAX = 6
 
 
 def encode(message: Message) -> bytes:

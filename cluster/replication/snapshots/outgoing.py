@@ -43,7 +43,7 @@ class Outgoing:
         self.phase = Phase.SENDING
         self.export = export
         self.index = export.index
-        return Begin(self.stream, FORMAT, export.index, export.terms)
+        return Begin(self.stream, FORMAT, export.index, export.terms, export.digest)
 
     @property
     def may_read(self) -> bool:

@@ -40,17 +40,18 @@ log = structlog.get_logger(__name__)
 class SnapshotReceiver:
     """See the module. Made and used on one loop.
 
-    `send(peer_id, message)`: false where it cannot be sent. `begin_state(index, terms)`, in the
-    executor. `applied()`: the index of the last entry that this node has applied. `on_life()`: the
-    leader gave a sign of life. `on_ready(index)`: the state is synced, and opening the folder swaps
-    it in; the owner does that and says `installed`, or says `dismiss`. `on_failure(error)`: what is
-    on disk is not known, or a bug; the node must not go on as it is, and nothing was answered.
+    `send(peer_id, message)`: false where it cannot be sent. `begin_state(index, terms, digest)`,
+    in the executor. `applied()`: the index of the last entry that this node has applied.
+    `on_life()`: the leader gave a sign of life. `on_ready(index)`: the state is synced, and
+    opening the folder swaps it in; the owner does that and says `installed`, or says `dismiss`.
+    `on_failure(error)`: what is on disk is not known, or a bug; the node must not go on as it is,
+    and nothing was answered.
     """
 
     def __init__(
         self,
         send: Callable[[str, bytes], bool],
-        begin_state: Callable[[int, tuple[int, int]], IncomingState],
+        begin_state: Callable[[int, tuple[int, int], int], IncomingState],
         executor: Executor,
         applied: Callable[[], int],
         *,
@@ -247,7 +248,7 @@ class SnapshotReceiver:
         elif current is None or current.phase is Phase.READY:
             return
         elif current.state is None:
-            begin = partial(self._begin_state, current.index, current.terms)
+            begin = partial(self._begin_state, current.index, current.terms, current.digest)
             self._run(begin, partial(self._begun, current), partial(self._not_taken, current))
         elif current.phase is Phase.DISMISSED:
             self._run(current.state.discard, self._undone, self._on_failure)

@@ -65,7 +65,7 @@ class ReopenedOverlay(OverlayModel):
 
     def write_store(self, changes: dict[bytes, bytes | None]) -> None:
         self.index += 1
-        self.state.write(changes, self.index, (1, 1))
+        self.state.write(changes, self.index, (1, 1), 0)
 
     def stored(self) -> dict[bytes, bytes]:
         return dict(self.state.iterate())

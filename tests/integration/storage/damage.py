@@ -43,7 +43,7 @@ def build_state(root: Path, batches: int = 60) -> None:
     root.mkdir(parents=True, exist_ok=True)
     state = StateStore.open(root / "state")
     for index in range(1, batches + 1):
-        state.write({b"key-%d" % index: command(index), b"shared": b"%d" % index}, index, (1, 1))
+        state.write({b"key-%d" % index: command(index), b"shared": b"%d" % index}, index, (1, 1), 0)
     state.close()
 
 

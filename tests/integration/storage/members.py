@@ -33,7 +33,7 @@ def opened(root: Path, *, listed: bool = True) -> Iterator[MemberStores]:
 def fill_state(state: StateStore, first: int, last: int) -> None:
     for index in range(first, last + 1):
         state.write(
-            {b"key-%d" % index: damage.command(index), b"shared": b"%d" % index}, index, (1, 1)
+            {b"key-%d" % index: damage.command(index), b"shared": b"%d" % index}, index, (1, 1), 0
         )
 
 

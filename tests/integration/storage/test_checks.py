@@ -69,7 +69,7 @@ def test_a_log_with_a_hole_is_refused(
 def test_a_state_with_a_missing_batch_is_refused(tmp_path: Path) -> None:
     state = StateStore.open(tmp_path / "state")
     for index in range(1, 6):
-        state.write({}, index, (1, 1))
+        state.write({}, index, (1, 1), 0)
     state._db.write([], [batch_key(3)])
     state.close()
     with pytest.raises(DataDamaged, match="batches 3 to 3 are missing"):
@@ -78,7 +78,7 @@ def test_a_state_with_a_missing_batch_is_refused(tmp_path: Path) -> None:
 
 def test_a_state_with_a_malformed_head_is_refused(tmp_path: Path) -> None:
     state = StateStore.open(tmp_path / "state")
-    state._db.write([(batch_key(2), encode_state_head(1, 5, (1, 1))[:-1])])
+    state._db.write([(batch_key(2), encode_state_head(1, 5, (1, 1), 0)[:-1])])
     state.close()
     with pytest.raises(DataDamaged, match="malformed"):
         StateStore.open(tmp_path / "state")
@@ -168,7 +168,7 @@ def test_every_write_is_one_synced_batch(tmp_path: Path) -> None:
     log.write(LogBatch(term=1, vote="n1"))
     log.write(LogBatch(entries=[(1, 1, b"x"), (2, 1, b"y")], commit_index=1))
     log.write(LogBatch(truncate_from=2, entries=[(2, 1, b"z")]))
-    state.write({b"a": b"1", b"b": None}, 1, (0, 1))
+    state.write({b"a": b"1", b"b": None}, 1, (0, 1), 0)
     assert log._db._handle.synced == [True] * 3
     assert state._db._handle.synced == [True]
     log.close()

@@ -51,7 +51,7 @@ log = LogStore.open(root / "log", root / "witness")
 state = StateStore.open(root / "state")
 log.write(LogBatch(term=1, vote="n1"))
 write_entries(log, 1, 50)
-state.write({b"a": b"1"}, 50, (1, 1))
+state.write({b"a": b"1"}, 50, (1, 1), 0)
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
 acknowledged = 50
@@ -65,13 +65,13 @@ assert acknowledged > 60, acknowledged
 index = 50
 try:
     while True:
-        state.write({b"k%d" % index: bytes(900)}, index + 1, (1, 1))
+        state.write({b"k%d" % index: bytes(900)}, index + 1, (1, 1), 0)
         index += 1
 except StorageFailed as error:
     print("state:", error)
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 for store, write in ((log, lambda: write_entries(log, acknowledged + 1, acknowledged + 1)),
-                     (state, lambda: state.write({}, index + 1, (1, 1)))):
+                     (state, lambda: state.write({}, index + 1, (1, 1), 0))):
     assert store.failed
     try:
         write()
@@ -178,14 +178,14 @@ def test_after_a_failed_write_no_other_is_tried(tmp_path: Path) -> None:
 
 def test_a_failed_state_write_leaves_index_and_content(tmp_path: Path) -> None:
     state = StateStore.open(tmp_path / "state")
-    state.write({b"a": b"1"}, 1, (0, 1))
+    state.write({b"a": b"1"}, 1, (0, 1), 0)
     handle = injected(state)
     handle.failing = True
     with pytest.raises(StorageFailed):
-        state.write({b"a": b"2"}, 2, (1, 1))
+        state.write({b"a": b"2"}, 2, (1, 1), 0)
     handle.failing = False
     with pytest.raises(StorageFailed, match="takes no writes since one failed"):
-        state.write({b"a": b"2"}, 2, (1, 1))
+        state.write({b"a": b"2"}, 2, (1, 1), 0)
     assert (state.index, state.get(b"a")) == (1, b"1")
     state.close()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.storage.batches import FORMAT
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import (
     DataDamaged,
@@ -17,6 +18,7 @@ from cluster.storage.errors import (
     FolderRefused,
     NewerFormat,
     NoIdentity,
+    OlderFormat,
     OtherNode,
 )
 from cluster.storage.log_records import LogBatch
@@ -38,7 +40,7 @@ def filled(root: Path, entries: int = 20) -> Path:
         log, state = directory.open_stores()
         log.write(LogBatch(term=1, vote="n1"))
         damage.write_entries(log, 1, entries)
-        state.write({b"a": b"1"}, entries, (1, 1))
+        state.write({b"a": b"1"}, entries, (1, 1), 0)
         log.close()
         state.close()
     return root
@@ -114,6 +116,23 @@ def test_a_newer_format_is_refused_unchanged(tmp_path: Path) -> None:
     assert content(root) == before
 
 
+def test_a_folder_of_an_older_format_is_refused_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        for module in ("batches", "log_records", "state_records"):
+            patch.setattr(f"cluster.storage.{module}.FORMAT", FORMAT - 1)
+        root = filled(tmp_path / "data")
+    before = content(root)
+    told = f"has storage format {FORMAT - 1}, and this version reads format {FORMAT} only"
+    with DataDirectory.open(root, "n1") as directory:
+        with pytest.raises(OlderFormat, match=told):
+            directory.open_stores()
+        with pytest.raises(OlderFormat, match=told):
+            directory.open_member_stores(listed=True)
+    assert content(root) == before
+
+
 @pytest.mark.parametrize("record", ["head", "entry"])
 def test_a_newer_record_is_refused_before_anything_changes(
     tmp_path: Path, record: str, monkeypatch: pytest.MonkeyPatch
@@ -124,19 +143,19 @@ def test_a_newer_record_is_refused_before_anything_changes(
 
     with monkeypatch.context() as patch:
         if record == "head":
-            patch.setattr(records, "FORMAT", 2)
+            patch.setattr(records, "FORMAT", FORMAT + 1)
         else:
             encode = records.encode_entry
             patch.setattr(
                 "cluster.storage.log_plan.encode_entry",
-                lambda term, command: b"\x02" + encode(term, command)[1:],
+                lambda term, command: bytes((FORMAT + 1,)) + encode(term, command)[1:],
             )
         damage.write_entries(log, 21, 21)
     log.close()
     before = content(root)
     with (
         DataDirectory.open(root, "n1") as directory,
-        pytest.raises(NewerFormat, match="storage format 2"),
+        pytest.raises(NewerFormat, match=f"data/log has storage format {FORMAT + 1}"),
     ):
         directory.open_stores()
     assert content(root) == before

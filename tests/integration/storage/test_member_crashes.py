@@ -137,7 +137,7 @@ def test_a_crash_while_a_log_is_marked_uncertain(tmp_path: Path) -> None:
 
 def receive(root: Path, chunks: list[bytes], index: int) -> None:
     with DataDirectory.open(root, "n1") as directory:
-        incoming = directory.begin_state(index, (3, 4))
+        incoming = directory.begin_state(index, (3, 4), 0)
         for chunk in chunks:
             incoming.add(chunk)
         incoming.finish()
@@ -205,7 +205,7 @@ def test_a_crash_while_a_newer_state_takes_the_place_of_one_that_waits(tmp_path:
 
     def run(folder: Path) -> None:
         with DataDirectory.open(folder, "n1") as directory:
-            incoming = directory.begin_state(900, (3, 4))
+            incoming = directory.begin_state(900, (3, 4), 0)
             for chunk in chunks:
                 incoming.add(chunk)
             incoming.finish()
@@ -222,7 +222,7 @@ def test_a_finished_state_that_is_discarded_goes_whole(tmp_path: Path, give_up: 
 
     def run(folder: Path) -> None:
         with DataDirectory.open(folder, "n1") as directory:
-            incoming = directory.begin_state(500, (3, 4))
+            incoming = directory.begin_state(500, (3, 4), 0)
             for chunk in chunks:
                 incoming.add(chunk)
             incoming.finish()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.storage import member_stores
+from cluster.storage.batches import FORMAT
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import DataDamaged, NewerFormat, StorageFailed
 from cluster.storage.flags import UNCERTAIN_FLAG
@@ -298,11 +299,11 @@ def test_a_newer_format_is_refused_and_nothing_is_set_aside_for_the_other(
 ) -> None:
     with monkeypatch.context() as patch, opened(whole) as stores:
         if newer == "log":
-            patch.setattr("cluster.storage.log_records.FORMAT", 2)
+            patch.setattr("cluster.storage.log_records.FORMAT", FORMAT + 1)
             damage.write_entries(stores.log, ENTRIES + 1, ENTRIES + 1)
         else:
-            patch.setattr("cluster.storage.state_records.FORMAT", 2)
-            stores.state.write({}, STATE_INDEX + 1, (1, 1))
+            patch.setattr("cluster.storage.state_records.FORMAT", FORMAT + 1)
+            stores.state.write({}, STATE_INDEX + 1, (1, 1), 0)
     other = {"log": "state", "state": "log"}[newer]
     damage.flip(whole / other / "CURRENT", 2)
     _assert_refused(whole, NewerFormat)

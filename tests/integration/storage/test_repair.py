@@ -27,7 +27,7 @@ def filled(root: Path, *, applied: int = LAST, drop_below: int = 1) -> Path:
         log.write(LogBatch(term=1, vote="n1"))
         damage.write_entries(log, 1, LAST)
         for index in range(1, applied + 1):
-            state.write({b"key-%d" % index: damage.command(index)}, index, (1, 1))
+            state.write({b"key-%d" % index: damage.command(index)}, index, (1, 1), 0)
         log.write(LogBatch(drop_below=drop_below))
         log.close()
         state.close()

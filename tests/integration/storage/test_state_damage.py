@@ -84,7 +84,7 @@ def test_a_damaged_end_leaves_an_older_exact_state(
     harm(damage.wal(root / "state"))
     state = StateStore.open(root / "state")
     assert_exact(state, index)
-    state.write({b"shared": b"%d" % (index + 1)}, index + 1, (1, 1))
+    state.write({b"shared": b"%d" % (index + 1)}, index + 1, (1, 1), 0)
     state.close()
     state = StateStore.open(root / "state")
     assert (state.index, state.get(b"shared")) == (index + 1, b"%d" % (index + 1))
@@ -140,7 +140,7 @@ def both(root: Path, *, drop_below: int) -> None:
         log.write(LogBatch(term=1, vote="n1"))
         damage.write_entries(log, 1, BATCHES)
         for index in range(1, BATCHES + 1):
-            state.write({b"key-%d" % index: damage.command(index)}, index, (1, 1))
+            state.write({b"key-%d" % index: damage.command(index)}, index, (1, 1), 0)
         log.write(LogBatch(drop_below=drop_below))
         log.close()
         state.close()

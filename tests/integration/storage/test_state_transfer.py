@@ -34,7 +34,7 @@ def pairs_of(count: int) -> dict[bytes, bytes]:
 
 def filled(root: Path, count: int, index: int = 7) -> StateStore:
     state = StateStore.open(root)
-    state.write(dict(pairs_of(count)), index, (2, 3))
+    state.write(dict(pairs_of(count)), index, (2, 3), 77)
     return state
 
 
@@ -58,7 +58,7 @@ def unpacked(chunks: list[bytes]) -> dict[bytes, bytes]:
 def test_an_export_holds_every_pair_in_chunks_of_the_size(tmp_path: Path, size: int) -> None:
     state = filled(tmp_path / "state", 2_000)
     export = state.export()
-    assert (export.index, export.terms) == (7, (2, 3))
+    assert (export.index, export.terms, export.digest) == (7, (2, 3), 77)
     chunks = list(iter(lambda: export.read(size), b""))
     assert unpacked(chunks) == pairs_of(2_000)
     assert all(size <= len(chunk) < size + 130 for chunk in chunks[:-1])
@@ -87,7 +87,7 @@ def test_an_export_stays_as_it_was_while_the_state_is_written(tmp_path: Path) ->
         while not stop.is_set():
             index += 1
             changes: dict[bytes, bytes | None] = {b"k%06d" % (index % 5_000): None}
-            state.write({**changes, b"new%d" % index: bytes(2_000)}, index, (3, 3))
+            state.write({**changes, b"new%d" % index: bytes(2_000)}, index, (3, 3), 0)
             written.append(index)
         state.compact()
 
@@ -159,21 +159,22 @@ def test_a_received_state_takes_the_place_at_the_next_opening(tmp_path: Path) ->
     _, chunks = export_of(tmp_path / "source", 3_000)
     with DataDirectory.open(root, "n1") as directory:
         stores = directory.open_member_stores(listed=True)
-        incoming = directory.begin_state(500, (3, 4))
+        incoming = directory.begin_state(500, (3, 4), 77)
         for chunk in chunks:
             incoming.add(chunk)
         incoming.finish()
         assert incoming.size == sum(map(len, chunks))
         assert_state(stores.state, STATE_INDEX)  # which goes on being used, and written
-        stores.state.write({b"more": b"1"}, 41, (1, 1))
+        stores.state.write({b"more": b"1"}, 41, (1, 1), 0)
         stores.log.close()
         stores.state.close()
         stores = directory.open_member_stores(listed=True)
-        assert (stores.state.index, stores.state.terms) == (500, (3, 4))
+        state = stores.state
+        assert (state.index, state.terms, state.digest) == (500, (3, 4), 77)
         assert dict(stores.state.iterate()) == pairs_of(3_000)
         assert (flag(stores.log), stores.loss) == (0, "")
         assert stores.log.last_index == 60
-        stores.state.write({b"k000001": None}, 501, (4, 4))
+        stores.state.write({b"k000001": None}, 501, (4, 4), 0)
         stores.log.close()
         stores.state.close()
         assert {path.name for path in root.iterdir()} == {
@@ -186,13 +187,13 @@ def test_a_received_state_is_a_state_like_any_other(tmp_path: Path) -> None:
     root = tmp_path / "member"
     _, chunks = export_of(tmp_path / "source", 3_000)
     with DataDirectory.open(root, "n1") as directory:
-        incoming = directory.begin_state(500, (3, 4))
+        incoming = directory.begin_state(500, (3, 4), 0)
         for chunk in chunks:
             incoming.add(chunk)
         incoming.finish()
     with opened(root) as stores:
         for index in range(501, 521):
-            stores.state.write({b"later": b"%d" % index}, index, (4, 4))
+            stores.state.write({b"later": b"%d" % index}, index, (4, 4), 0)
     path = damage.wal(root / "state")
     damage.cut(path, path.stat().st_size - 10)
     state = StateStore.open(root / "state")
@@ -218,7 +219,7 @@ BAD_CHUNKS = [
 
 @pytest.mark.parametrize("bad", BAD_CHUNKS)
 def test_a_malformed_chunk_is_refused_whole(tmp_path: Path, bad: bytes) -> None:
-    incoming = IncomingState(tmp_path / "state", 9, (1, 1))
+    incoming = IncomingState(tmp_path / "state", 9, (1, 1), 0)
     incoming.add(pack_pair(b"m", b"1"))
     with pytest.raises(ValueError, match="chunk"):
         incoming.add(bad)
@@ -232,7 +233,7 @@ def test_a_malformed_chunk_is_refused_whole(tmp_path: Path, bad: bytes) -> None:
 
 
 def test_out_of_turn(tmp_path: Path) -> None:
-    incoming = IncomingState(tmp_path / "state", 9, (1, 1))
+    incoming = IncomingState(tmp_path / "state", 9, (1, 1), 0)
     incoming.finish()
     for call in (incoming.finish, lambda: incoming.add(pack_pair(b"a", b""))):
         with pytest.raises(ValueError, match="finished or discarded"):
@@ -243,13 +244,13 @@ def test_out_of_turn(tmp_path: Path) -> None:
         incoming.finish()
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="index 0"):
-        IncomingState(tmp_path / "state", 0, (0, 0))
+        IncomingState(tmp_path / "state", 0, (0, 0), 0)
 
 
 def test_a_disk_that_refuses_a_chunk_leaves_the_state_in_use_alone(tmp_path: Path) -> None:
     root = build_member(tmp_path / "member", cut=False)
     with DataDirectory.open(root, "n1") as directory:
-        incoming = directory.begin_state(500, (1, 1))
+        incoming = directory.begin_state(500, (1, 1), 0)
         incoming.add(pack_pair(b"a", b"1"))
         handle = FailingHandle(incoming._db._handle)
         incoming._db._handle = handle
@@ -268,14 +269,14 @@ def test_a_disk_that_refuses_a_chunk_leaves_the_state_in_use_alone(tmp_path: Pat
 
 def test_a_newer_one_discards_an_unfinished_and_leaves_a_finished_one(tmp_path: Path) -> None:
     with DataDirectory.open(tmp_path, "n1") as directory:
-        first = directory.begin_state(5, (1, 1))
+        first = directory.begin_state(5, (1, 1), 0)
         first.add(pack_pair(b"first", b""))
-        second = directory.begin_state(6, (1, 1))
+        second = directory.begin_state(6, (1, 1), 0)
         with pytest.raises(ValueError, match="discarded"):
             first.add(pack_pair(b"g", b""))
         second.add(pack_pair(b"second", b""))
         second.finish()
-        third = directory.begin_state(7, (1, 1))
+        third = directory.begin_state(7, (1, 1), 0)
         third.add(pack_pair(b"third", b""))
         stores = directory.open_member_stores(listed=True)  # such as after a failed write
         assert list(stores.state.iterate()) == [(b"second", b"")]
@@ -293,7 +294,7 @@ def test_a_newer_one_discards_an_unfinished_and_leaves_a_finished_one(tmp_path: 
 def test_an_unfinished_one_is_wiped_at_the_next_start(tmp_path: Path) -> None:
     root = build_member(tmp_path / "member", cut=False)
     with DataDirectory.open(root, "n1") as directory:
-        directory.begin_state(500, (1, 1)).add(pack_pair(b"a", b"1"))
+        directory.begin_state(500, (1, 1), 0).add(pack_pair(b"a", b"1"))
     assert (root / "state.incoming").exists()
     with opened(root) as stores:
         assert_state(stores.state, STATE_INDEX)
@@ -310,7 +311,7 @@ def test_a_waiting_state_without_an_identity_is_data(tmp_path: Path, name: str) 
 def test_a_repair_looks_at_the_state_that_was_received(tmp_path: Path) -> None:
     root = build_member(tmp_path / "member", cut=True)
     with DataDirectory.open(root, "n1") as directory:
-        incoming = directory.begin_state(500, (1, 1))
+        incoming = directory.begin_state(500, (1, 1), 0)
         incoming.add(pack_pair(b"a", b"1"))
         incoming.finish()
     damage.flip(root / "state" / "CURRENT", 2)  # what it replaces is of no importance

@@ -32,6 +32,7 @@ class Disk:
         self.state = MemoryView()
         self.state_index = 0
         self.state_terms = (0, 0)
+        self.state_digest = 0
         self.history: dict[int, tuple[int, bytes]] = {}
 
     def entries(self) -> list[Entry]:
@@ -103,6 +104,7 @@ class MemoryState:
         self._disk = disk
         self._failed = False
         self.index, self.terms = disk.state_index, disk.state_terms
+        self.digest = disk.state_digest
 
     def get(self, key: bytes) -> bytes | None:
         return self._disk.state.get(key)
@@ -115,7 +117,11 @@ class MemoryState:
                 yield key, self._disk.state.values[key]
 
     def write(
-        self, changes: Mapping[bytes, bytes | None], index: int, terms: tuple[int, int]
+        self,
+        changes: Mapping[bytes, bytes | None],
+        index: int,
+        terms: tuple[int, int],
+        digest: int,
     ) -> None:
         if self._failed:
             raise StorageFailed("written after a failed write")
@@ -126,8 +132,9 @@ class MemoryState:
                 self._disk.state.delete(key)
             else:
                 self._disk.state.put(key, value)
-        self.index, self.terms = index, terms
+        self.index, self.terms, self.digest = index, terms, digest
         self._disk.state_index, self._disk.state_terms = index, terms
+        self._disk.state_digest = digest
 
     def fail(self) -> None:
         self._failed = True

@@ -367,67 +367,87 @@ def test_one_down_and_one_without_log_commit_nothing(leader: Leader) -> None:
 # --- digests (A14) --------------------------------------------------------------------------------
 
 
-def windowed(leader: Leader, digests: dict[int, int]) -> None:
-    """The leader has applied these windows."""
-    known = leader.node.applier.digests
-    known._digests.update(digests)
+def applied(leader: Leader, digests: dict[int, int]) -> None:
+    """The leader's state had these digests."""
+    leader.node.applier.digests._kept.update(digests)
 
 
 def diverged(leader: Leader, peer: str) -> list[int]:
-    """The windows since which the peer was told to differ."""
-    return [one.window for one in leader.group.waiting("n1", peer) if isinstance(one, Diverged)]
+    """The indices at which the peer was told to differ."""
+    return [one.index for one in leader.group.waiting("n1", peer) if isinstance(one, Diverged)]
 
 
 def test_a_member_that_differs_from_most_is_told_to_stop(leader: Leader) -> None:
-    windowed(leader, {5: 55})
-    leader.answer("n3", digest=(5, 1))
-    leader.answer("n3", digest=(5, 1))
+    applied(leader, {64: 55})
+    leader.answer("n3", digest=(64, 1))
+    leader.answer("n3", digest=(64, 1))
     assert not diverged(leader, "n3"), "it is one against one"
-    leader.answer("n2", digest=(5, 55))
-    leader.answer("n3", digest=(5, 1))
-    assert set(diverged(leader, "n3")) == {5}
+    leader.answer("n2", digest=(64, 55))
+    leader.answer("n3", digest=(64, 1))
+    assert diverged(leader, "n3") == [64]
     assert not diverged(leader, "n2")
     assert leader.node.raft.is_leader
 
 
 def test_a_silent_member_is_not_taken_for_one_that_agrees(leader: Leader) -> None:
     """The leader's own state may be the damaged one: n2 alone does not tell."""
-    windowed(leader, {5: 55})
+    applied(leader, {64: 55})
     for _ in range(5):
-        leader.answer("n2", digest=(5, 1))
+        leader.answer("n2", digest=(64, 1))
         leader.answer("n3", digest=(0, 0))
     assert not diverged(leader, "n2")
 
 
-def test_a_leader_that_differs_from_most_stops_itself(leader: Leader) -> None:
-    windowed(leader, {5: 55})
+def test_nobody_gives_up_its_state_at_the_word_of_one_that_lost_its_log(leader: Leader) -> None:
+    """n3 would be the second of three without a vote."""
+    applied(leader, {64: 55})
+    leader.answer("n2", digest=(64, 55), loss=7)
+    leader.answer("n3", digest=(64, 1))
+    assert not diverged(leader, "n3")
+    leader.answer("n2", digest=(64, 55))
+    leader.answer("n3", digest=(64, 1))
+    assert diverged(leader, "n3") == [64]
+
+
+def test_a_leader_does_not_stop_at_the_word_of_one_that_lost_its_log(leader: Leader) -> None:
+    applied(leader, {64: 55})
     leader.group.doomed.add("n1")
-    leader.answer("n2", digest=(5, 1))
+    leader.answer("n2", digest=(64, 1))
+    leader.answer("n3", digest=(64, 1), loss=7)
     assert not leader.node.failures
-    leader.answer("n3", digest=(5, 1))
+    leader.answer("n3", digest=(64, 1))
     assert [type(error) for error in leader.node.failures] == [StateDiverged]
 
 
-def test_a_difference_is_not_forgiven_when_later_windows_agree(leader: Leader) -> None:
-    """Entries that write the same on two states that differ leave them different."""
-    windowed(leader, {5: 55, 6: 66})
-    leader.answer("n3", digest=(5, 1))
-    leader.answer("n3", digest=(6, 66))
-    leader.answer("n2", digest=(6, 66))
-    leader.answer("n3", digest=(6, 66))
-    assert diverged(leader, "n3")
+def test_a_leader_that_differs_from_most_stops_itself(leader: Leader) -> None:
+    applied(leader, {64: 55})
+    leader.group.doomed.add("n1")
+    leader.answer("n2", digest=(64, 1))
+    assert not leader.node.failures
+    leader.answer("n3", digest=(64, 1))
+    assert [type(error) for error in leader.node.failures] == [StateDiverged]
+
+
+def test_a_member_that_was_given_another_state_differs_no_more(leader: Leader) -> None:
+    """A digest takes in everything since the first entry: two that agree have the same history."""
+    applied(leader, {64: 55, 128: 66})
+    leader.answer("n3", digest=(64, 1))
+    leader.answer("n3", digest=(128, 66))
+    leader.answer("n2", digest=(128, 66))
+    leader.answer("n3", digest=(128, 66))
+    assert not diverged(leader, "n3")
 
 
 def test_a_member_that_came_back_is_compared_anew(leader: Leader) -> None:
-    windowed(leader, {5: 55, 6: 66})
-    leader.answer("n3", digest=(5, 1))
-    leader.answer("n2", digest=(5, 55))
-    assert diverged(leader, "n3") == [5]
+    applied(leader, {64: 55, 128: 66})
+    leader.answer("n3", digest=(64, 1))
     leader.group.cut("n1", "n3")
     leader.group.connect("n1", "n3")
     leader.group.flow()
-    leader.answer("n3", digest=(6, 66))
-    assert not diverged(leader, "n3")
+    assert leader.node.consensus.leading.differing == {}  # type: ignore[union-attr]
+    leader.answer("n2", digest=(128, 66))
+    leader.answer("n3", digest=(128, 1))
+    assert diverged(leader, "n3") == [128]
 
 
 def test_a_member_stops_when_its_leader_says_so_and_at_nobody_elses_word(group: Group) -> None:
@@ -442,18 +462,56 @@ def test_a_member_stops_when_its_leader_says_so_and_at_nobody_elses_word(group: 
     assert [type(error) for error in group["n3"].failures] == [StateDiverged]
 
 
-def test_nodes_compare_what_they_really_wrote(group: Group) -> None:
-    """Some entry wrote something else on n3."""
+def differ(group: Group, node_id: str) -> None:
+    """The entry that comes next wrote something else there."""
+    digests = group[node_id].applier.digests
+    digests.digest ^= 1
+
+
+@pytest.mark.parametrize("place", [0, 1, WINDOW - 1])
+def test_one_entry_that_wrote_something_else_is_found_under_load(group: Group, place: int) -> None:
+    """A heartbeat comes once in several windows, and none tells of the one with the difference."""
     group.elect("n1")
-    group.submit("n1", range(1, WINDOW))
-    group["n3"].applier.digests.add(group["n3"].raft.applied_index + 1, 12345)
+    group.submit("n1", range(1, WINDOW + place))
+    differ(group, "n3")
     group.doomed.add("n3")
-    for tag in range(100, 100 + 3 * WINDOW, 8):
-        group.submit("n1", range(tag, tag + 8))
-        group.tick(0.3)
+    group.submit("n1", range(1000, 1000 + 5 * WINDOW))
+    assert not group["n3"].failures, "no heartbeat yet"
+    group.tick(0.6, steps=2)
+    group.tick(0.6, steps=2)
     assert [type(error) for error in group["n3"].failures] == [StateDiverged]
     assert not group["n1"].failures
     assert not group["n2"].failures
+
+
+def test_a_difference_is_found_after_a_restart(group: Group) -> None:
+    """It happened in an earlier life of the process, before anybody could compare."""
+    group.elect("n1")
+    group.submit("n1", range(1, 20))
+    differ(group, "n3")
+    group.submit("n1", range(20, 40))
+    group.tick(1.5, steps=5)
+    assert group["n3"].disk.state_index > 20
+    group.crash("n3")
+    group.restart("n3")
+    group.doomed.add("n3")
+    group.submit("n1", range(100, 100 + WINDOW))
+    group.tick(0.9, steps=3)
+    assert [type(error) for error in group["n3"].failures] == [StateDiverged]
+
+
+def test_nodes_that_restart_anywhere_agree(group: Group) -> None:
+    """The digest on disk is that of the state on disk, whatever the log has above it."""
+    group.elect("n1")
+    for start in range(0, 600, 60):
+        group.submit("n1", range(start, start + 60))
+        group.tick(0.4, steps=2)
+        group.crash("n3")
+        group.restart("n3")
+        group.flow()
+    group.tick(0.9, steps=3)
+    assert len({node.applier.digests.latest for node in group.nodes.values()}) == 1
+    assert group["n3"].applier.digests.latest[0] > 500
 
 
 # --- sending --------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def test_what_is_no_chunk_is_refused(chunk: bytes, after: bytes | None, reason: 
 
 
 def test_a_head_comes_back_and_a_cut_one_is_refused() -> None:
-    record = encode_state_head(3, 77, (4, 5))
-    assert decode_state_head(record) == (3, 77, (4, 5))
-    with pytest.raises(ValueError, match="32 bytes"):
+    record = encode_state_head(3, 77, (4, 5), 2**32 - 1)
+    assert decode_state_head(record) == (3, 77, (4, 5), 2**32 - 1)
+    with pytest.raises(ValueError, match="36 bytes"):
         decode_state_head(record[:-1])

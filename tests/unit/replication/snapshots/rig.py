@@ -66,7 +66,7 @@ class Export:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.index, self.terms = node.index, (1, 1)
+        self.index, self.terms, self.digest = node.index, (1, 1), 7
         self._pairs = deque(sorted(node.pairs.items()))
         node.exports_open += 1
         self.closed = False
@@ -138,7 +138,7 @@ class Node:
         )
         self.receiver = SnapshotReceiver(
             self.send,
-            lambda index, terms: Building(self, index),
+            lambda index, terms, digest: Building(self, index),
             self.desk,
             lambda: self.applied,
             on_ready=self.on_ready,

@@ -46,7 +46,7 @@ class Pair:
     def __init__(self, world: World, path: Path) -> None:
         self.world = world
         self.leader, self.follower = Folder(path / "n1"), Folder(path / "n2")
-        self.leader.stores.state.write(PAIRS, 40, (3, 4))
+        self.leader.stores.state.write(PAIRS, 40, (3, 4), 404)
         self.ready: list[int] = []
         world.loop.run_until_complete(self._join(*world.nodes.values()))
 
@@ -85,7 +85,7 @@ def test_what_is_installed_is_what_was_exported(pair: Pair) -> None:
     leader, follower = world.nodes.values()
     leader.sender.begin("n2", 5)
     world.run(until=lambda: len(world.said(Taken)) == 2)
-    pair.leader.stores.state.write({b"later": b"", b"00001": None}, 41, (4, 4))
+    pair.leader.stores.state.write({b"later": b"", b"00001": None}, 41, (4, 4), 414)
     world.run()
     assert pair.ready == [40]
     assert pair.follower.pairs() == {}, "not before it is opened again"
@@ -95,7 +95,7 @@ def test_what_is_installed_is_what_was_exported(pair: Pair) -> None:
     world.run()
     assert pair.follower.pairs() == PAIRS
     state = pair.follower.stores.state
-    assert (state.index, state.terms) == (40, (3, 4))
+    assert (state.index, state.terms, state.digest) == (40, (3, 4), 404)
     assert pair.follower.stores.loss == ""
     assert leader.events == [("installed", "n2", 40)]
     world.loop.run_until_complete(leader.sender.close())
@@ -139,7 +139,7 @@ def test_a_second_try_starts_on_a_clean_floor(pair: Pair) -> None:
     leader.sender.begin("n2", 5)
     world.run(until=lambda: len(world.said(Taken)) == 3)
     gone = dict.fromkeys(list(PAIRS)[:700])
-    pair.leader.stores.state.write(gone, 45, (4, 4))
+    pair.leader.stores.state.write(gone, 45, (4, 4), 454)
     world.cut("n1", "n2")
     world.advance(1)
     assert pair.ready == [45]

@@ -25,7 +25,7 @@ from tests.unit.replication.snapshots.rig import World
 
 STREAM = Stream(5, 1)
 OLDER, NEWER = Stream(4, 9), Stream(5, 2)
-BEGIN = Begin(STREAM, 1, 40, (1, 1))
+BEGIN = Begin(STREAM, 1, 40, (1, 1), 0)
 PAIR = pack_pair(b"key", b"value")
 
 
@@ -45,8 +45,8 @@ def whys(world: World) -> list[Why]:
         ([BEGIN, Chunk(STREAM, 0, PAIR), End(STREAM, 1, 0)], Why.MALFORMED),
         ([BEGIN, Chunk(STREAM, 0, b"no pairs")], Why.MALFORMED),
         ([BEGIN, BEGIN], Why.OUT_OF_ORDER),
-        ([Begin(OLDER, 1, 40, (1, 1))], Why.OTHER_TERM),
-        ([Begin(STREAM, 2, 40, (1, 1))], Why.OTHER_FORMAT),
+        ([Begin(OLDER, 1, 40, (1, 1), 0)], Why.OTHER_TERM),
+        ([Begin(STREAM, 2, 40, (1, 1), 0)], Why.OTHER_FORMAT),
     ],
 )
 def test_what_is_out_of_order_installs_nothing(
@@ -105,7 +105,7 @@ def test_another_node_cannot_speak_for_the_leader(make_world: Callable[..., Worl
 
 def test_a_newer_begin_replaces_the_older(world: World) -> None:
     follower = world.nodes["n2"]
-    for message in (BEGIN, Chunk(STREAM, 0, PAIR), Begin(NEWER, 1, 50, (1, 1))):
+    for message in (BEGIN, Chunk(STREAM, 0, PAIR), Begin(NEWER, 1, 50, (1, 1), 0)):
         world.put("n1", "n2", message)
     world.run()
     assert follower.building is not None
@@ -188,7 +188,7 @@ def test_noise_between_honest_messages_breaks_nothing_else(
             stream = chance.choice(streams)
             noise = chance.choice(
                 [
-                    Begin(stream, 1, chance.randint(1, 50), (1, 1)),
+                    Begin(stream, 1, chance.randint(1, 50), (1, 1), 0),
                     Chunk(stream, chance.randint(0, 4), PAIR),
                     End(stream, chance.randint(0, 4), 0),
                     Taken(stream, chance.randint(0, 4)),

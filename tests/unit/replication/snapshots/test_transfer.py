@@ -144,7 +144,7 @@ def test_more_than_a_window_is_not_held(world: World) -> None:
     follower = world.nodes["n2"]
     follower.desk.held = True
     stream = Stream(5, 1)
-    world.put("n1", "n2", Begin(stream, 1, 40, (1, 1)))
+    world.put("n1", "n2", Begin(stream, 1, 40, (1, 1), 0))
     for sequence in range(COUNT_MAX + 1):
         world.put("n1", "n2", Chunk(stream, sequence, b"x"))
     world.run()
