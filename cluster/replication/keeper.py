@@ -20,7 +20,11 @@ from cluster.replication.surroundings import Surroundings
 from cluster.replication.upkeep import Upkeep
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import DataDamaged, StorageFailed
-from cluster.storage.log_store import Opened
+from cluster.storage.flags import UNCERTAIN_FLAG, new_flag_id
+from cluster.storage.log_records import LogBatch
+from cluster.storage.log_store import LogStore, Opened
+from cluster.storage.state_store import StateStore
+from cluster.storage.unsynced import UnsyncedMark
 
 log = structlog.get_logger(__name__)
 
@@ -96,6 +100,7 @@ class Keeper:
         else:
             found = directory.open_member_stores(listed=membership.listed)
             stores = found.log, found.state
+            self._note_unsynced(*stores)
             if found.loss:
                 text = "data was lost: this node counts for nothing until the others gave it back"
                 log.error(text, lost=found.loss)
@@ -116,6 +121,23 @@ class Keeper:
         core.driver.start()
         self._upkeep = asyncio.create_task(Upkeep(core, self._compact_secs).run())
         self._upkeep.add_done_callback(self._upkeep_ended)
+
+    def _note_unsynced(self, store: LogStore, state: StateStore) -> None:
+        """A8: with durability `interval`, a crash takes what the others believe this node to have.
+        Closes both where it raises."""
+        mark = UnsyncedMark(self._directory.path)
+        try:
+            if mark.is_there and not store.flags:
+                log.warning("what was acknowledged last may be lost (durability: interval)")
+                store.write(LogBatch(flags={UNCERTAIN_FLAG: new_flag_id()}))
+            if self._policy.sync_interval_secs:
+                mark.put()
+            else:
+                mark.remove()
+        except BaseException:
+            store.close()
+            state.close()
+            raise
 
     def open_when_formed(self) -> None:
         """The group was founded, or this node heard that it is. Called by the network."""
@@ -143,8 +165,12 @@ class Keeper:
         if self._closing is None:
             self._closing = asyncio.create_task(self.core.close())
         await asyncio.wait([self._closing])
-        closing, self._closing, self.core = self._closing, None, None
+        core, closing = self.core, self._closing
+        self._closing = self.core = None
         closing.result()
+        journal, failure = core.raft.journal, core.driver.failure
+        if failure is None and journal.synced_index == journal.last_index:
+            UnsyncedMark(self._directory.path).remove()
 
     # --- failure ----------------------------------------------------------------------------------
 
