@@ -3,16 +3,18 @@
 The rule: a node stands only after a majority would vote for it; a peer says no while it hears a
 live leader. A higher term in any message or reply is adopted, but for the term that a pre-vote
 proposes; a vote of a lower term is dropped; each peer's vote counts once; a request of a lower term
-is answered with the higher one.
+is answered with the higher one. Of two that ask at once, the one with the lower name denies the
+other for a moment, and whoever says yes stops asking.
 
 State: the nodes (term, vote, role, who said yes to it; their logs are alike, for the other models
-have those) and the messages on the wire, which may be late for ever and arrive twice. A node
-*hears* the leader until it is cut off.
+have those), the messages on the wire, which may be late for ever and arrive twice, and which links
+are cut, each direction by itself. A node *hears* the leader until it is cut off.
 
 Bound: terms up to 3, two messages on the wire, one delivered twice. It begins with three idle nodes
-in term 2; with leader 0, which node 1 hears while node 2 was cut off and comes back; with two
-candidates for term 3 and a vote of term 2 still on its way; and with two candidates for term 3
-among five nodes.
+in term 2; with two of them, the third being down; with three of which 0 does not hear 1, or 1 does
+not hear 0; with three of five, of which 0 and 2 have no link; with leader 0, which node 1 hears
+while node 2 was cut off and comes back; with two candidates for term 3 and a vote of term 2 still
+on its way; and with two candidates for term 3 among five nodes.
 
 No term has two leaders; a leader that a majority hears all the time goes on leading; and where
 nobody leads, somebody can come to lead.
@@ -41,6 +43,7 @@ class Wording(StrEnum):
     NO_PRE_VOTE = "a node stands without having asked"
     PRE_VOTE_IN_HEARING = "a peer says yes to a pre-vote although it hears a live leader"
     PRE_VOTE_TERM_ADOPTED = "the term that a pre-vote proposes is adopted"
+    DENIED_FOR_EVER = "the lower name denies the other for as long as it asks, with success or not"
 
 
 class Letter(NamedTuple):
@@ -57,7 +60,8 @@ class Letter(NamedTuple):
 
 
 class Node(NamedTuple):
-    """`role` is F, P (asking), C or L; `yes` are those who said so, itself too."""
+    """`role` is F, P (asking, and denying higher names), W (asking for longer than that), C, L, or
+    D (down); `yes` are those who said so, itself too."""
 
     term: int
     vote: int | None
@@ -67,18 +71,20 @@ class Node(NamedTuple):
 
 
 class State(NamedTuple):
-    """The nodes, the wire, who led each term, and what may still be repeated."""
+    """The nodes, the wire, who led each term, what may still be repeated, and from whom to whom
+    nothing arrives."""
 
     nodes: tuple[Node, ...]
     wire: frozenset[Letter]
     leaders: tuple[int | None, ...]
     repeats: int
+    cut: frozenset[tuple[int, int]] = frozenset()
 
 
 class Model:
     """Pre-votes and votes over a network that delays and repeats."""
 
-    milestones = frozenset({"ask", "say yes", "say no", "stand", "vote", "lead", "repeat"})
+    milestones = frozenset({"ask", "say yes", "say no", "deny", "stand", "vote", "lead", "repeat"})
 
     def __init__(self, wording: Wording, wider: int = 0) -> None:
         self.wording = wording
@@ -88,7 +94,13 @@ class Model:
         """See the bound."""
         none: tuple[int | None, ...] = (None,) * (TERM_MAX + 1)
         idle = Node(TERM_MAX - 1, None, "F", (), False)
+        down = idle._replace(role="D")
         yield State((idle, idle, idle), frozenset(), none, 0)
+        yield State((idle, idle, down), frozenset(), none, 0)
+        for pair in ((0, 1), (1, 0)):
+            yield State((idle, idle, idle), frozenset(), none, 0, frozenset({pair}))
+        apart = frozenset({(0, 2), (2, 0)})
+        yield State((idle, idle, idle, down, down), frozenset(), none, 0, apart)
         leader = Node(1, 0, "L", (0, 1), True)
         hearing = Node(1, 0, "F", (), True)
         away = Node(1, None, "F", (), False)
@@ -114,7 +126,7 @@ class Model:
     def steps(self, state: State) -> Iterator[Step[State]]:
         """Nodes ask and stand; the wire delivers or loses."""
         for i, node in enumerate(state.nodes):
-            if not node.hears and node.role != "L":
+            if not node.hears and node.role not in "LD":
                 yield from self._ask(state, i)
         for letter in sorted(state.wire):
             taken = state._replace(wire=state.wire - {letter})
@@ -134,17 +146,20 @@ class Model:
                 yield Step("ask", f"by {i}", _with(state, i, node._replace(role="P", yes=(i,))))
         elif node.role != "F":
             yield from self._send(state, i)
+            patient = self.wording is not Wording.DENIED_FOR_EVER
+            if node.role == "P" and patient:
+                yield Step("wait", f"of {i}", _with(state, i, node._replace(role="W")))
             # Whoever heard too little gives up, and asks anew where the bound lets it.
-            if node.term < TERM_MAX:
+            if node.term < TERM_MAX and (node.role != "P" or patient):
                 given_up = node._replace(role="F", yes=())
                 yield Step("time out", f"of {i}", _with(state, i, given_up))
 
     def _send(self, state: State, i: int) -> Iterator[Step[State]]:
         node = state.nodes[i]
-        kind, proposed = ("ask", node.term + 1) if node.role == "P" else ("request", 0)
-        for j in range(len(state.nodes)):
+        kind, proposed = ("ask", node.term + 1) if node.role in "PW" else ("request", 0)
+        for j, other in enumerate(state.nodes):
             letter = Letter(kind, i, j, node.term, proposed)
-            full = len(state.wire) >= self.wire_max
+            full = len(state.wire) >= self.wire_max or other.role == "D" or (i, j) in state.cut
             if j != i and j not in node.yes and not full and letter not in state.wire:
                 sent = state._replace(wire=state.wire | {letter})
                 yield Step("send", f"{kind} {i} to {j} in term {node.term}", sent)
@@ -166,15 +181,15 @@ class Model:
         if letter.kind in ("ask", "request"):
             return self._asked(state, letter)
         counts = letter.term == node.term or self.wording is Wording.OLDER_VOTES_COUNT
-        wanted = {"would": "P", "vote": "C"}.get(letter.kind)
-        if node.role != wanted or not counts:
+        wanted = {"would": "PW", "vote": "C"}.get(letter.kind, "")
+        if node.role not in wanted or not counts:
             return Step("drop", f"{letter.kind} of {letter.sender} at {i}", state)
         twice = letter.sender in node.yes and self.wording is not Wording.VOTES_COUNT_TWICE
         yes = node.yes if twice else tuple(sorted((*node.yes, letter.sender)))
         state = _with(state, i, node._replace(yes=yes))
         if len(yes) <= len(state.nodes) // 2:
             return Step("count", f"{letter.kind} of {letter.sender} at {i}", state)
-        return self._stand(state, i) if node.role == "P" else self._lead(state, i)
+        return self._lead(state, i) if node.role == "C" else self._stand(state, i)
 
     def _lead(self, state: State, i: int) -> Step[State]:
         node = state.nodes[i]
@@ -194,8 +209,13 @@ class Model:
         if letter.kind == "ask":
             in_hearing = self.wording is Wording.PRE_VOTE_IN_HEARING
             no = (node.role == "L" or node.hears) and not in_hearing
-            kind = "deny" if no else "would"
-            return Step("say no" if no else "say yes", detail, self._reply(state, kind, letter))
+            if node.role == "P" and i < asker:
+                return Step("deny", detail, self._reply(state, "deny", letter))
+            if no:
+                return Step("say no", detail, self._reply(state, "deny", letter))
+            if node.role in "PW":
+                state = _with(state, i, node._replace(role="F", yes=()))
+            return Step("say yes", detail, self._reply(state, "would", letter))
         free = node.vote in (None, asker) or self.wording is Wording.VOTES_TWICE
         if not free or node.role == "L":
             return Step("say no", detail, self._reply(state, "deny", letter))
@@ -206,6 +226,8 @@ class Model:
     def _reply(state: State, kind: str, letter: Letter) -> State:
         term = state.nodes[letter.to].term
         reply = Letter(kind, letter.to, letter.sender, term, 0)
+        if (letter.to, letter.sender) in state.cut:
+            return state
         return state._replace(wire=state.wire | {reply})
 
 

@@ -9,8 +9,10 @@ flag, that a majority of the full set without this node committed, and that this
 State: three nodes (term, log as the terms of its entries, flag; of a leader also what each peer
 acknowledged, the entry after which each peer may clear its flag, and its commit index), who led
 each term and what was committed. An election is one step: a node that has no vote to give in a
-term has reached that term. Disks are in step with memory (`flush.py` has the rest); a link may be
-silent for ever, which is a step that is not taken, so a leader that was cut off goes on believing.
+term has reached that term. Disks are in step with memory (`flush.py` has the rest), but a restart
+of a non-voting node may leave any shorter log, also while it clears its flag: that is synced with
+what the node holds, or not at all. A link may be silent for ever, which is a step that is not
+taken, so a leader that was cut off goes on believing.
 
 Bound: terms up to 2, logs of three entries, two lost logs. It begins with one leader, or with node
 1 elected in term 2 by node 2, unknown to node 0, which leads term 1.
@@ -82,7 +84,9 @@ NO_JOINS = ((0, 0),) * len(NODES)
 class Model:
     """Elections, replication and the way back of a node whose log was lost."""
 
-    milestones = frozenset({"lose", "restart", "hear", "clear", "elect", "commit", "replicate"})
+    milestones = frozenset(
+        {"lose", "restart", "restart unsynced", "hear", "clear", "elect", "commit", "replicate"}
+    )
 
     def __init__(self, wording: Wording, wider: int = 0) -> None:
         self.wording = wording
@@ -125,6 +129,11 @@ class Model:
             fallen = fallen._replace(loss=0)
         if fallen != node:
             yield Step("restart", f"of {i}", _with(state, i, fallen), fault=True)
+        if node.loss and fallen.loss:
+            for length in range(len(node.log)):
+                cut = fallen._replace(log=node.log[:length])
+                detail = f"of {i} with {length} entries, the rest was not on disk"
+                yield Step("restart unsynced", detail, _with(state, i, cut), fault=True)
         if state.losses:
             number = 1 if self.wording is Wording.FLAG_WITHOUT_NUMBER else state.losses
             empty = Node(0, (), number, False, NOBODY, NO_JOINS, 0)
