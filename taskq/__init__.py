@@ -35,8 +35,9 @@ from taskq.errors import (
 )
 from taskq.results import ClaimedTask, HeartbeatReply, Stats, TaskState
 from taskq.worker.context import TaskContext, current_task
-from taskq.worker.function import WorkerError, raw
+from taskq.worker.function import raw
 from taskq.worker.heartbeats import WorkerLost
+from taskq.worker.target import WorkerError
 from taskq.worker.worker import Worker
 
 __all__ = [

@@ -13,7 +13,7 @@ from taskq.cli import exits
 from taskq.cli.command import DURATION, URL_VARIABLE, Command, url_option
 from taskq.cli.output import note
 from taskq.worker.executor import EXECUTORS
-from taskq.worker.function import WorkerError
+from taskq.worker.target import WorkerError
 from taskq.worker.worker import Worker
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from taskq.client import AsyncClient
 from taskq.client.batch import batch_answers
-from taskq.commands import CancelRequested, Nack, TaskResult, TaskResults
+from taskq.commands import CancelRequested, ExtendLease, Nack, TaskResult, TaskResults
 from taskq.errors import TaskqError
 from taskq.results import ClaimedTask, HeartbeatReply
 from taskq.worker.held import HEARTBEAT_REPEAT_SECS
@@ -64,12 +64,18 @@ class ClusterLink:
         answers = batch_answers(command, await self._client.call(command))
         return [answer if isinstance(answer, TaskqError) else None for answer in answers]
 
-    async def release(self, tasks: Sequence[ClaimedTask]) -> None:
+    async def release(self, tasks: Sequence[ClaimedTask], delay_secs: float = 0.0) -> None:
         """See `Link`."""
-        asked = [self._client.call(Nack(task.task_id, task.token)) for task in tasks]
+        delay_ms = round(delay_secs * 1000)
+        asked = [self._client.send(Nack(task.task_id, task.token, delay_ms)) for task in tasks]
         for answer in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(answer, BaseException) and not isinstance(answer, TaskqError):
                 raise answer
+
+    async def extend(self, task: ClaimedTask, lease_ms: int | None) -> int:
+        """See `Link`."""
+        reply = await self._client.call(ExtendLease(task.task_id, task.token, lease_ms))
+        return int(reply.lease_ms)
 
     async def deregister(self) -> None:
         """See `Link`."""

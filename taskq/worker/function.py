@@ -1,60 +1,37 @@
-"""Which Python function a worker runs, and how a task's payload becomes its arguments.
+"""How a task's payload becomes the arguments of a Python function, and what it returns a result.
 
 Payload convention, for functions that are not marked `raw`:
 
-    header   content-type: application/json       (may be missing; another value is an error)
-    payload  {"args": [...], "kwargs": {...}}     UTF-8 JSON; both keys may be missing, and an
-                                                  empty payload calls the function without any
-    result   the JSON text of what the function returned
+    header   content-type: application/json or application/msgpack   (missing: JSON)
+    payload  {"args": [...], "kwargs": {...}}     both keys may be missing, and an empty payload
+                                                  calls the function without any
+    result   what the function returned, written as the payload was
 
 A function marked with `@raw` takes the payload as `bytes` and returns `bytes` or None. Coroutine
 functions may be either. What cannot work the next time either (a payload outside the convention,
-a result that is no JSON) fails without a retry; an exception of the function is retried.
+a result that cannot be written) fails without a retry; an exception of the function is retried.
 
 Knows neither processes nor the network; the parent and the pool processes both call it.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import json
-import os
-import runpy
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from taskq.errors import TaskqError
 from taskq.limits import ERROR_SIZE_MAX, FRAME_MARGIN, FRAME_SIZE_MAX
+from taskq.worker.codec import CONTENT_TYPE_HEADER as CONTENT_TYPE_HEADER  # noqa: PLC0414
+from taskq.worker.codec import CONTENT_TYPE_JSON as CONTENT_TYPE_JSON  # noqa: PLC0414
+from taskq.worker.codec import JSON, Codec, codec_of
 
-CONTENT_TYPE_HEADER = "content-type"
-CONTENT_TYPE_JSON = "application/json"
 # A larger result fits no frame, whatever the broker's `result_size_max` allows.
 RESULT_SIZE_MAX = FRAME_SIZE_MAX - FRAME_MARGIN
-# A script is run again in each pool process under this name, so that its
-# `if __name__ == "__main__":` part stays out of it.
-SCRIPT_NAME = "__taskq_main__"
 
 _RAW_MARK = "__taskq_raw__"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class WorkerError(TaskqError):
-    """The worker cannot start: the function cannot be loaded, or an option is wrong."""
-
-
-class Target(NamedTuple):
-    """A function by name. `script` is the path of the file where the module was `__main__`."""
-
-    module: str
-    name: str
-    script: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.script or self.module}:{self.name}"
 
 
 class Ended(NamedTuple):
@@ -72,66 +49,9 @@ def raw(function: Function) -> Function:
     return function
 
 
-def parse_target(text: str) -> Target:
-    """The target that "module:function" names. Raises WorkerError for any other form."""
-    module, colon, name = text.partition(":")
-    if not (colon and module and name) or ":" in name:
-        raise WorkerError(
-            f"{text!r} does not name a function; write module:function, for example tasks:resize."
-        )
-    return Target(module, name)
-
-
-def target_of(function: Callable[..., Any]) -> Target:
-    """How a pool process finds `function` again. Raises WorkerError where it cannot."""
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    if not module or not name or "<" in name:
-        raise WorkerError(
-            f"{name or function!r} cannot be found by name in another process; define it at the "
-            'top of a module, or run it with executor="thread".'
-        )
-    if module != "__main__":
-        return Target(module, name)
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    if not script:
-        raise WorkerError(
-            f"{name} was defined at a prompt, where another process cannot find it; put it into "
-            'a file, or run it with executor="thread".'
-        )
-    return Target(module, name, os.path.abspath(script))
-
-
-def load(target: Target) -> Callable[..., Any]:
-    """The function that `target` names. Raises WorkerError saying what is missing."""
-    try:
-        if target.script:
-            found: Any = runpy.run_path(target.script, run_name=SCRIPT_NAME)
-        else:
-            found = vars(importlib.import_module(target.module))
-    except ModuleNotFoundError as error:
-        raise WorkerError(
-            f"Cannot load {target}: there is no module {error.name!r} (looked in the working "
-            f"folder {os.getcwd()} and on sys.path)."
-        ) from error
-    except Exception as error:
-        raise WorkerError(
-            f"Cannot load {target}: {_where(target)} failed with\n{describe(error)}"
-        ) from error
-    first, *rest = target.name.split(".")
-    if first not in found:
-        raise WorkerError(f"Cannot load {target}: {_where(target)} has no {first!r}.")
-    function = found[first]
-    for part in rest:
-        if not hasattr(function, part):
-            raise WorkerError(f"Cannot load {target}: {first} has no {part!r}.")
-        function = getattr(function, part)
-    if not callable(function):
-        raise WorkerError(f"Cannot load {target}: it is no function but {type(function).__name__}.")
-    return function  # type: ignore[no-any-return]
-
-
-def _where(target: Target) -> str:
-    return target.script or f"module {target.module!r}"
+def is_raw(function: Callable[..., Any]) -> bool:
+    """Whether `function` is marked."""
+    return getattr(function, _RAW_MARK, False)
 
 
 def is_coroutine(function: Callable[..., Any]) -> bool:
@@ -150,20 +70,15 @@ def arguments(
     function: Callable[..., Any], payload: bytes, headers: Mapping[str, str]
 ) -> tuple[list[Any], dict[str, Any]]:
     """Positional and named arguments for `function`. Raises PayloadError."""
-    if getattr(function, _RAW_MARK, False):
+    if is_raw(function):
         return [payload], {}
     if not payload:
         return [], {}
-    content_type = headers.get(CONTENT_TYPE_HEADER, CONTENT_TYPE_JSON)
-    if content_type.partition(";")[0].strip().lower() != CONTENT_TYPE_JSON:
-        raise PayloadError(
-            f"The payload is {content_type}, and this function takes {CONTENT_TYPE_JSON}; "
-            "mark it with @taskq.raw to get the bytes."
-        )
+    codec = _codec(headers)
     try:
-        body = json.loads(payload)
-    except ValueError as error:  # UnicodeDecodeError is one, too
-        raise PayloadError(f"The payload is not JSON: {error}") from error
+        body = codec.decode(payload)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError, too
+        raise PayloadError(f"The payload is not {codec.name.upper()}: {error}") from error
     if not isinstance(body, dict) or not body.keys() <= {"args", "kwargs"}:
         raise PayloadError('The payload must be {"args": [...], "kwargs": {...}}.')
     positional, named = body.get("args", []), body.get("kwargs", {})
@@ -172,19 +87,32 @@ def arguments(
     return positional, named
 
 
-def pack_result(function: Callable[..., Any], value: Any) -> Ended:
+def _codec(headers: Mapping[str, str]) -> Codec:
+    if not headers:
+        return JSON
+    codec = codec_of(headers.get(CONTENT_TYPE_HEADER))
+    if codec is None:
+        raise PayloadError(
+            f"The payload is {headers[CONTENT_TYPE_HEADER]}, and this function takes JSON or "
+            "msgpack; mark it with @taskq.raw to get the bytes."
+        )
+    return codec
+
+
+def pack_result(function: Callable[..., Any], value: Any, headers: Mapping[str, str]) -> Ended:
     """The outcome of a run that returned `value`."""
-    if getattr(function, _RAW_MARK, False):
+    if is_raw(function):
         if value is not None and not isinstance(value, bytes | bytearray | memoryview):
             kind = type(value).__name__
             return Ended(False, None, f"A raw function must return bytes or None, not {kind}.")
         packed = None if value is None else bytes(value)
     else:
-        try:
-            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-            packed = text.encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            return Ended(False, None, f"The result cannot be written as JSON: {error}", False)
+        # The headers of a task without a payload may name a type that we never had to read.
+        codec = codec_of(headers.get(CONTENT_TYPE_HEADER)) or JSON
+        if flaw := codec.flaw(value, "the result"):
+            text = f"The result cannot be written as {codec.name.upper()}: {flaw}."
+            return Ended(False, None, text, False)
+        packed = codec.encode(value)
     if packed is not None and len(packed) > RESULT_SIZE_MAX:
         size = len(packed)
         text = f"The result has {size:,} bytes; at most {RESULT_SIZE_MAX:,} fit a frame."
@@ -200,7 +128,7 @@ def run(function: Callable[..., Any], payload: bytes, headers: Mapping[str, str]
     """
     try:
         positional, named = arguments(function, payload, headers)
-        return pack_result(function, function(*positional, **named))
+        return pack_result(function, function(*positional, **named), headers)
     except PayloadError as error:
         return Ended(False, None, str(error), False)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the function's own: it is the outcome
@@ -213,7 +141,7 @@ async def run_coroutine(
     """The same for a coroutine function. `asyncio.CancelledError` passes through."""
     try:
         positional, named = arguments(function, payload, headers)
-        return pack_result(function, await function(*positional, **named))
+        return pack_result(function, await function(*positional, **named), headers)
     except PayloadError as error:
         return Ended(False, None, str(error), False)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the function's own: it is the outcome

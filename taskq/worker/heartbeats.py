@@ -23,7 +23,7 @@ class WorkerLost(TaskqError):
 
 
 class Heartbeats:
-    """The heartbeats of one worker. `sooner` is set when the next may have become due earlier."""
+    """The heartbeats of one worker. `sooner` is set when the next has become due earlier."""
 
     def __init__(self, link: Link, held: Held, executor: Executor, inactivity_secs: float) -> None:
         self.sooner = asyncio.Event()

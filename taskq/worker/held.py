@@ -1,10 +1,11 @@
 """What a worker holds and owes, and when it must speak up; without any clock or I/O.
 
-    claimed --> WAITING --> RUNNING --> SENDING --> (answered: gone)
-                   |           |
-                   |           +--> LOST: the token is no longer valid; the run is being stopped,
-                   |                      its outcome is dropped, its slot stays taken until then
-                   +--> (lost, or given back: gone)
+    claimed --> OPEN --> SENDING --> (answered: gone)
+                  |
+                  +--> LOST: the token is no longer valid, or the task was given back at the end;
+                             its run is being stopped, its outcome is dropped
+
+OPEN is a task in an executor, waiting or running. SENDING: its outcome, or its release, was sent.
 
 Times are seconds of any monotonic clock, given by the caller (`worker.py`).
 """
@@ -30,13 +31,12 @@ OUTCOMES_AHEAD_MAX = 1_000
 class Phase(Enum):
     """Where a held task is."""
 
-    WAITING = auto()
-    RUNNING = auto()
+    OPEN = auto()
     SENDING = auto()
     LOST = auto()
 
 
-@dataclass
+@dataclass(slots=True)
 class Holding:
     """A claimed task. `timeout_at`: when to ask whether the run is over its time, or None."""
 
@@ -47,18 +47,16 @@ class Holding:
 
 
 class Held:
-    """The tasks of one worker by token, its slots and its heartbeats.
+    """The tasks of one worker by token, and its heartbeats.
 
-    `concurrency`: runs at a time. `prefetch`: tasks claimed beyond them. `interval_secs`: longest
-    time between heartbeats.
+    `interval_secs`: longest time between heartbeats.
     """
 
-    def __init__(
-        self, concurrency: int, interval_secs: float, now: float, prefetch: int = 0
-    ) -> None:
-        self._claimable = concurrency + prefetch
+    def __init__(self, interval_secs: float, now: float) -> None:
         self._interval_secs = interval_secs
         self._holdings: dict[int, Holding] = {}
+        self._sending = 0
+        self._limited = 0  # with a time-out
         self._heartbeat_at = now + interval_secs
         self._contact_at = now
 
@@ -76,59 +74,48 @@ class Held:
         """Everything whose run has not ended, lost ones included."""
         return [held for held in self._holdings.values() if held.phase is not Phase.SENDING]
 
-    def free(self) -> int:
-        """How many tasks may be claimed now."""
-        running = len(self.unfinished())
-        if len(self._holdings) - running >= OUTCOMES_AHEAD_MAX:
-            return 0
-        return max(0, self._claimable - running)
+    def blocked(self) -> bool:
+        """Whether so many outcomes wait for an answer that nothing may be claimed."""
+        return self._sending >= OUTCOMES_AHEAD_MAX
 
     def claimed(self, tasks: Iterable[ClaimedTask], now: float) -> list[ClaimedTask]:
         """Takes in an answered claim; those that are new. An answer is contact."""
         new = [task for task in tasks if task.token not in self._holdings]
         for task in new:
             timeout = None if task.timeout_ms is None else now + task.timeout_ms / 1000
-            self._holdings[task.token] = Holding(task, Phase.WAITING, timeout)
+            self._limited += timeout is not None
+            self._holdings[task.token] = Holding(task, Phase.OPEN, timeout)
             # A shorter lease than any before makes the next heartbeat due earlier.
             self._heartbeat_at = min(self._heartbeat_at, now + task.lease_ms / 3000)
         self.contact(now)
         return new
 
-    def started(self, token: int) -> bool:
-        """The run gets its slot. False where it is not to run: lost or given back meanwhile."""
-        holding = self._holdings.get(token)
-        if holding is None:
-            return False
-        holding.phase = Phase.RUNNING
-        return True
-
-    def ended(self, token: int) -> bool:
-        """The run has ended. True where its outcome is to be sent; a lost one is forgotten."""
+    def ended(self, token: int) -> ClaimedTask | None:
+        """A run has ended, or was not started. Its task where the outcome, or the release, is to be
+        sent; None for a lost one, which is forgotten."""
         holding = self._holdings[token]
         if holding.phase is Phase.LOST:
-            del self._holdings[token]
-            return False
+            self._forget(token)
+            return None
         holding.phase = Phase.SENDING
-        return True
+        self._sending += 1
+        return holding.task
 
     def give_back(self, token: int) -> None:
         """A task is being released or was lost: what its run still brings is dropped."""
         holding = self._holdings.get(token)
-        if holding is not None and holding.phase is Phase.WAITING:
-            del self._holdings[token]
-        elif holding is not None and holding.phase is Phase.RUNNING:
+        if holding is not None and holding.phase is Phase.OPEN:
             holding.phase = Phase.LOST
-
-    def give_back_waiting(self) -> list[ClaimedTask]:
-        """Gives back what has not been started; those tasks."""
-        waiting = [held.task for held in self._holdings.values() if held.phase is Phase.WAITING]
-        for task in waiting:
-            self.give_back(task.token)
-        return waiting
 
     def answered(self, token: int) -> None:
         """The outcome, or the release, was answered: the task is no longer ours."""
-        self._holdings.pop(token, None)
+        if token in self._holdings:
+            self._sending -= 1
+            self._forget(token)
+
+    def _forget(self, token: int) -> None:
+        holding = self._holdings.pop(token)
+        self._limited -= holding.timeout_at is not None
 
     # --- contact --------------------------------------------------------------------------------
 
@@ -154,10 +141,12 @@ class Held:
     def heartbeat_due(self) -> float:
         """When the next heartbeat must go out: also right after a run's time-out, so that a hung
         run is noticed then and not an interval later."""
+        if not self._limited:
+            return self._heartbeat_at
         timeouts = [
             held.timeout_at + TIMEOUT_MARGIN_SECS
             for held in self._holdings.values()
-            if held.timeout_at is not None and held.phase in (Phase.WAITING, Phase.RUNNING)
+            if held.timeout_at is not None and held.phase is Phase.OPEN
         ]
         return min([self._heartbeat_at, *timeouts])
 
@@ -179,7 +168,7 @@ class Held:
             holding = self._holdings.get(token)
             # The outcome of one that is SENDING may have been accepted already, which also ends
             # the token: its own answer says what became of it.
-            if holding is not None and holding.phase in (Phase.WAITING, Phase.RUNNING):
+            if holding is not None and holding.phase is Phase.OPEN:
                 self.give_back(token)
                 lost.append(token)
         return lost, [token for token in cancel if self.cancel_wanted(token)]
@@ -190,7 +179,7 @@ class Held:
         if holding is None or holding.cancel_requested:
             return False
         holding.cancel_requested = True
-        return holding.phase is Phase.RUNNING
+        return holding.phase is Phase.OPEN
 
 
 # What one TaskResults may carry: well under a frame, and under one log entry (4 MiB).

@@ -1,4 +1,4 @@
-"""The worker's view of the cluster: five requests, in the words of the wire.
+"""The worker's view of the cluster: its requests, in the words of the wire.
 
 `cluster_link.py` gives it through the client.
 """
@@ -48,8 +48,11 @@ class Link(Protocol):
     async def send(self, outcomes: list[TaskResult]) -> list[TaskqError | None]:
         """Hands in outcomes; for each, in order, None where it was accepted."""
 
-    async def release(self, tasks: Sequence[ClaimedTask]) -> None:
-        """Gives tasks back; those that are no longer held are no error."""
+    async def release(self, tasks: Sequence[ClaimedTask], delay_secs: float = 0.0) -> None:
+        """Gives tasks back, to be claimed after `delay_secs`; those no longer held are no error."""
+
+    async def extend(self, task: ClaimedTask, lease_ms: int | None) -> int:
+        """A longer lease from now on, default its usual length; the milliseconds granted."""
 
     async def deregister(self) -> None:
         """Forgets the worker; what it holds is free again."""

@@ -11,6 +11,7 @@ import logging
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable
+from itertools import islice
 
 from taskq.commands import TaskResult
 from taskq.errors import NotFound, RequestRefused, StaleToken, TaskqError, Unavailable
@@ -59,7 +60,7 @@ class Outcomes:
 
     async def _send(self, count_max: int, now: Callable[[], float]) -> bool:
         """Sends one frame. False where it was refused as a whole and holds several outcomes."""
-        waiting = list(self._waiting)
+        waiting = list(islice(self._waiting, count_max))
         batch = waiting[: batch_count(waiting, count_max)]
         try:
             answers: list[TaskqError | None] = await self._link.send(batch)
@@ -81,13 +82,15 @@ class Outcomes:
         return True
 
     def _take_answer(self, outcome: TaskResult, problem: TaskqError | None) -> None:
-        task_id = uuid.UUID(bytes=outcome.task_id)
         if problem is None:
             self._held.answered(outcome.token)
             self._counts["completed" if outcome.ok else "failed"] += 1
-            if not outcome.ok:
-                last_line = outcome.error.rstrip().rpartition("\n")[2]
-                _log.warning("Task %s failed: %s", task_id, last_line)
+            if outcome.ok:
+                return
+        task_id = uuid.UUID(bytes=outcome.task_id)
+        if problem is None:
+            last_line = outcome.error.rstrip().rpartition("\n")[2]
+            _log.warning("Task %s failed: %s", task_id, last_line)
         elif _worth_repeating(problem):
             self.put(outcome)
         elif outcome.ok and not isinstance(problem, StaleToken | NotFound):

@@ -1,12 +1,12 @@
-"""A plain worker: claims tasks, runs a Python function for each, hands in what became of them.
+"""A worker: claims tasks, runs a Python function for each, hands in what became of them.
 
-    claim loop ---> a run per task (executor) ---> outcomes ---> send loop
-                            ^                                        |
-                heartbeat loop: invalid, cancel               cluster's answers
+    claims ---> executor: in line, running ---> outcomes ---> cluster
+                    ^                                            |
+                heartbeats: invalid, cancel <--------------------+
 
-Everything here lives in one asyncio loop that never runs the function itself (but for coroutine
-functions), so a task that holds the interpreter lock keeps its lease. `held.py` decides what is
-due, `link.py` talks to the cluster, an executor runs the function.
+Everything here lives in one asyncio loop that never runs a function itself, so that a task that
+holds the interpreter lock of its pool process keeps its lease. `held.py` decides what is due,
+`claims.py` what to claim, `link.py` talks to the cluster, an executor runs the functions.
 
 Options, in seconds: `heartbeat_interval` (15), `graceful_shutdown_timeout` (60; how long a drain
 waits for running tasks before it gives them back), `max_inactivity` (60; without any answer from
@@ -14,7 +14,8 @@ the cluster for so long the worker stops its tasks and raises WorkerLost), `canc
 before a process that is to stop is terminated), `lease` (None: the queue's own).
 
 `prefetch`: tasks claimed beyond those that can run now. It hides the way to the broker from short
-tasks; but such a task waits here while another worker may be free, and its time limit runs.
+tasks; but such a task waits here while another worker may be free, and its time limit runs. None
+(the default) claims ahead only while runs are short, and gives back what waits for a second.
 """
 
 from __future__ import annotations
@@ -26,33 +27,40 @@ import signal
 import socket
 import sys
 import threading
-import uuid
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import Enum
 from typing import Any
 
 from taskq.commands import TaskResult
-from taskq.errors import ErrorCode, RequestRefused, TaskqError, Unavailable
+from taskq.errors import ErrorCode, RequestRefused, StaleToken, TaskqError, Unavailable
 from taskq.limits import HEARTBEAT_TOKEN_COUNT_MAX, WORKER_NAME_SIZE_MAX
 from taskq.results import ClaimedTask
-from taskq.worker.context import TaskContext
-from taskq.worker.executor import make_executor
-from taskq.worker.function import Ended, WorkerError, describe
+from taskq.worker.choice import make_executor
+from taskq.worker.claims import WAIT_SECS, Claims
+from taskq.worker.executor import Run
+from taskq.worker.function import Ended
 from taskq.worker.heartbeats import Heartbeats, WorkerLost
-from taskq.worker.held import OUTCOMES_AHEAD_MAX, Held
+from taskq.worker.held import OUTCOMES_AHEAD_MAX, Held, Phase
 from taskq.worker.link import PAUSE_SECS, TRANSIENT, Link
 from taskq.worker.outcomes import Outcomes
+from taskq.worker.pace import AHEAD_MAX
+from taskq.worker.releases import Releases
+from taskq.worker.target import WorkerError
+from taskq.worker.unknown import UnknownTasks
+from taskq.worker.workload import Work
 
 _log = logging.getLogger("taskq.worker")
 
-# A claim waits at the broker for this long, then asks again.
-CLAIM_WAIT_SECS = 20.0
 # How long the last requests of a worker that ends may take; of one that ends in a hurry.
 FAREWELL_SECS = 5.0
 FAREWELL_HURRY_SECS = 1.5
+# A task that was claimed ahead and has waited here for so long is given back: runs turned out long,
+# and other workers may be free.
+PATIENCE_SECS = 1.0
 # Beyond this, running tasks and unanswered outcomes would not fit one heartbeat.
-CONCURRENCY_MAX = HEARTBEAT_TOKEN_COUNT_MAX - OUTCOMES_AHEAD_MAX - 1
+CONCURRENCY_MAX = HEARTBEAT_TOKEN_COUNT_MAX - OUTCOMES_AHEAD_MAX - AHEAD_MAX - 1
 
 
 class Ending(Enum):
@@ -64,20 +72,22 @@ class Ending(Enum):
 
 
 class Worker:
-    """Runs `function` (a callable or "module:function") for each task of `queues`.
+    """Runs the tasks of `queues`: with an app by their names, or one function for all.
 
-    `executor`: "process" (the default for plain functions), "thread" or "coroutine" (the default
-    for coroutine functions). Raises WorkerError for options that cannot work.
+    `tasks` is a `taskq.App`, a function, or the "module:name" of one. `queues` default to those
+    that the app's tasks name, `url` to the app's, then `TASKQ_URL`. `executor`: "process" (the
+    default), "thread" or "coroutine" (the default where all functions are coroutine functions).
+    Raises WorkerError for options that cannot work.
     """
 
     def __init__(
         self,
         url: str | None,
-        function: Callable[..., Any] | str,
-        queues: str | Sequence[str],
+        tasks: object,
+        queues: str | Sequence[str] = (),
         *,
         concurrency: int = 4,
-        prefetch: int = 0,
+        prefetch: int | None = None,
         executor: str = "auto",
         name: str | None = None,
         heartbeat_interval: float = 15.0,
@@ -89,29 +99,28 @@ class Worker:
     ) -> None:
         if not 1 <= concurrency <= CONCURRENCY_MAX:
             raise WorkerError(f"concurrency is {concurrency}; allowed are 1 to {CONCURRENCY_MAX}.")
-        if not 0 <= prefetch <= CONCURRENCY_MAX - concurrency:
+        if prefetch is not None and not 0 <= prefetch <= CONCURRENCY_MAX - concurrency:
             raise WorkerError(f"prefetch is {prefetch}; allowed are 0 to {CONCURRENCY_MAX} slots.")
-        self.queues = [queues] if isinstance(queues, str) else list(queues)
+        work = Work(tasks)
+        self.queues = [queues] if isinstance(queues, str) else list(queues) or work.load.queues
         if not self.queues:
             raise WorkerError("queues is empty; name at least one queue.")
         self.name = (name or f"{socket.gethostname()}-{os.getpid()}")[:WORKER_NAME_SIZE_MAX]
         self.counts: Counter[str] = Counter()
-        self._url = url
+        self._url = url or work.load.url
+        self._workload = work.load
         self._concurrency = concurrency
-        self._prefetch = prefetch
-        self._slots = asyncio.Semaphore(concurrency)
         # A third: so that two heartbeats may go lost before the worker takes itself for cut off.
         self._interval_secs = min(heartbeat_interval, max_inactivity / 3)
         self._drain_secs = graceful_shutdown_timeout
         self._inactivity_secs = max_inactivity
         self._lease_secs = lease
-        self._executor = make_executor(function, executor, concurrency, cancel_grace)
+        self._executor = make_executor(work, executor, concurrency, prefetch, cancel_grace)
         self._given_link = link
         self._reason: tuple[Ending, TaskqError | None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending, self._hurry = asyncio.Event(), asyncio.Event()
         self._changed = asyncio.Event()  # a run has ended, or an outcome was answered
-        self._runs: set[asyncio.Task[None]] = set()
 
     # --- from outside -----------------------------------------------------------------------------
 
@@ -164,25 +173,28 @@ class Worker:
     async def serve(self) -> None:
         """Works until `stop`. See `run`."""
         self._loop = asyncio.get_running_loop()
-        self._held = Held(self._concurrency, self._interval_secs, self._loop.time(), self._prefetch)
-        await self._executor.start()
+        self._held = Held(self._interval_secs, self._loop.time())
+        await self._executor.start(self)
         self._link = self._given_link or self._connect()
         self._link.on_cancel = self._cancel_pushed
         self._outcomes = Outcomes(self._link, self._held, self.counts, self._changed)
+        self._releases = Releases(self._link, self._held, self._changed)
+        self._unknown = UnknownTasks(self._workload.names, self._releases.put, self._end_unrun)
         self._heartbeats = Heartbeats(self._link, self._held, self._executor, self._inactivity_secs)
         claiming = self._duty("claims", self._claim_all())
         others = [
             self._duty("heartbeats", self._heartbeats.beat(self._now)),
             self._duty("outcomes", self._outcomes.send_all(self._now)),
+            self._duty("patience", self._give_back_old()),
         ]
         try:
             await self._ending.wait()
             claiming.cancel()
             await self._wind_up()
         finally:
-            left = [claiming, *others, *self._runs]
-            for loop in left:
-                loop.cancel()
+            left = [claiming, *others, *self._releases.open]
+            for duty in left:
+                duty.cancel()
             await asyncio.gather(*left, return_exceptions=True)
             await self._executor.close()
             await self._link.close()
@@ -217,22 +229,19 @@ class Worker:
 
     async def _claim_all(self) -> None:
         await self._repeat(self._link.register)
-        _log.info(
-            "Worker %s: %s, %d at a time.", self.name, ", ".join(self.queues), self._concurrency
+        queues = ", ".join(self.queues)
+        _log.info("Worker %s: %s, %d at a time.", self.name, queues, self._concurrency)
+        if names := self._workload.names:
+            _log.info("Tasks: %s.", ", ".join(names))
+        claims = Claims(
+            lambda count, wait: self._repeat(self._link.claim, self.queues, count, wait),
+            self._take,
+            lambda: 0 if self._held.blocked() else self._executor.claimable(),
+            lambda asked: len(self._held.unfinished()) + asked <= self._concurrency,
+            self._changed,
+            min(WAIT_SECS, self._inactivity_secs / 2),
         )
-        while True:
-            free = self._held.free()
-            if not free:
-                self._changed.clear()
-                await self._changed.wait()
-                continue
-            wait_secs = min(CLAIM_WAIT_SECS, self._inactivity_secs / 2)
-            tasks = await self._repeat(self._link.claim, self.queues, free, wait_secs)
-            for task in self._held.claimed(tasks, self._now()):
-                run = asyncio.create_task(self._run_task(task))
-                self._runs.add(run)
-                run.add_done_callback(self._runs.discard)
-            self._heartbeats.sooner.set()  # a shorter lease makes the next heartbeat due earlier
+        await claims.claim_all()
 
     async def _repeat(self, request: Callable[..., Any], *arguments: Any) -> Any:
         """The answer of a request, sent again while errors are such that may pass."""
@@ -251,57 +260,75 @@ class Worker:
                 pause = error.retry_after
             await asyncio.sleep(max(pause, PAUSE_SECS))
 
-    async def _run_task(self, task: ClaimedTask) -> None:
-        async with self._slots:
-            if not self._held.started(task.token):
-                return
-            ended = await self._run(task)
-        if self._held.ended(task.token):
-            self._outcomes.put(TaskResult(task.task_id, task.token, *ended))
-        else:
-            task_id = uuid.UUID(bytes=task.task_id)
-            _log.warning("Task %s: this run had lost its lease; its outcome is dropped.", task_id)
-            self.counts["dropped"] += 1
-        self._changed.set()
+    def _take(self, tasks: list[ClaimedTask]) -> None:
+        now = self._now()
+        due = self._held.heartbeat_due()
+        for task in self._held.claimed(tasks, now):
+            if self._workload.find(task.name) is None:
+                self._held.ended(task.token)
+                self._unknown.met(task)
+                continue
+            limit_ms = task.timeout_ms
+            deadline_wall = None if limit_ms is None else time.time() + limit_ms / 1000
+            self._executor.run(Run(task, now, deadline_wall))
+        if self._held.heartbeat_due() < due:
+            self._heartbeats.sooner.set()
 
-    async def _run(self, task: ClaimedTask) -> Ended:
-        holding = self._held.get(task.token)
-        if holding is not None and holding.cancel_requested:
-            return Ended(False, None, "cancelled before it was started")
-        context = TaskContext(
-            uuid.UUID(bytes=task.task_id),
-            task.token,
-            task.queue,
-            task.name,
-            task.attempt,
-            task.headers,
-        )
-        try:
-            return await self._executor.run(context, task.payload)
-        except Exception as error:  # noqa: BLE001 - a bug in an executor must not lose the outcome
-            _log.exception("Bug in the executor.")
-            return Ended(False, None, describe(error))
+    async def _give_back_old(self) -> None:
+        while True:
+            await asyncio.sleep(PATIENCE_SECS / 4)
+            since = self._executor.waiting_since()
+            if since is not None and self._now() - since > PATIENCE_SECS:
+                self._executor.give_back()
 
     def _cancel_pushed(self, token: int) -> None:
         if self._held.cancel_wanted(token):
             self._executor.stop(token)
 
+    # --- what the executor says -------------------------------------------------------------------
+
+    def run_ended(self, token: int, ended: Ended) -> None:
+        """See `Runs`."""
+        task = self._held.ended(token)
+        if task is None:
+            _log.warning("The run with token %d had lost its lease: outcome dropped.", token)
+            self.counts["dropped"] += 1
+        else:
+            self._outcomes.put(TaskResult(task.task_id, token, *ended))
+        self._changed.set()
+
+    def run_given_back(self, token: int) -> None:
+        """See `Runs`."""
+        task = self._held.ended(token)
+        if task is not None:
+            self._releases.put(task)
+        self._changed.set()
+
+    def _end_unrun(self, task: ClaimedTask, error: str) -> None:
+        self._outcomes.put(TaskResult(task.task_id, task.token, False, None, error, False))
+
+    async def extend(self, token: int, lease_ms: int | None) -> int:
+        """See `Runs`."""
+        holding = self._held.get(token)
+        if holding is None or holding.phase is not Phase.OPEN:
+            text = "the lease is lost: the task may have another owner"
+            raise StaleToken(ErrorCode.STALE_TOKEN.value, text)
+        return await self._link.extend(holding.task, lease_ms)
+
     # --- the end ----------------------------------------------------------------------------------
 
     async def _wind_up(self) -> None:
         assert self._reason is not None
-        unstarted = self._held.give_back_waiting()
         if self._reason[0] is Ending.DRAIN:
-            await self._give_back(unstarted, FAREWELL_SECS)
-            unstarted = []
+            self._executor.give_back()
             await self._until(lambda: not self._held.unfinished(), self._drain_secs)
         hurry = self._reason[0] is not Ending.DRAIN or self._hurry.is_set()
         unfinished = [held.task for held in self._held.unfinished() if not held.cancel_requested]
-        unfinished += unstarted
         if unfinished:
             _log.warning("Giving back %d unfinished task(s).", len(unfinished))
             for task in unfinished:
                 self._held.give_back(task.token)
+        self._executor.give_back()
         self._executor.kill()
         await self._until(
             lambda: not self._held.unfinished(), FAREWELL_HURRY_SECS, heed_hurry=False
@@ -309,7 +336,9 @@ class Worker:
         if self._reason[0] is Ending.LOST:
             return
         farewell_secs = FAREWELL_HURRY_SECS if hurry else FAREWELL_SECS
-        await self._until(lambda: not self._outcomes, farewell_secs, heed_hurry=False)
+        await self._until(
+            lambda: not self._outcomes and not self._releases, farewell_secs, heed_hurry=False
+        )
         await self._give_back(unfinished, farewell_secs)
         await self._say_farewell(self._link.deregister(), farewell_secs)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from taskq.commands import TaskResult
-from taskq.errors import ConnectionFailed, TaskqError
+from taskq.errors import ConnectionFailed, StaleToken, TaskqError
 from taskq.results import ClaimedTask, HeartbeatReply
 from taskq.worker import Worker
 
@@ -33,6 +33,8 @@ class FakeCluster:
         self.outcomes: dict[int, TaskResult] = {}
         self.batches: list[int] = []
         self.released: list[int] = []
+        self.delays: list[float] = []
+        self.extended: list[tuple[int, int | None]] = []
         self.invalid: list[int] = []
         self.cancel: list[int] = []
         self.refusals: list[TaskqError | None] = []
@@ -49,7 +51,7 @@ class FakeCluster:
             uuid.uuid4().bytes,
             next(self._tokens),
             "work",
-            "",
+            options.pop("name", ""),
             payload,
             options.pop("headers", {}),
             150,
@@ -77,6 +79,8 @@ class FakeCluster:
     ) -> list[ClaimedTask]:
         await self._answer("claim")
         self.claims.append(max_tasks)
+        if self.ready.empty() and not wait_secs:
+            return []
         tasks = [await self.ready.get()]
         while len(tasks) < max_tasks and not self.ready.empty():
             tasks.append(self.ready.get_nowait())
@@ -103,9 +107,17 @@ class FakeCluster:
         self.arrived.set()
         return answers
 
-    async def release(self, tasks: Sequence[ClaimedTask]) -> None:
+    async def release(self, tasks: Sequence[ClaimedTask], delay_secs: float = 0.0) -> None:
         await self._answer("release")
         self.released += [task.token for task in tasks]
+        self.delays += [delay_secs for _ in tasks]
+
+    async def extend(self, task: ClaimedTask, lease_ms: int | None) -> int:
+        await self._answer("extend")
+        if task.token in self.invalid:
+            raise StaleToken("STALE_TOKEN", "the token is not valid any more")
+        self.extended.append((task.token, lease_ms))
+        return lease_ms or task.lease_ms
 
     async def deregister(self) -> None:
         await self._answer("deregister")

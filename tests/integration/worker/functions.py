@@ -54,7 +54,7 @@ def sleep(secs: float) -> str:
 
 def wait_for_cancel() -> str:
     deadline = time.monotonic() + 20
-    while not current_task().cancel_requested:
+    while not current_task().is_cancelled:
         if time.monotonic() > deadline:
             return "nobody cancelled"
         time.sleep(0.01)

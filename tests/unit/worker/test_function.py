@@ -14,16 +14,11 @@ from taskq.worker import function as module
 from taskq.worker.function import (
     Ended,
     PayloadError,
-    Target,
-    WorkerError,
     arguments,
     describe,
     is_coroutine,
-    load,
-    parse_target,
     raw,
     run,
-    target_of,
 )
 
 
@@ -153,23 +148,6 @@ def test_keyboard_interrupt_is_not_swallowed() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(function, b"", {})
-
-
-def test_target_by_name() -> None:
-    assert parse_target("a.b:C.d") == Target("a.b", "C.d")
-    assert load(Target("json", "JSONEncoder.encode")) is json.JSONEncoder.encode
-    assert target_of(json.dumps) == Target("json", "dumps")
-
-
-@pytest.mark.parametrize("text", ["", "a", "a:", ":b", "a:b:c"])
-def test_target_that_is_none(text: str) -> None:
-    with pytest.raises(WorkerError, match="write module:function"):
-        parse_target(text)
-
-
-def test_function_without_a_place_cannot_go_to_a_process() -> None:
-    with pytest.raises(WorkerError, match="thread"):
-        target_of(lambda: None)
 
 
 def test_coroutine_functions_are_seen() -> None:

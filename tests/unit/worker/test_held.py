@@ -22,32 +22,32 @@ def task(token: int, lease_ms: int = 30_000, timeout_ms: int | None = None) -> C
 
 
 def claim(held: Held, *tasks: ClaimedTask, now: float = 0.0) -> None:
-    """Claims tasks and starts their runs."""
-    for new in held.claimed(tasks, now):
-        assert held.started(new.token)
+    """Claims tasks that are new."""
+    assert held.claimed(tasks, now) == list(tasks)
 
 
 @pytest.fixture
 def held() -> Held:
-    return Held(4, 15.0, 0.0)
+    return Held(15.0, 0.0)
 
 
-def test_slots_are_free_again_when_the_run_ends(held: Held) -> None:
+def test_what_has_ended_is_held_until_it_is_answered(held: Held) -> None:
     claim(held, task(1), task(2))
-    assert held.free() == 2
-    assert held.ended(1)
-    assert held.free() == 3
+    assert held.ended(1) == task(1)
+    assert [open_.task.token for open_ in held.unfinished()] == [2]
+    assert len(held) == 2
     held.answered(1)
-    assert (held.free(), len(held)) == (3, 1)
+    assert len(held) == 1
 
 
 def test_unanswered_outcomes_stop_claims(held: Held) -> None:
     claim(held, *(task(token) for token in range(1, OUTCOMES_AHEAD_MAX + 1)))
     for token in range(1, OUTCOMES_AHEAD_MAX + 1):
+        assert not held.blocked()
         held.ended(token)
-    assert held.free() == 0
+    assert held.blocked()
     held.answered(1)
-    assert held.free() == 4
+    assert not held.blocked()
 
 
 def test_heartbeats_name_what_is_held_until_it_is_answered(held: Held) -> None:
@@ -84,13 +84,13 @@ def test_run_over_its_time_is_asked_about(held: Held) -> None:
     assert due < held.heartbeat_due() <= due + HEARTBEAT_REPEAT_SECS + TIMEOUT_MARGIN_SECS
 
 
-def test_invalid_token_loses_the_run_but_keeps_the_slot(held: Held) -> None:
+def test_invalid_token_loses_the_run_until_it_has_stopped(held: Held) -> None:
     claim(held, task(1), task(2))
     assert held.heartbeat_answered(1.0, 1.0, [1, 99], []) == ([1], [])
     assert held.tokens() == [2]
-    assert held.free() == 2
-    assert not held.ended(1)  # the outcome is dropped
-    assert (held.free(), 1 in held) == (3, False)
+    assert len(held.unfinished()) == 2
+    assert held.ended(1) is None  # the outcome is dropped
+    assert 1 not in held
 
 
 def test_invalid_token_of_an_outcome_under_way_is_left_to_its_answer(held: Held) -> None:
@@ -115,30 +115,14 @@ def test_given_back_run_is_dropped(held: Held) -> None:
     assert not held.ended(1)
 
 
-def test_prefetched_tasks_count_as_held_until_they_start() -> None:
-    held = Held(2, 15.0, 0.0, prefetch=3)
-    assert held.free() == 5
-    held.claimed([task(1), task(2), task(3)], 0.0)
-    assert (held.free(), held.tokens()) == (2, [1, 2, 3])
-    assert held.started(1)
-    assert [waiting.token for waiting in held.give_back_waiting()] == [2, 3]
-    assert held.tokens() == [1]
-    assert not held.started(2)
-    assert held.give_back_waiting() == []
-
-
-def test_task_lost_before_its_start_never_runs(held: Held) -> None:
-    held.claimed([task(1)], 0.0)
-    assert held.heartbeat_answered(1.0, 1.0, [1], []) == ([1], [])
-    assert not held.started(1)
-    assert held.free() == 4
-
-
-def test_task_cancelled_before_its_start_is_marked(held: Held) -> None:
-    held.claimed([task(1)], 0.0)
-    assert not held.cancel_wanted(1)  # there is no run to stop
-    assert held.started(1)
-    assert held.get(1).cancel_requested  # type: ignore[union-attr]
+def test_time_outs_are_forgotten_with_their_runs(held: Held) -> None:
+    claim(held, task(1, timeout_ms=2_000), task(2, timeout_ms=1_000), now=0.0)
+    held.give_back(1)
+    held.ended(1)
+    assert held.heartbeat_due() == 1.0 + TIMEOUT_MARGIN_SECS
+    held.ended(2)
+    held.answered(2)
+    assert held.heartbeat_due() == 10.0  # a third of the lease
 
 
 def test_claim_answered_twice_is_taken_once(held: Held) -> None:
