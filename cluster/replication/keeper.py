@@ -3,6 +3,7 @@
 closed --open--> core --a write failed--> closed, tried until the disk takes writes (L2, L6)
                       --damage (in a group)--> set aside, asked of the others (A8)
                       --a state was received--> swapped in (A11)
+                      --it differs from the others--> set aside, and the node ends (A14)
                       --a bug, or damage in a group of one--> the node ends
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 import structlog
 
 from cluster.replication.core import Core, DiskPolicy, Hooks
+from cluster.replication.leading import StateDiverged
 from cluster.replication.membership import Membership
 from cluster.replication.surroundings import Surroundings
 from cluster.replication.upkeep import Upkeep
@@ -197,6 +199,9 @@ class Keeper:
         elif isinstance(error, DataDamaged) and self.membership is not None:
             log.error("data is damaged: it is set aside and asked of the others", error=str(error))
             self._open_again(lambda: self._without(error))
+        elif isinstance(error, StateDiverged):
+            log.critical("the state is not that of the others: the node ends", error=str(error))
+            self._open_again(lambda: self._give_up(error))
         else:
             self._end(error)
 
@@ -250,7 +255,7 @@ class Keeper:
         await asyncio.sleep(self._pause_secs)
         self._pause_secs = min(self._pause_secs * 2, REOPEN_SECS[1])
 
-    async def _insist(self, step: Callable[[], None]) -> None:
+    async def _insist(self, step: Callable[[], object]) -> None:
         """Takes a step that writes to the disk, until the disk lets it."""
         while True:
             try:
@@ -270,6 +275,15 @@ class Keeper:
         await self._forget_transfer()
         await self._insist(lambda: self._set_aside(damage))
         await self._after_a_failure()
+
+    async def _give_up(self, error: StateDiverged) -> None:
+        """A14: neither the state is read again nor the log, for an entry may have been spoilt on
+        its way there. The next start asks the others for both (A8); the node ends all the same, so
+        that somebody looks, and what differs each time does so no faster than it is restarted."""
+        await self._forget_transfer()
+        await self._insist(self._directory.mark_log_lost)
+        await self._insist(self._directory.mark_state_lost)
+        raise error
 
     # --- a state that was given to this node (A11) ------------------------------------------------
 

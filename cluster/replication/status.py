@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cluster.replication.replica import Replica
 
 LOST_LOG = "lost its log; does not vote until it is whole"
+# {}: who, one or more. One against one; where most agree, whoever differs stops.
+DIFFERS = "its state is not that of {}; a third member must tell which is right"
 OPENING = "opens its folder again after its disk failed"
 _STAGES = {Stage.SNAPSHOT: "is being given the state", Stage.PROBE: "being compared"}
 
@@ -27,6 +29,8 @@ def note(replica: Replica, core: Core | None, membership: Membership | None) -> 
         state = (membership.obstacle if membership is not None else "") or OPENING
     elif core.raft.loss:
         state = LOST_LOG
+    elif core.consensus.leading is not None and core.consensus.leading.differing:
+        state = DIFFERS.format(", ".join(sorted(core.consensus.leading.differing)))
     log_bytes = 0 if core is None or core.driver.stopped else core.log.size()
     return Note(
         *(replica.address, state, replica.term, replica.applied_index, replica.commit_index),
@@ -98,6 +102,8 @@ def _other(
     if known is not None and core is not None:
         applied, match = known.applied, known.match
         lag = max(core.raft.last_index - known.match, 0)
+        if leading is not None and node_id in leading.differing:
+            state = DIFFERS.format(replica.node_id)
         state = state or _stage(known)
     elif told is not None:
         applied, lag = told.applied, max(replica.commit_index - told.applied, 0)
