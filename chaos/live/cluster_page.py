@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+# The numbers of a spread, in the order of the page: those of a file are sorted by name.
+SPREAD = ("p50", "p99", "max")
 # What a fault may cost, in seconds: (p50, p99 or the only bound); None: no bound.
 GOALS: dict[str, tuple[float | None, float | None]] = {
     "leader-crash": (0.15, 0.5),
@@ -141,8 +143,8 @@ def _goal(fault: str) -> str:
 
 
 def _ms(spread: Mapping[str, float]) -> str:
-    return " / ".join(f"{spread[name] * 1000:.0f}" for name in spread)
+    return " / ".join(f"{spread[name] * 1000:.0f}" for name in SPREAD if name in spread)
 
 
 def _secs(spread: Mapping[str, float]) -> str:
-    return " / ".join(f"{spread[name]:.1f}" for name in spread)
+    return " / ".join(f"{spread[name]:.1f}" for name in SPREAD if name in spread)

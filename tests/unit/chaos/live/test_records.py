@@ -84,7 +84,7 @@ def test_a_run_without_elections(run: Run) -> None:
 
 def cells(found: dict[str, Any]) -> list[str]:
     """The first row of the page for these results."""
-    lines = page({name: json.dumps(row) for name, row in found.items()})
+    lines = page({name: json.dumps(row, sort_keys=True) for name, row in found.items()})
     heads = [place for place, line in enumerate(lines) if line.startswith("|---")]
     assert heads
     rows = [line for line in lines if line.startswith("| 20")]
