@@ -12,9 +12,12 @@ from collections.abc import Callable
 
 from cluster.replication.digests import Digests
 from cluster.replication.overlay import Overlay
+from cluster.storage.errors import FolderRefused
 from cluster.storage.state_store import StateStore
 from taskq.limits import MIB
+from taskq.machine import keys
 from taskq.machine.machine import Applied, Machine
+from taskq.machine.record import format_of
 
 # The overlay is written when it is so large, or so old.
 OVERLAY_SIZE_MAX = 8 * MIB
@@ -27,6 +30,8 @@ class Applier:
     """Machine, overlay and state of one node. `index`: the last applied entry."""
 
     def __init__(self, store: StateStore) -> None:
+        """Raises FolderRefused where another version of the machine wrote the state."""
+        _check_format(store)
         self._store = store
         self._overlay = Overlay(store)
         self._listeners: list[Callable[[Applied], None]] = []
@@ -84,3 +89,12 @@ class Applier:
     def end_write(self) -> None:
         """The write returned: the state on disk is at the index it was begun at."""
         self._overlay.end_write()
+
+
+def _check_format(store: StateStore) -> None:
+    clocks = store.get(keys.CLOCKS)  # every entry writes them
+    if clocks is not None and (found := format_of(clocks)) != keys.FORMAT:
+        raise FolderRefused(
+            f"the state holds records of format {found}, and this version reads and writes format "
+            f"{keys.FORMAT}; start the version that wrote it, nothing was changed"
+        )

@@ -24,7 +24,7 @@ SCRUB_PAUSE_SECS = 0.05
 
 # Families whose keys go from the front, because they are ordered by time, place or id.
 _DRAINED = (
-    *(keys.READY, keys.DUE_ELAPSED, keys.DUE_WALL, keys.WAITING, keys.TTL, keys.LEASE, keys.CLAIM),
+    *(keys.READY, keys.DUE_ELAPSED, keys.DUE_WALL, keys.WAITING, keys.TTL, keys.CLAIM),
     *(keys.FINISHED, keys.DEAD, keys.FORGOTTEN, keys.FORGET_DUE),
     *(keys.TASK, keys.PAYLOAD, keys.RESULT, keys.ATTEMPT),
 )

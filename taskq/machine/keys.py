@@ -34,7 +34,6 @@ WAITING = b"u"
 TTL = b"x"
 WORKER = b"k"
 CLAIM = b"c"
-LEASE = b"l"  # no longer written: the leases of a claim stand in its record
 FINISHED = b"f"
 DEAD = b"d"
 FORGOTTEN = b"z"

@@ -5,11 +5,16 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgpack
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from cluster.replication.applier import Applier
 from cluster.replication.overlay import Overlay
+from cluster.storage.errors import FolderRefused
+from taskq.machine import keys
 from taskq.machine.view import MemoryView
 from tests.unit.replication.disk import Disk, MemoryState
 
@@ -193,3 +198,13 @@ def test_the_digest_tells_whatever_is_written_apart() -> None:
     ]
     assert digest(*same) == digest(*same)
     assert len({digest(*steps) for steps in (same, *others)}) == 1 + len(others)
+
+
+def test_a_state_of_another_format_is_refused() -> None:
+    disk = Disk()
+    store: Any = MemoryState(disk)
+    disk.state.put(keys.CLOCKS, msgpack.packb([keys.FORMAT - 1, 0, 0, 0, 0, []]))
+    before = dict(disk.state.values)
+    with pytest.raises(FolderRefused, match=f"format {keys.FORMAT - 1}, .* format {keys.FORMAT};"):
+        Applier(store)
+    assert disk.state.values == before
