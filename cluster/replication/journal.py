@@ -39,6 +39,7 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         self._recent: list[Entry] = []
         self._recent_first = self._last + 1
         self._recent_size = 0
+        self._reread: list[Entry] = []  # the last that many were read of at once
         self._pending = LogBatch()
         # The last entry that the store holds once the batches taken so far are written.
         self._taken = self._last
@@ -98,6 +99,7 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         if index > self._last:
             return
         assert index > self._commit, f"truncating from {index}, committed up to {self._commit}"
+        self._reread = []
         self._last = index - 1
         kept = max(index - self._recent_first, 0)
         self._recent_size -= sum(len(entry[0]) for entry in self._recent[kept:])
@@ -123,6 +125,7 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         if term > self._term:
             self.setCurrentTerm(term, None)
         self._pending.rebase = [(index, term, command) for command, index, term in entries]
+        self._reread = []
         self._recent = list(entries)
         self._recent_size = sum(len(entry[0]) for entry in entries)
         self._first = self._recent_first = entries[0][1]
@@ -174,20 +177,26 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         found: list[Entry] = []
         if first < self._recent_first:
             older = min(count, self._recent_first - first)
-            stored = self._store.read(first, older, size_max)
-            found = [(command, index, term) for index, term, command in stored]
+            found = self._stored(first, older, size_max)
             if len(found) < older or len(found) == count:
-                return found
+                return _within(found, size_max)
             first, count = first + len(found), count - len(found)
         start = first - self._recent_first
         found += self._recent[start : start + count]
-        if size_max is not None:
-            size = 0
-            for position, entry in enumerate(found):
-                size += len(entry[0])
-                if size > size_max and position:
-                    return found[:position]
-        return found
+        return _within(found, size_max)
+
+    def _stored(self, first: int, count: int, size_max: int | None) -> list[Entry]:
+        """From disk. Who applies a long log asks for as much as there may be time for, and a little
+        later for the rest of it, which is kept; one that bounds the size takes fewer, too."""
+        kept = self._reread
+        if size_max is None or not (kept and kept[0][1] <= first <= kept[-1][1]):
+            stored = self._store.read(first, count, size_max)
+            kept = [(command, index, term) for index, term, command in stored]
+            if size_max is None:
+                return kept
+            self._reread = kept
+        start = first - kept[0][1] if kept else 0
+        return kept[start : start + count]
 
     @property
     def dirty(self) -> bool:
@@ -292,3 +301,14 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
     def appended_size(self) -> int:
         """Bytes of log so far; grows with every entry, falls never."""
         return self._appended
+
+
+def _within(entries: list[Entry], size_max: int | None) -> list[Entry]:
+    """The first of them, at most `size_max` bytes together but at least one."""
+    if size_max is not None:
+        size = 0
+        for position, entry in enumerate(entries):
+            size += len(entry[0])
+            if size > size_max and position:
+                return entries[:position]
+    return entries

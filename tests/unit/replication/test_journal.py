@@ -361,3 +361,22 @@ def test_clear_is_a_bug() -> None:
     journal = appended(MemoryLog(Disk()), [1])
     with pytest.raises(AssertionError, match="never cleared"):
         journal.clear()
+
+
+def test_a_long_log_is_read_once_however_little_is_applied_at_a_time() -> None:
+    disk = Disk()
+    journal = LogJournal(MemoryLog(disk))  # type: ignore[arg-type]
+    journal.setCurrentTerm(1, "n1")
+    for index in range(1, 201):
+        journal.add(bytes(100), index, 1)
+    store = MemoryLog(disk)
+    store.write(journal.take_pending()[0])
+    reopened = LogJournal(store)  # type: ignore[arg-type]
+    with mock.patch.object(store, "read", wraps=store.read) as read:
+        for first in range(1, 200, 3):
+            found = reopened.entries(first, min(64, 201 - first), 4000)
+            assert [index for _, index, _ in found] == list(range(first, first + len(found)))
+            assert 1 <= len(found) <= 40
+        assert read.call_count <= 8
+    reopened.deleteEntriesFrom(190 - 1)
+    assert reopened.entries(189, 64, 4000) == [(bytes(100), 189, 1)]
