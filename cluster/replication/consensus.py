@@ -145,6 +145,7 @@ class Consensus:
 
     def _follow(self, leader: str) -> None:
         self.raft.follow(leader)
+        self.transfer.led(leader)
         self.elections.heard_leader()
 
     def leader_lives(self) -> None:
@@ -172,12 +173,13 @@ class Consensus:
             now=self._now(),
             on_lagging=self._on_lagging,
         )
+        self.transfer.led(raft.node_id)
         log.info("elected", term=raft.term, index=raft.noop_index)
 
     def _end_leading(self) -> None:
         if self.leading is not None:
             leading, self.leading = self.leading, None
-            self.transfer.end()
+            self.transfer.deposed()
             self.on_leading_ended()
             leading.end()
             self.elections.heard_leader()  # whoever stands now has its time
@@ -230,6 +232,7 @@ class Consensus:
     def turn(self) -> None:
         """Timers, after the inbox."""
         now = self._now()
+        self.transfer.turn(now)
         self.elections.turn()
         leading = self.leading
         if leading is None:
@@ -238,7 +241,6 @@ class Consensus:
             log.warning("no majority answers: this node leads no more", term=self.raft.term)
             self.step_down()
             return
-        self.transfer.turn(now)
         self._become_whole()
 
     def _become_whole(self) -> None:
@@ -259,7 +261,7 @@ class Consensus:
         """After entries were applied."""
         if self.leading is not None:
             self.leading.answer_reads(self._now())
-            self.transfer.tell(self.leading)
+            self.transfer.tell(self.leading, self._now())
 
     def release(self) -> None:
         """What waited for the disk, and the acknowledgements of what is there now."""
@@ -268,9 +270,8 @@ class Consensus:
 
     def due(self) -> float:
         """When `turn` has something to do, in loop time."""
-        if self.leading is None:
-            return self.elections.deadline
-        return min(self.leading.due(), self.transfer.due())
+        timer = self.elections.deadline if self.leading is None else self.leading.due()
+        return min(timer, self.transfer.due())
 
     @property
     def connected(self) -> set[str]:

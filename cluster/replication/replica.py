@@ -268,7 +268,7 @@ class Replica:
 
     def transfer(self, target: str, sink: Sink, tag: Any) -> None:
         """A7: hands leadership to `target`, or where it is empty to whoever has most of the log.
-        `sink.deliver(tag, None)` when this node leads no more, or a `Refusal` that says why."""
+        `sink.deliver(tag, None)` when another node leads, or a `Refusal` that says why not."""
         refusal = self.unavailable()
         if refusal is not None:
             sink.deliver(tag, refusal)

@@ -1,10 +1,11 @@
 """Handing leadership over (A7; Raft dissertation 3.10).
 
-    proposals held --> all is committed, the target has everything --> "time out now"
-        --> a new leader is heard: what was held goes there
+    proposals held --> all is committed, the target has everything --> "time out now", repeated
+        --> a higher term: this node leads no more, what was held is refused and may go elsewhere
+            --> a new leader is heard: done
         --> time-out: this node, if it still leads, goes on and proposes what was held
 
-The driver holds all proposals while `holding`; one time-out covers all of it.
+The driver of a leader holds all proposals while `holding`; one time-out covers all of it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ log = structlog.get_logger(__name__)
 # Called with None when another node leads, else with the reason why not.
 Done = Callable[[Refusal | None], None]
 RETRY_MS = 500
+# An order may be lost with its connection. It is worth nothing in another term, so that the target
+# stands once however often it hears it. Seconds.
+AGAIN_SECS = 0.05
 
 
 class Transfer:
@@ -38,6 +42,8 @@ class Transfer:
         self._target = ""
         self._until = math.inf
         self._told = 0  # the last index that the target was told
+        self._again_at = math.inf
+        self._deposed = False
         self._done: Done | None = None
 
     @property
@@ -58,32 +64,47 @@ class Transfer:
             return
         log.info("handing leadership over", to=target, term=self._raft.term)
         self._target, self._done, self._told = target, done, 0
+        self._deposed = False
         self._until = now + self._timeout_secs
 
     def turn(self, now: float) -> None:
-        """Once per round of the driver, on the leader, before anything is proposed."""
+        """Once per round of the driver, before anything is proposed."""
         if now >= self._until:
             text = f"{self._target} did not take over in {self._timeout_secs:g} s"
+            if self._deposed:
+                text = (
+                    f"nobody leads yet, {self._timeout_secs:g} s after {self._target} was told to"
+                )
             self.give_up(ErrorCode.UNAVAILABLE, text)
 
-    def tell(self, leading: Leading) -> None:
+    def tell(self, leading: Leading, now: float) -> None:
         """Once per round, after entries were applied: tells the target when all is ready."""
         if self._done is None:
             return
         raft = self._raft
         last = raft.last_index
-        whole = leading.peers[self._target].match == last and raft.applied_index == last
-        if whole and self._told != last:
-            self._told = last
+        if leading.peers[self._target].match < last or raft.applied_index < last:
+            self._again_at = math.inf
+        elif self._told != last or now >= self._again_at:
+            self._told, self._again_at = last, now + AGAIN_SECS
             self._post.send(self._target, TimeoutNow(raft.term, raft.loss, last))
 
     def due(self) -> float:
-        """When it is given up, in loop time."""
-        return self._until
+        """When `turn` or `tell` has something to do, in loop time."""
+        return min(self._until, self._again_at)
 
-    def end(self) -> None:
+    def deposed(self) -> None:
         """A new term began: another node leads, or will."""
-        if self._done is not None:
+        self._deposed = True
+        self._again_at = math.inf
+
+    def led(self, leader: str) -> None:
+        """That node leads the current term."""
+        if self._done is None or not self._deposed:
+            return
+        if leader == self._raft.node_id:
+            self.give_up(ErrorCode.UNAVAILABLE, "nobody took over, and this node leads again")
+        else:
             self._finish(None)
 
     def give_up(self, code: ErrorCode, text: str) -> None:
@@ -94,7 +115,7 @@ class Transfer:
 
     def _finish(self, why: Refusal | None) -> None:
         done, self._done = self._done, None
-        self._until = math.inf
+        self._until = self._again_at = math.inf
         assert done is not None
         done(why)
 

@@ -232,3 +232,89 @@ def test_under_load_no_proposal_is_lost_or_made_twice(led: Group) -> None:
     for one in led.ids:
         stored = [tag for tag in led.stored(one) if tag is not None]
         assert sorted(stored) == list(range(1, 61))
+
+
+def test_success_is_told_when_the_new_leader_is_heard(led: Group) -> None:
+    """A higher term alone says that this node leads no more, and not that anybody does."""
+    led.hold("n2", "n1")
+    led.hold("n2", "n3")
+    heard = begin(led)
+    led.flow()
+    while led["n1"].raft.role == LEADER:
+        led.deliver("n2", "n1")
+    led.flow()
+    assert led["n1"].raft.leader == ""
+    assert not heard
+    led.let_go("n2", "n1")
+    led.let_go("n2", "n3")
+    led.flow()
+    assert led.leaders() == ["n2"]
+    assert heard == [None]
+
+
+def test_nobody_took_over_in_time(led: Group) -> None:
+    """The target stood for election and fell silent."""
+    led.hold("n2", "n1")
+    led.hold("n2", "n3")
+    heard = begin(led)
+    led.flow()
+    while led["n1"].raft.role == LEADER:
+        led.deliver("n2", "n1")
+    led.isolate("n1")
+    led.tick(0.9, steps=9)
+    assert not heard
+    led.tick(0.2, steps=2)
+    (refusal,) = heard
+    assert refusal is not None
+    assert refusal.code == ErrorCode.UNAVAILABLE.value
+    led.tick(3.0, steps=30)
+    assert len(heard) == 1, "answered once"
+
+
+def test_whoever_leads_again_handed_nothing_over(led: Group) -> None:
+    led.hold("n2", "n1")
+    led.hold("n2", "n3")
+    heard = begin(led)
+    led.flow()
+    while led["n1"].raft.role == LEADER:
+        led.deliver("n2", "n1")
+    led.isolate("n2")
+    led.stands("n1")
+    led.flow()
+    assert led["n1"].raft.is_leader
+    (refusal,) = heard
+    assert refusal is not None
+    assert "leads again" in refusal.message
+    led.submit("n1", [1])
+    assert 1 in led["n1"].accepted(), "nothing is held"
+
+
+def test_a_lost_order_is_given_again(led: Group) -> None:
+    """The link broke with the order on it, and was there again at once."""
+    led.hold("n1", "n2")
+    heard = begin(led)
+    led.flow()
+    assert len(orders(led)) == 1
+    led.cut("n1", "n2")
+    led.connect("n1", "n2")
+    led.let_go("n1", "n2")
+    led.tick(0.1, steps=4)
+    assert heard == [None]
+    assert led.leaders() == ["n2"]
+
+
+def test_an_order_that_comes_twice_makes_one_election(led: Group) -> None:
+    """The first one is late; the second finds a candidate that waits for its disk."""
+    led.hold("n1", "n2")
+    led.slow.add("n2")
+    heard = begin(led)
+    led.tick(0.3, steps=12)
+    count, elections = len(orders(led)), led["n2"].consensus.elections.count
+    assert 3 <= count <= 12, "now and then"
+    led.let_go("n1", "n2")
+    led.flow()
+    led.slow.discard("n2")
+    led.flow()
+    assert led["n2"].consensus.elections.count == elections + 1
+    assert led.leaders() == ["n2"]
+    assert heard == [None]
