@@ -2,13 +2,20 @@
 
     import taskq
 
-    with taskq.Client("taskq://127.0.0.1:6379") as client:
-        handle = client.submit("mails", b"payload")
-        print(handle.result(timeout=30))
+    app = taskq.App()
+
+    @app.task
+    def add(a, b):
+        return a + b
+
+    add.submit(1, 2).result(timeout=30)     # `taskq worker module:app` runs it
 
 Delivery is at least once: a function may run twice; one completion is accepted.
 """
 
+from taskq.app.application import App
+from taskq.app.handle import AsyncHandle, Handle
+from taskq.app.task import Submission, Task
 from taskq.client.asynchronous import AsyncClient
 from taskq.client.blocking import Client, WorkerSession
 from taskq.client.handle import AsyncTaskHandle, TaskHandle
@@ -41,7 +48,9 @@ from taskq.worker.target import WorkerError
 from taskq.worker.worker import Worker
 
 __all__ = [
+    "App",
     "AsyncClient",
+    "AsyncHandle",
     "AsyncTaskHandle",
     "AsyncWorkerSession",
     "CancelStatus",
@@ -49,6 +58,7 @@ __all__ = [
     "Client",
     "ConnectionFailed",
     "ErrorCode",
+    "Handle",
     "HeartbeatReply",
     "InvalidRequest",
     "NotFound",
@@ -60,6 +70,8 @@ __all__ = [
     "RequestRefused",
     "StaleToken",
     "Stats",
+    "Submission",
+    "Task",
     "TaskAttempt",
     "TaskCancelled",
     "TaskContext",

@@ -1,4 +1,4 @@
-"""`taskq worker`: runs a function for each task of a queue."""
+"""`taskq worker`: runs the tasks of an app, or a function for each task of a queue."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from taskq.cli import exits
 from taskq.cli.command import DURATION, URL_VARIABLE, Command, url_option
@@ -18,15 +19,15 @@ from taskq.worker.worker import Worker
 
 
 @click.command("worker", cls=Command)
-@click.argument("function", metavar="MODULE:FUNCTION")
-@click.option("--queue", "queues", multiple=True, required=True,
-              help="Queue to work for; repeatable, the first one first.")  # fmt: skip
+@click.argument("tasks", metavar="MODULE:APP")
+@click.option("--queue", "queues", multiple=True,
+              help="Queue to work for; repeatable, in this order. Default: the app's.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True,
               envvar="TASKQ_WORKER__CONCURRENCY", help="Tasks at a time.")  # fmt: skip
-@click.option("--prefetch", type=click.IntRange(0), default=0, show_default=True,
-              help="Tasks claimed beyond those; for many short tasks.")  # fmt: skip
+@click.option("--prefetch", type=click.IntRange(0),
+              help="Tasks claimed beyond those. Default: as many as short tasks need.")  # fmt: skip
 @click.option("--executor", type=click.Choice(EXECUTORS), default="auto", show_default=True,
-              help="auto: a process for each slot, or the loop for async functions.")  # fmt: skip
+              help="auto: a process for each slot, or one loop where all is async.")  # fmt: skip
 @click.option("--name", help="Shown in lists; default: host and process.")
 @click.option("--lease", type=DURATION, help="Default: the queue's own.")
 @click.option("--heartbeat-interval", type=DURATION, default="15s", show_default=True,
@@ -42,34 +43,30 @@ from taskq.worker.worker import Worker
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
               default="info", show_default=True)  # fmt: skip
 @url_option
+@click.pass_context
 def worker_command(
-    function: str,
+    ctx: click.Context,
+    /,
+    tasks: str,
     queues: tuple[str, ...],
     url: str | None,
     log_level: str,
     **options: Any,
 ) -> None:
-    """Run a Python function for each task of a queue.
+    """Run the tasks of an app, or one function for each task of a queue.
 
-    The function gets the arguments that the task was submitted with, and what it returns is the
+    A function gets the arguments that the task was submitted with, and what it returns is the
     result. An exception fails the task, which is then retried. At least once: it may run twice.
 
     The first Ctrl-C (or SIGTERM) waits for running tasks, the second gives them back at once.
 
     \b
-    taskq worker tasks:send_mail --queue mails --concurrency 8
+    taskq worker shop:app --concurrency 8
+    taskq worker tasks:send_mail --queue mails
     """
-    # Last, not first: a file of the user's may have the name of a package.
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=log_level.upper(),
-        format="%(asctime)s %(levelname)-7s %(message)s",
-        datefmt="%H:%M:%S",
-    )
+    _prepare(ctx, url, log_level)
     try:
-        worker = Worker(url, function, list(queues), **options)
+        worker = Worker(_url_of(ctx, url), tasks, queues, **options)
     except WorkerError as error:
         raise click.UsageError(str(error)) from None
     except ValueError as error:
@@ -81,3 +78,28 @@ def worker_command(
         f"{counts['dropped']} dropped."
     )
     raise click.exceptions.Exit(exits.OK)
+
+
+def _prepare(ctx: click.Context, url: str | None, log_level: str) -> None:
+    """What the process needs before the user's modules are loaded."""
+    # Last, not first: a file of the user's may have the name of a package.
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    if url is not None and _on_command_line(ctx):
+        # For tasks that submit tasks, here and in pool processes.
+        os.environ[URL_VARIABLE] = url
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=log_level.upper(),
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+
+
+def _url_of(ctx: click.Context, url: str | None) -> str | None:
+    """What was written on the command line comes before the app's own URL, the variable after."""
+    return url if _on_command_line(ctx) else None
+
+
+def _on_command_line(ctx: click.Context) -> bool:
+    return ctx.get_parameter_source("url") is ParameterSource.COMMANDLINE

@@ -23,6 +23,8 @@ CONTENT_TYPE_JSON = "application/json"
 CONTENT_TYPE_MSGPACK = "application/msgpack"
 # Deeper values would meet the limits of the interpreter's stack or of msgpack, here or there.
 DEPTH_MAX = 100
+# Python neither writes nor reads more than 4,300 digits.
+INT_BITS_MAX = 14_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class Codec:
 
         `where` is how the value is called, for example the name of an argument.
         """
-        return _flaw(self, value, where, 0)
+        found = _flaw(self, value, 0)
+        return f"{where}{found[0]} {found[1]}" if found else ""
 
 
 def _write_json(value: Any) -> bytes:
@@ -78,54 +81,55 @@ def codec_of(content_type: str | None) -> Codec | None:
     return found or _BY_CONTENT_TYPE.get(content_type.partition(";")[0].strip().lower())
 
 
-def _flaw(codec: Codec, value: Any, where: str, depth: int) -> str:
+# Where in a value, as text behind its name, and what is wrong there.
+_Flaw = tuple[str, str] | None
+
+
+def _flaw(codec: Codec, value: Any, depth: int) -> _Flaw:
     if value is None or value is True or value is False:
-        return ""
+        return None
     if isinstance(value, str):
-        return "" if value.isascii() or _is_unicode(value) else f"{where} holds half a character"
+        return None if value.isascii() or _is_unicode(value) else ("", "holds half a character")
     if isinstance(value, int):
-        return _flaw_of_int(codec, value, where)
+        return _flaw_of_int(codec, value)
     if isinstance(value, float):
         if codec is JSON and not math.isfinite(value):
-            return f"{where} is {value}, which JSON does not know"
-        return ""
+            return "", f"is {value}, which json cannot carry"
+        return None
     if isinstance(value, list | tuple | dict):
         if depth == DEPTH_MAX:
-            return f"{where} is nested more than {DEPTH_MAX} deep (or holds itself)"
-        return _flaw_of_many(codec, value, where, depth + 1)
+            return "", f"is nested more than {DEPTH_MAX} deep (or holds itself)"
+        return _flaw_of_many(codec, value, depth + 1)
     if isinstance(value, bytes):
-        return "" if codec is MSGPACK else f'{where} is bytes, which need codec="msgpack"'
-    return f"{where} is a {type(value).__name__}, which {codec.name} cannot carry"
+        return None if codec is MSGPACK else ("", 'is bytes, which need codec="msgpack"')
+    return "", f"is a {type(value).__name__}, which {codec.name} cannot carry"
 
 
-def _flaw_of_int(codec: Codec, value: int, where: str) -> str:
+def _flaw_of_int(codec: Codec, value: int) -> _Flaw:
     if codec is MSGPACK and not -(1 << 63) <= value < 1 << 64:
-        return f"{where} is an int beyond 64 bits, which msgpack cannot carry"
-    if value.bit_length() > 10_000:  # Python neither writes nor reads so many digits
-        return f"{where} is an int of {value.bit_length()} bits, which is too long"
-    return ""
+        return "", "is an int beyond 64 bits, which msgpack cannot carry"
+    if value.bit_length() > INT_BITS_MAX:
+        return "", f"is an int of {value.bit_length()} bits, at most {INT_BITS_MAX} can be carried"
+    return None
 
 
 def _flaw_of_many(
-    codec: Codec, value: list[Any] | tuple[Any, ...] | dict[Any, Any], where: str, depth: int
-) -> str:
+    codec: Codec, value: list[Any] | tuple[Any, ...] | dict[Any, Any], depth: int
+) -> _Flaw:
     if not isinstance(value, dict):
         for place, member in enumerate(value):
-            # The usual members are passed without a call; a name is made only for what is wrong.
-            if type(member) is int and -(1 << 63) <= member < 1 << 63:
-                continue
-            if _flaw(codec, member, where, depth):
-                return _flaw(codec, member, f"{where}[{place}]", depth)
-        return ""
+            if found := _flaw(codec, member, depth):
+                return f"[{place}]{found[0]}", found[1]
+        return None
     for key, member in value.items():
         if not isinstance(key, codec.key_types) or isinstance(key, bool):
             kind = type(key).__name__
-            return f"{where} has the key {key!r:.60} ({kind}), which {codec.name} cannot carry"
-        if _flaw(codec, key, where, depth):
-            return _flaw(codec, key, f"a key of {where}", depth)
-        if _flaw(codec, member, where, depth):
-            return _flaw(codec, member, f"{where}[{key!r:.60}]", depth)
-    return ""
+            return "", f"has the key {key!r:.60} ({kind}), which {codec.name} cannot carry"
+        if found := _flaw(codec, key, depth):
+            return "", f"has the key {key!r:.60}, which {found[1]}"
+        if found := _flaw(codec, member, depth):
+            return f"[{key!r:.60}]{found[0]}", found[1]
+    return None
 
 
 def _is_unicode(text: str) -> bool:
