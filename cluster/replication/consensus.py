@@ -41,6 +41,9 @@ log = structlog.get_logger(__name__)
 
 # A6: a leader that does not hear a majority steps down after so many election time-outs.
 FALLBACK = 1.5
+# A4: elections raise the term by one; where a message is so many ahead, a bug or a break-in speaks.
+# To use up the terms that a message can tell (63 bits), it would have to be taken 2**31 times.
+TERM_LEAP_MAX = 2**32
 
 
 class Consensus:
@@ -91,6 +94,10 @@ class Consensus:
             log.error("a message that no node of ours sends", member=peer_id, error=str(error))
             return
         raft = self.raft
+        if not _plausible(message, raft.term):
+            told = {"member": peer_id, "own_term": raft.term, "term": message.term}
+            log.error("a message with terms that no elections give: it is ignored", **told)
+            return
         if message.term > raft.term:
             self._adopt(message.term)
         elif message.term < raft.term:
@@ -282,3 +289,14 @@ class Consensus:
     def leads(self) -> bool:
         """Whether this node was elected for the current term; it may not be ready yet."""
         return self.raft.role == LEADER
+
+
+def _plausible(message: Message, own_term: int) -> bool:
+    """A4: whether terms are near this node's, and those of a log in order (Raft 5.3): what has been
+    taken over lasts, and nobody can stand after the last term that a message can tell."""
+    if message.term > own_term + TERM_LEAP_MAX:
+        return False
+    if not isinstance(message, Append):
+        return True
+    terms = [message.prev_term, *(term for term, _ in message.entries), message.term]
+    return terms == sorted(terms)

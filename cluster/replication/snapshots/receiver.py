@@ -184,6 +184,8 @@ class SnapshotReceiver:
             return Why.OTHER_TERM
         if begin.format != FORMAT:
             return Why.OTHER_FORMAT
+        if begin.terms[1] > term:
+            return Why.MALFORMED
         if begin.index <= self._applied():
             return Why.NOT_NEEDED
         if current is not None and begin.stream <= current.stream:

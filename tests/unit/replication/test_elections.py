@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from cluster.replication.consensus import TERM_LEAP_MAX
 from cluster.replication.elections import DENY_SECS, FIRST_ASKS_SECS, NEXT_ASKS_SECS
 from cluster.replication.messages import (
+    Append,
     Heartbeat,
     Message,
     Newer,
@@ -294,6 +296,52 @@ def test_a_higher_term_in_any_message_is_adopted_first(group: Group, message: Me
     assert group["n1"].leaderships[-1] is False
     group.flow()
     assert group["n1"].disk.head.term == 9
+
+
+@pytest.mark.parametrize("term", [2**63 - 1, 2**62, TERM_LEAP_MAX + 2])
+def test_a_term_that_no_elections_can_have_reached_is_refused(group: Group, term: int) -> None:
+    """With the last term that a message can tell, nobody could ever stand again."""
+    group.elect("n1")
+    for message in (
+        Newer(term, 0),
+        Heartbeat(term, 0, 1, 0, 0, 0, 0, 0),
+        Vote(term, 0, 99, term),
+        PreVote(term, 0, 1, 99, term),
+    ):
+        group.say("n2", "n1", message)
+        group.say("n1", "n3", message)
+    group.flow()
+    assert group.leaders() == ["n1"]
+    assert {node.raft.term for node in group.nodes.values()} == {1}
+    group.crash("n1")
+    group.tick(3.0, steps=100)
+    (leader,) = group.leaders()
+    assert group[leader].raft.is_leader
+    assert 1 < group[leader].raft.term < 10
+
+
+def test_the_highest_term_that_is_taken(group: Group) -> None:
+    group.elect("n1")
+    group.say("n2", "n1", Newer(1 + TERM_LEAP_MAX, 0))
+    group.flow()
+    assert group["n1"].raft.term == 1 + TERM_LEAP_MAX
+    group.tick(10.0, steps=100)
+    (leader,) = group.leaders()
+    assert group[leader].raft.term > 1 + TERM_LEAP_MAX
+
+
+def test_an_entry_of_a_term_after_its_leaders_is_refused(group: Group) -> None:
+    """At the next start the last entry's term would be this node's."""
+    group.elect("n1")
+    group.isolate("n3")
+    last = group["n3"].raft.last_index
+    append = Append(1, 0, last, 1, last, 0, [(2**63 - 1, b"\1"), (1, b"\1")])
+    group.say("n1", "n3", append)
+    group.flow()
+    assert group["n3"].raft.last_index == last
+    group.say("n1", "n3", append._replace(entries=[(1, b"\1")]))
+    group.flow()
+    assert group["n3"].raft.last_index == last + 1
 
 
 def test_requests_of_a_lower_term_are_answered_with_the_higher_one(group: Group) -> None:

@@ -47,6 +47,7 @@ def whys(world: World) -> list[Why]:
         ([BEGIN, BEGIN], Why.OUT_OF_ORDER),
         ([Begin(OLDER, 1, 40, (1, 1), 0)], Why.OTHER_TERM),
         ([Begin(STREAM, 2, 40, (1, 1), 0)], Why.OTHER_FORMAT),
+        ([Begin(STREAM, 1, 40, (1, STREAM.term + 1), 0)], Why.MALFORMED),
     ],
 )
 def test_what_is_out_of_order_installs_nothing(
