@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -188,6 +189,30 @@ def test_a_log_of_another_history_is_refused_and_left_alone(make_rig: MakeRig) -
     with pytest.raises(LogConflict, match="entry 4 has term 1 in the log and 3 in the state"):
         make_rig(disk)
     assert (disk.records, disk.head) == before
+
+
+def test_a_member_drops_a_log_that_its_state_contradicts(make_rig: MakeRig) -> None:
+    """The state came in a snapshot; what the log holds was never verified. Term and vote stay."""
+    rig = led(make_rig, range(1, 8))
+    rig.crash()
+    disk, last = rig.disk, rig.disk.head.last
+    disk.head = replace(disk.head, term=5, vote="n3")
+    disk.state, disk.state_index, disk.state_terms = rig.replayed(4), 4, (1, 3)
+    records, batches = dict(disk.records), disk.batches
+    again = make_rig(disk, others=("n2", "n3"))
+    again.start()
+    assert (again.raft.applied_index, again.raft.commit_index) == (4, 4)
+    assert (again.raft.last_index, again.raft.last_term) == (4, 3), "nothing is left above it"
+    assert disk.records == records, "not yet on disk"
+    assert again.raft.journal.flushed_index == 0, "and acknowledged as little"
+    assert again.log.finish()
+    assert disk.batches == batches + 1
+    assert [(index, term) for index, term, _ in disk.entries()] == [(3, 1), (4, 3)]
+    assert last > 4
+    assert (disk.head.term, disk.head.vote) == (5, "n3")
+    again.crash()
+    assert [(index, term) for index, term, _ in disk.entries()] == [(3, 1), (4, 3)]
+    assert (again.raft.term, again.raft.vote) == (5, "n3")
 
 
 def test_a_checkpoint_keeps_two_entries_at_or_below_the_state(
