@@ -1,22 +1,28 @@
 """How a follower takes over a snapshot, and what it keeps of its log (A11, A12).
 
 The rule: chunks belong to one numbered stream; a snapshot at or below the applied index is ignored;
-the state is swapped in, synced, before the log is touched; then, and at every start: a log that
-holds the state's last entry with the same term keeps what lies above it, any other is dropped and
-rebased on the state, in one batch that keeps term and vote. A failed install is not answered. The
-leader cuts no log above the snapshot's index while the stream runs.
+a whole one is synced beside the state, and the next opening of the folder, whatever led to it, puts
+it in the state's place before the log is touched. Until then, or until it is discarded, the node
+cuts no log of its own above it. Then, and at every opening: a log that holds the state's last entry
+with the same term keeps what lies above it; one that does not is dropped and rebased on the state,
+in one batch that keeps term and vote. But a log that ends below a state that the node wrote itself
+has lost its end: that node counts for nothing (A8). A failed install is not answered. The leader
+cuts no log above the snapshot's index while the stream runs.
 
 State: a leader with committed entries (their terms are given), where its log begins, its newest
 checkpoint, the stream to one follower and what that follower has acknowledged; the follower with
-the index of its state, where its log begins, its terms, whether its vote is there, and the chunks
-that came. A snapshot has two chunks.
+the index that it applied, the index of its state on disk and whether that is as received, where its
+log begins, its terms, whether its vote is there, whether it counts, the chunks that came, and a
+whole state that waits. A snapshot has two chunks.
 
-Bound: four entries of terms 1 and 2, one stream broken off, one crash of the follower. It begins
-with an empty log, a stale tail of term 1, or a good log that is longer than the first snapshot.
+Bound: four entries of terms 1 and 2, one stream broken off, one crash of the follower, in which its
+log may lose its end. It begins with an empty log, a stale tail of term 1, or a good log that is
+longer than the first snapshot.
 
-What the follower acknowledged stays; its state never goes back, is whole, and is never below where
-its log begins; its log never differs from its state; its vote is never lost; and an installed
-snapshot is of use: the log above it is still there.
+What the follower acknowledged stays, unless it counts for nothing, and then it has lost something;
+its state never goes back while it runs, is whole, and is never below where its log begins; its log
+never differs from its state; its vote is never lost; and an installed snapshot is of use: the log
+above it is still there.
 """
 
 from __future__ import annotations
@@ -49,6 +55,10 @@ class Wording(StrEnum):
     STREAMS_MIXED = "chunks are counted without the number of their stream"
     FAILURE_ANSWERED = "a failed install is answered as a success"
     CUTS_MEANWHILE = "the leader cuts its log above the snapshot while the stream runs"
+    OWN_LOG_CUT = "the follower cuts its log above a state that waits to be put in place"
+    DISMISSED_UNHELD = "the follower cuts its log above a waiting state that is not needed any more"
+    LOST_END_IGNORED = "a log that ends below the state is rebased on it, whoever wrote that state"
+    RECEIVED_IS_LOST = "a log that ends below the state has lost its end, received or not"
 
 
 class Stream(NamedTuple):
@@ -77,6 +87,13 @@ class State(NamedTuple):
     swapped: bool
     streams: int
     crashes: int
+    # The state on disk, and whether it was not written since it was received (or made empty).
+    written: int
+    received: bool = True
+    # A whole one beside it, synced; not needed any more, and not gone yet.
+    waiting: int | None = None
+    dismissed: bool = False
+    lost: bool = False
 
     @property
     def end(self) -> int:
@@ -89,6 +106,7 @@ class Model:
 
     milestones = frozenset(
         {"append", "checkpoint", "open", "chunk", "break", "install", "keep", "rebase", "crash"}
+        | {"finish", "write", "cut own", "dismiss", "discard", "lose"}
     )
 
     def __init__(self, wording: Wording, wider: int = 0) -> None:
@@ -101,10 +119,12 @@ class Model:
         for log in logs:
             applied = min(1, len(log))
             leader = (LENGTH, 0, CHECKPOINT, None, 0)
-            yield State(*leader, applied, 0, log, True, (), False, BREAKS, CRASHES)
+            yield State(*leader, applied, 0, log, True, (), False, BREAKS, CRASHES, applied)
 
     def broken(self, state: State) -> str | None:
-        """What must hold of the follower at any moment."""
+        """What must hold of the follower at any moment, while it counts."""
+        if state.lost:
+            return None
         if state.match > max(state.end, state.applied):
             return f"entry {state.match} was acknowledged, the follower ends at {state.end}"
         if state.applied < state.base:
@@ -114,19 +134,48 @@ class Model:
         return None
 
     def settled(self, state: object) -> bool:
-        """The follower has everything."""
+        """The follower has everything, or it is another model's."""
         assert isinstance(state, State)
-        return state.match == len(self.terms)
+        return state.lost or state.match == len(self.terms)
 
     def steps(self, state: State) -> Iterator[Step[State]]:
         """The leader, the stream, the follower."""
+        if state.lost:
+            return
         yield from self._lead(state)
         yield from self._stream(state)
         yield from self._install(state)
         yield from self._append(state)
+        yield from self._write(state)
         if state.crashes:
-            fallen = state._replace(crashes=state.crashes - 1, chunks=(), stream=None)
-            yield Step("crash", "of the follower", self._start(fallen), fault=True)
+            yield from self._crash(state)
+
+    def _crash(self, state: State) -> Iterator[Step[State]]:
+        """A waiting state is put in place, and the log is looked at."""
+        fallen = state._replace(crashes=state.crashes - 1, chunks=(), stream=None)
+        index = state.written if state.waiting is None else state.waiting
+        received = state.received or state.waiting is not None
+        fallen = fallen._replace(
+            applied=index, written=index, received=received, waiting=None, dismissed=False
+        )
+        yield self._opened("crash", "of the follower", fallen)
+        if received:
+            return  # what such a node loses of its log, nobody can tell
+        for length in range(fallen.written - fallen.base):
+            torn = fallen._replace(log=fallen.log[:length])
+            yield self._opened("lose", f"all of the log above {torn.end}", torn, damaged=True)
+
+    def _opened(
+        self, deed: str, detail: str, state: State, *, damaged: bool = False
+    ) -> Step[State]:
+        ahead, wording = state.written > state.end, self.wording
+        if wording is not Wording.RECEIVED_IS_LOST:
+            ahead = ahead and not state.received
+        if ahead and wording is not Wording.LOST_END_IGNORED:
+            if not damaged:
+                return Step(deed, detail, Broken("the node counts for nothing: nothing was lost"))
+            return Step(deed, detail, state._replace(lost=True), fault=True)
+        return Step(deed, detail, self._start(state), fault=True)
 
     def _lead(self, state: State) -> Iterator[Step[State]]:
         if state.length < len(self.terms):
@@ -151,7 +200,8 @@ class Model:
             if self.wording is not Wording.STREAMS_MIXED:
                 ended = ended._replace(chunks=())
             yield Step("break", f"the stream of {stream.upto}", ended, fault=True)
-        if stream.sent < CHUNKS:
+        # While a whole one waits, the follower takes nothing, and ends the stream afterwards.
+        if stream.sent < CHUNKS and state.waiting is None:
             chunks = (*state.chunks, (stream.number, stream.upto))
             sent = state._replace(stream=stream._replace(sent=stream.sent + 1), chunks=chunks)
             yield Step("chunk", f"{stream.sent + 1} of {stream.upto}", sent)
@@ -160,6 +210,8 @@ class Model:
         if state.swapped:
             yield self._look(state)
             return
+        if state.waiting is not None:
+            yield from self._put_in_place(state, state.waiting)
         if len(state.chunks) < CHUNKS:
             return
         (_, index), *others = state.chunks[:CHUNKS]
@@ -170,14 +222,6 @@ class Model:
         if index <= state.applied and self.wording is not Wording.OLDER_INSTALLED:
             yield Step("ignore", f"snapshot {index}: {state.applied} is applied", rest)
             return
-        if index < state.applied:
-            sentence = f"the state goes back from {state.applied} to {index}"
-            yield Step("install", f"{index}", Broken(sentence))
-            return
-        if state.begin > index:
-            sentence = f"the snapshot of {index} is of no use: the log begins above {state.begin}"
-            yield Step("install", f"{index}", Broken(sentence))
-            return
         if self.wording is Wording.FAILURE_ANSWERED:
             yield Step("fail", f"to install {index}", rest._replace(match=index), fault=True)
         if self.wording is Wording.LOG_FIRST:
@@ -185,7 +229,46 @@ class Model:
                 rebased = state._replace(base=index, log=())
                 yield Step("rebase", f"the log on {index}", rebased)
             return
-        yield Step("install", f"{index}", rest._replace(applied=index, swapped=True))
+        if state.waiting is None:
+            finished = state._replace(chunks=(), waiting=index)
+            yield Step("finish", f"the state of {index}", finished)
+
+    def _put_in_place(self, state: State, index: int) -> Iterator[Step[State]]:
+        """The node opens its folder anew, or finds that it need not."""
+        rest = state._replace(waiting=None, dismissed=False, stream=None)
+        if state.dismissed:
+            yield Step("discard", f"the state of {index}", rest)
+            return
+        if index <= state.applied and self.wording is not Wording.OLDER_INSTALLED:
+            yield Step("dismiss", f"the state of {index}", state._replace(dismissed=True))
+            return
+        if index < state.applied:
+            sentence = f"the state goes back from {state.applied} to {index}"
+            yield Step("install", f"{index}", Broken(sentence))
+            return
+        # One whose stream broke may come late; the leader begins another one then.
+        if state.stream is not None and state.begin > index == state.stream.upto:
+            sentence = f"the snapshot of {index} is of no use: the log begins above {state.begin}"
+            yield Step("install", f"{index}", Broken(sentence))
+            return
+        swapped = rest._replace(applied=index, written=index, received=True, swapped=True)
+        yield Step("install", f"{index}", swapped)
+
+    def _write(self, state: State) -> Iterator[Step[State]]:
+        """The follower's own state goes to disk, and its log is cut behind it."""
+        if state.swapped:
+            return
+        if state.written < state.applied:
+            written = state._replace(written=state.applied, received=False)
+            yield Step("write", f"the state of {state.applied}", written)
+        held, wording = state.waiting, self.wording
+        let_go = state.dismissed and wording is Wording.DISMISSED_UNHELD
+        if held is None or let_go or wording is Wording.OWN_LOG_CUT:
+            held = state.written
+        limit = min(state.written, held)
+        if state.base < limit:
+            log = state.log[limit - state.base :]
+            yield Step("cut own", f"log up to {limit}", state._replace(base=limit, log=log))
 
     def _look(self, state: State) -> Step[State]:
         """A12: what to keep of the log, now that the state is at `applied`."""

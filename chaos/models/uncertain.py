@@ -109,11 +109,13 @@ class Model:
         long, short = ((1, 0), (1, 0)), ((1, 0),)
         none = (None,) * (TERM_MAX - 2)
         one = (None, 0, None, *none)
+        cut = Node(1, short, 1, True), Node(1, long, 2), Node(1, short, 3)
+        yield State(cut, one, long, 0, 0)
+        if self.wording in (Wording.NEVER_COUNTS, Wording.ACKS_NEVER_COUNT):
+            return  # they stand still in there, which needs the whole space to tell
         leader = Node(1, long, 0, False, True, (0, 0, None), NOTHING_NAMED, 2)
         nodes = leader, Node(1, long), Node(1, short)
         yield State(nodes, one, long, self.openings, self.ends)
-        cut = Node(1, short, 1, True), Node(1, long, 2), Node(1, short, 3)
-        yield State(cut, one, long, 0, 0)
         led = (*long, (2, ENDS))
         leader = Node(2, led, 0, False, True, (0, 2, 0), NOTHING_NAMED, 2)
         nodes = leader, Node(2, led, 2), Node(2, short)
