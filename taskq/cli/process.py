@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from taskq.cli.command import Failure
+from taskq.cli.quantity import list_text
 
 # The node checks its folder before it serves: large ones take a while.
 READY_TIMEOUT_SECS = 120.0
@@ -52,8 +53,8 @@ def require_broker(what: str) -> None:
     ]
     if missing:
         raise Failure(
-            f"`taskq {what}` needs the broker, and {', '.join(missing)} is not installed: "
-            f"{INSTALL_BROKER}"
+            f"`taskq {what}` needs the broker, and {list_text(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not installed: {INSTALL_BROKER}"
         )
 
 
