@@ -27,6 +27,7 @@ from cluster.replication.messages import (
     Newer,
     PreVote,
     PreVoteReply,
+    Resigned,
     TimeoutNow,
     Vote,
     VoteReply,
@@ -145,8 +146,10 @@ class Consensus:
             self._stand_now(peer_id, message)
         elif isinstance(message, Diverged):
             if peer_id == self.raft.leader:
-                text = f"this node's state at entry {message.index} is not that of the others"
+                text = f"this node's state at entry {message.at} is not that of the others"
                 raise StateDiverged(text)
+        elif isinstance(message, Resigned):
+            elections.lost_sight(peer_id)
         elif self.leading is not None:
             self.leading.receive(peer_id, message, self._now())
 
@@ -197,8 +200,26 @@ class Consensus:
         self.raft.step_down()
         self._end_leading()
 
+    def judge_disk(self, stuck_secs: float) -> None:
+        """A leader whose disk does not answer lets another lead: nothing is acknowledged any more
+        while it leads, though it can be heard."""
+        if self.leading is not None and self.raft.others and stuck_secs > self._timeout_secs:
+            log.warning(
+                "the disk does not answer: another node may lead", secs=round(stuck_secs, 1)
+            )
+            self._resign()
+            self.step_down()
+
+    def _resign(self) -> None:
+        """The others need not wait until this node has been silent for long enough."""
+        if self.leading is not None:
+            for peer_id in self.raft.others:
+                self.post.send(peer_id, Resigned(self.raft.term, self.raft.loss))
+            self.post.flush()
+
     def end(self) -> None:
         """The driver stopped: nobody waits for this node any more."""
+        self._resign()
         self.transfer.give_up(ErrorCode.UNAVAILABLE, "this node stopped")
         self._end_leading()
 

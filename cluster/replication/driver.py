@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from typing import Any
 
 import structlog
@@ -29,6 +29,7 @@ from cluster.replication.applier import Applier
 from cluster.replication.checkpoint import Checkpoints
 from cluster.replication.clock import ClusterClock
 from cluster.replication.consensus import Consensus
+from cluster.replication.log_writer import LogWriter
 from cluster.replication.packing import Proposal, Sink, pack
 from cluster.replication.raft import LEADER
 from cluster.replication.state_writer import StateWriter
@@ -71,13 +72,19 @@ class Driver:
         self.applier = applier
         self.clock = clock
         self._journal = self.raft.journal
-        self._store = store
-        self._sync_interval_secs = sync_interval_secs
         self._on_failure = on_failure
         self._on_leadership = on_leadership
         self._on_leader = on_leader
         self._loop = asyncio.get_running_loop()
-        self._log_executor = executor("log")
+        self._log_writer = LogWriter(
+            self._journal,
+            store,
+            executor("log"),
+            sync_interval_secs,
+            on_flushed=self._flushed,
+            on_failure=self.fail,
+            wake=self.wake,
+        )
         self._state_writer = StateWriter(
             applier,
             self._journal,
@@ -90,8 +97,6 @@ class Driver:
         self._proposals: list[Proposal] = []
         self._proposed: dict[int, list[Proposal]] = {}
         self._round_scheduled = False
-        self._flush: Future[None] | None = None
-        self._interval_over = True
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._led = 0  # the term in which this node leads
@@ -170,17 +175,14 @@ class Driver:
             ):
                 if self.raft.others and self._loop.time() >= until:
                     break
-                self._interval_over = True
-                self.wake()
+                self._log_writer.hurry()
                 await asyncio.sleep(0.001)
             self._answer_all("the node stops; the outcome is unknown")
             waiting, self._proposals = self._proposals, []
             self._answer(waiting, self._not_leading())
             self.stopped = True
             self._end_leadership()
-            if self._flush is not None:
-                # Its error is `_flushed`'s.
-                await asyncio.gather(asyncio.wrap_future(self._flush), return_exceptions=True)
+            await self._log_writer.settle()
             if self._state_writer.write is not None:
                 await asyncio.wait([self._state_writer.write])
             if self.failure is None:
@@ -190,7 +192,7 @@ class Driver:
             if self._timer is not None:
                 self._timer.cancel()
             # Also if this was cancelled: no database may be closed while it is written to.
-            self._log_executor.shutdown(wait=True)
+            self._log_writer.close()
             self._state_writer.close()
 
     # --- rounds -----------------------------------------------------------------------------------
@@ -207,15 +209,16 @@ class Driver:
                     consensus.receive(peer_id, message)
             self.clock.advance()
             consensus.turn()
+            consensus.judge_disk(self._log_writer.stuck_secs())
             self._notice_leadership()
             self._pack()
             consensus.send()
             consensus.post.flush()  # before the disk's thread wants the interpreter
-            self._begin_flush()
+            self._log_writer.begin()
             self.raft.doTick(0)
             consensus.applied()
             self._notice_leadership()
-            self._begin_flush()
+            self._log_writer.begin()
             consensus.release()
             consensus.post.flush()
             self._state_writer.begin()
@@ -229,7 +232,7 @@ class Driver:
     def _pack(self) -> None:
         """Group commit: what has arrived becomes as few entries as limits allow. While a flush is
         under way commands wait: they would only wait for the next one inside the journal."""
-        if not self._proposals or (self._flush is not None and not self._sync_interval_secs):
+        if not self._proposals or self._log_writer.busy:
             return
         if not self.consensus.leads:
             waiting, self._proposals = self._proposals, []
@@ -272,37 +275,7 @@ class Driver:
         for _, sink, tag in batch:
             sink.deliver(tag, value)
 
-    def _begin_flush(self) -> None:
-        if not self._journal.dirty:
-            return
-        if self._sync_interval_secs and self._journal.only_entries:
-            # Nobody waits for these entries: they count as held, and are synced in time.
-            self._journal.count_unflushed()
-            if not self._interval_over:
-                return
-        if self._flush is not None:
-            return
-        if self._sync_interval_secs:
-            self._interval_over = False
-            self._loop.call_later(self._sync_interval_secs, self._interval_ended)
-        batch, last_index = self._journal.take_pending()
-        # Not by `run_in_executor`, whose future costs one more round of the loop.
-        self._flush = self._log_executor.submit(self._store.write, batch)
-        self._flush.add_done_callback(
-            lambda done: self._loop.call_soon_threadsafe(self._flushed, done, last_index)
-        )
-
-    def _interval_ended(self) -> None:
-        self._interval_over = True
-        self.wake()
-
-    def _flushed(self, future: Future[None], last_index: int) -> None:
-        self._flush = None
-        error = future.exception()
-        if error is not None:
-            self.fail(error)
-            return
-        self._journal.flushed(last_index)
+    def _flushed(self) -> None:
         if not self._round_scheduled and not self.stopped:
             self._round()
 

@@ -139,7 +139,14 @@ class Diverged(NamedTuple):
 
     term: int
     loss: int
-    index: int
+    at: int
+
+
+class Resigned(NamedTuple):
+    """The sender leads no more, because its disk fails or it stops: do not wait for its silence."""
+
+    term: int
+    loss: int
 
 
 Message = (
@@ -155,6 +162,7 @@ Message = (
     | TimeoutNow
     | Newer
     | Diverged
+    | Resigned
 )
 
 # Numbers on the wire: never given to another shape.
@@ -171,6 +179,7 @@ KINDS: dict[int, type[Message]] = {
     10: TimeoutNow,
     11: Newer,
     12: Diverged,
+    13: Resigned,
 }
 _NUMBER = {shape: number for number, shape in KINDS.items()}
 # The type of each field; entries are the only ones that are lists.

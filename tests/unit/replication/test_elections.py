@@ -428,3 +428,27 @@ def test_an_uncertain_vote_is_none_where_not_all_vote(make_group: MakeGroup) -> 
     group.restart("n3")
     group.tick(3.0, steps=30)
     assert group.leaders()
+
+
+def test_a_leader_whose_disk_fails_says_so_and_is_replaced_at_once(make_group: MakeGroup) -> None:
+    group = make_group()
+    leader = group.elect("n1")
+    group.slow.add("n1")
+    group.submit("n1", [1])
+    assert leader.log.fail(written=False)
+    group.doomed.add("n1")
+    group.tick(0.06, steps=60)
+    others = [one for one in group.leaders() if one != "n1"]
+    assert others, "60 ms are enough: nobody waits for the election time-out"
+
+
+def test_a_leader_whose_disk_hangs_lets_another_lead(make_group: MakeGroup) -> None:
+    group = make_group()
+    leader = group.elect("n1")
+    group.slow.add("n1")
+    group.submit("n1", [1])
+    group.tick(0.95, steps=19)
+    assert group.leaders() == ["n1"], "a slow disk is no dead one"
+    group.tick(0.3, steps=12)
+    assert group.leaders() in (["n2"], ["n3"])
+    assert leader.raft.role != LEADER
