@@ -374,7 +374,7 @@ def applied(leader: Leader, digests: dict[int, int]) -> None:
 
 def diverged(leader: Leader, peer: str) -> list[int]:
     """The indices at which the peer was told to differ."""
-    return [one.index for one in leader.group.waiting("n1", peer) if isinstance(one, Diverged)]
+    return [one.at for one in leader.group.waiting("n1", peer) if isinstance(one, Diverged)]
 
 
 def test_a_member_that_differs_from_most_is_told_to_stop(leader: Leader) -> None:
