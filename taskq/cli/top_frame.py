@@ -108,7 +108,9 @@ def _tasks(stats: Stats, rates: Rates) -> list[Text]:
         style = _RATE_STYLES.get(name, "bold")
         line.append(f"{'-' if now is None else _rate_text(now):>9}", style=style if now else "dim")
         line.append(" /s  ", style="dim")
-        line.append(curve(rates.curves[name], CURVE_SIZE), style=_RATE_STYLES.get(name, "cyan"))
+        past = rates.curves[name]
+        if len(past) > 1:  # one block alone says nothing
+            line.append(curve(past, CURVE_SIZE), style=_RATE_STYLES.get(name, "cyan"))
         lines.append(line)
     return lines
 

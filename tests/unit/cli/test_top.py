@@ -153,6 +153,14 @@ def test_before_the_second_look_there_are_no_rates() -> None:
     assert line.split()[-2:] == ["-", "/s"]
 
 
+def test_a_curve_begins_with_its_second_block() -> None:
+    earlier = [look(2.0 * number) for number in range(3)]
+    for count, blocks in ((1, ""), (2, "██"), (3, "███")):
+        lines = shown(look(2.0 * count), 80, 24, *earlier[:count])
+        (line,) = [line for line in lines if "submitted" in line]
+        assert line.partition("/s")[2].strip() == blocks
+
+
 def test_names_are_text_and_not_markup() -> None:
     lines = frame(picture(look()), 120, 40)
     assert all(isinstance(line, Text) for line in lines)
