@@ -6,6 +6,7 @@ rule is about; the unbroken build keeps every promise under the same faults.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,9 @@ from chaos.sim import directory
 from chaos.sim.directory import InterruptibleHandle, SimDirectory
 from chaos.sim.disk import Disk, SimWitness
 from chaos.sim.faults import HUNTS, WEIGHTS, Fault
+from chaos.sim.oracle import Oracle
 from chaos.sim.seed import Outcome, run_seed
+from cluster.replication.applier import Applier
 from cluster.replication.consensus import Consensus
 from cluster.replication.following import Following
 from cluster.replication.founding_record import Stage, record_of
@@ -43,6 +46,7 @@ class Build:
     weights: Mapping[str, int] = field(default_factory=dict)
     nodes: int | None = None
     plan: Callable[[int], list[Fault]] | None = None
+    shows: str = ""  # what the broken promise must say
 
     def faults(self, seed: int) -> list[Fault] | None:
         """Those of a run: one hunt after the other, or (None) drawn by the weights."""
@@ -64,8 +68,10 @@ class Build:
 
 # How long a hunt takes: each has come to its end before the next begins.
 HUNT_SECS = {
-    "rivals": 4.0,
+    "rivals": 4.5,
     "rivals damaged": 6.0,
+    "lone copies": 7.0,
+    "lone copies damaged": 7.0,
     "usurp": 8.0,
     "late answers": 12.0,
     "amnesia": 10.0,
@@ -81,6 +87,7 @@ def build(
     nodes: int | None = None,
     plan: Callable[[int], list[Fault]] | None = None,
     crashes: bool = False,
+    shows: str = "",
     **weights: int,
 ) -> Decorated:
     """Registers a broken build; names of faults have `_` for a blank; with `crashes`, those of
@@ -90,7 +97,7 @@ def build(
         drawn = {**(CRASHES if crashes else {}), **weights}
         asked = {kind.replace("_", " "): weight for kind, weight in drawn.items()}
         assert set(asked) <= set(WEIGHTS), set(asked) - set(WEIGHTS)
-        BUILDS[name] = Build(rule, apply, asked, nodes, plan)
+        BUILDS[name] = Build(rule, apply, asked, nodes, plan, shows)
         return apply
 
     return register
@@ -109,7 +116,7 @@ def first_caught(name: str, seeds: range) -> Outcome | None:
     with broken(name) as one:
         for seed in seeds:
             outcome = one.run(seed)
-            if outcome.broken:
+            if outcome.broken and one.shows in outcome.broken:
                 return outcome
     return None
 
@@ -118,18 +125,20 @@ def _put(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
     stack.enter_context(patch.object(owner, name, value))
 
 
+# Linux writes back what is older than that (vm.dirty_expire_centisecs).
+WRITE_BACK_SECS = 30.0
 CRASHES = {"power": 4, "power_majority": 4, "power_all": 4, "kill": 2, "isolate": 3, "one_way": 2}
 
 
 # --- what is said before it is on disk (A2) -------------------------------------------------------
 
 
-@build("ack before sync", "A2", crashes=True)
+@build("ack before sync", "A2", lone_copies=1, nodes=3)
 def _ack_before_sync(stack: ExitStack) -> None:
     _put(stack, Following, "match", property(lambda self: self.verified))
 
 
-@build("commit before the leader's own sync", "A2", crashes=True, slow_disk=4)
+@build("commit before the leader's own sync", "A2", lone_copies=1, nodes=3)
 def _commit_before_sync(stack: ExitStack) -> None:
     def advance(self: Raft) -> None:
         held = [self.journal.last_index, *self.held_by_others()]
@@ -144,18 +153,19 @@ def _commit_before_sync(stack: ExitStack) -> None:
 @build("formed is sent before it is synced", "A9", founding=1, nodes=3)
 def _formed_before_sync(stack: ExitStack) -> None:
     update, lose_power = SimDirectory.update_identity, Disk.lose_power
-    synced: dict[int, Identity] = {}
+    """Written without a sync: it comes to disk when the system writes it back, if it does."""
+    cached: dict[int, tuple[float, Identity]] = {}
 
     def update_identity(self: SimDirectory, identity: Identity) -> None:
         before = self.identity
         update(self, identity)
         formed = identity.founding and record_of(identity).stage is Stage.FORMED
         if formed and not (before.founding and record_of(before).formed):
-            synced[id(self._disk)] = before
+            cached[id(self._disk)] = (self._disk.now, before)
 
     def lose(self: Disk) -> None:
-        before = synced.pop(id(self), None)
-        if before is not None and self.identity is not None:
+        since, before = cached.pop(id(self), (0.0, None))
+        if before is not None and self.identity is not None and self.now - since < WRITE_BACK_SECS:
             self.identity = replace(before, log_created=self.identity.log_created)
         lose_power(self)
 
@@ -237,7 +247,7 @@ def _checkpoint_too_early(stack: ExitStack) -> None:
     _put(stack, StateWriter, "begin", begun)
 
 
-@build("non-strict LevelDB open", "L3", damage=6, kill=3, isolate=4, split=2, one_way=2)
+@build("non-strict LevelDB open", "L3", lone_copies_damaged=1, nodes=3)
 def _lenient_open(stack: ExitStack) -> None:
     _put(stack, directory, "examine", lambda files, path: True)
     _put(stack, directory, "check_log", read_head)
@@ -311,3 +321,24 @@ def _witness_of_index(stack: ExitStack) -> None:
     _put(stack, directory, "SimWitness", IndexWitness)
     _put(stack, directory, "check_witness", check)
     _opened(stack, tie)
+
+
+# --- states (A14) ---------------------------------------------------------------------------------
+
+
+@build(
+    "an entry that one node applies otherwise", "A14", nodes=3, shows="StateDiverged", clock_rate=1
+)
+def _applied_otherwise(stack: ExitStack) -> None:
+    """The nodes find it by themselves: the simulation does not compare states here."""
+    apply = Applier.apply
+
+    def applied(self: Applier, entry: bytes) -> Any:
+        result = apply(self, entry)
+        loop: Any = asyncio.get_running_loop()
+        if loop.name == "n3" and self.index > 100:
+            self._overlay.put(b"zz", entry[:8])
+        return result
+
+    _put(stack, Applier, "apply", applied)
+    _put(stack, Oracle, "check_map", lambda *_: None)

@@ -9,16 +9,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from chaos.history import OK, REFUSED, UNKNOWN, Call, History, Kill
-from chaos.sim.gateway import LOST, NOT_SENT, Gateway
+from chaos.sim.lines import LOST, NOT_SENT, Line, Lines
 from chaos.sim.world import World
 from taskq.errors import ErrorCode, Refusal
 
 # The fastest clock of a node: cluster time never runs faster than that.
 RATE_MAX = 1.1
-ATTEMPT_SECS = 1.2
+# Some give up before a new leader is found, others wait for it.
+ATTEMPT_SECS = (0.6, 1.2, 6.0)
 PAUSE_SECS = (0.02, 0.2)
 # Try again, somewhere else: nothing was carried out.
-ELSEWHERE = frozenset({ErrorCode.NO_LEADER, ErrorCode.UNAVAILABLE, ErrorCode.TOO_MANY_REQUESTS})
+ELSEWHERE = frozenset(
+    {
+        *(ErrorCode.NO_LEADER, ErrorCode.UNAVAILABLE, ErrorCode.TOO_MANY_REQUESTS),
+        ErrorCode.DEADLINE_EXCEEDED,
+    }
+)
+# How often a client asks the leader where it knows one, and hangs up when it has waited too long.
+TO_LEADER, HANGS_UP = 0.5, 0.5
 
 
 class Caller:
@@ -27,13 +35,13 @@ class Caller:
     def __init__(
         self,
         world: World,
-        gateway: Gateway,
+        connect: Callable[[str], Line],
         names: Sequence[str],
         history: History,
         chance: random.Random,
     ) -> None:
         self._world = world
-        self._gateway = gateway
+        self.lines = Lines(connect)
         self._names = names
         self._history = history
         self._chance = chance
@@ -70,7 +78,8 @@ class Caller:
             left = deadline - self._world.now
             if left <= 0:
                 return LOST if maybe else NOT_SENT
-            value = await self._gateway.ask(self._node, request, min(left, ATTEMPT_SECS))
+            line = self.lines.to(self._node)
+            value = await line.ask(request, min(left, self._chance.choice(ATTEMPT_SECS)))
             if value == LOST or (isinstance(value, Refusal) and value.unknown):
                 maybe = True
                 # For the checkers: what was repeated may have been carried out before.
@@ -81,5 +90,13 @@ class Caller:
                 if isinstance(value, Refusal) and maybe and value.code != ErrorCode.STALE_TOKEN:
                     return LOST
                 return value
-            self._node = self._chance.choice(self._names)
+            self._go_on(line)
             await asyncio.sleep(self._chance.uniform(*PAUSE_SECS))
+
+    def _go_on(self, line: Line) -> None:
+        """Nothing came of it: another node, or the same."""
+        chance = self._chance
+        if chance.random() < HANGS_UP:
+            line.close()
+        to_leader = line.leader and chance.random() < TO_LEADER
+        self._node = line.leader if to_leader else chance.choice(self._names)

@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaos.sim.caller import RATE_MAX, Caller
+from chaos.sim.clocks import WALL_START_SECS
+from chaos.sim.tasks import BACKOFF_MS, QUEUES, ageing_queues, new_task, submitted
 from chaos.sim.world import World
 from taskq import commands
 from taskq.results import TaskState
 
-QUEUES = ["a", "b"]
 LEASE_MS = (1_000, 1_500, 3_000)
 HEARTBEAT_MS = 1_500
-BACKOFF_MS = 300
+# A claim or a query of a task that is not there yet waits so long.
+WAIT_MS = (0, 0, 0, 300, 1_500)
+# Now and then a producer submits so many in a row, so that a queue forms.
+BURST, BURST_CHANCE = 7, 0.1
 PATIENT_SECS, HASTY_SECS = 20.0, 0.4
 
 
@@ -47,7 +51,13 @@ class Actors:
         actors += [self._asker]
         for number, actor in enumerate(actors):
             chance = self._world.generator("client", number)
-            self.tasks.append(loop.create_task(actor(self._make_caller(chance), chance)))
+            task = loop.create_task(actor(self._make_caller(chance), chance))
+            task.add_done_callback(self._ended)
+            self.tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._world.violate(f"a client failed: {task.exception()!r}")
 
     def stop(self) -> None:
         """Nothing new is begun."""
@@ -68,21 +78,20 @@ class Actors:
     # --- producers --------------------------------------------------------------------------------
 
     async def _producer(self, caller: Caller, chance: random.Random) -> None:
-        while await self._go_on(chance, 0.8):
-            again = self._specs and chance.random() < 0.15
-            spec = chance.choice(self._specs) if again else self._new_spec(chance)
-            await caller.call("submit", spec, _submitted(spec), _nothing, self._patience(chance))
+        for queue in ageing_queues():
+            made = False
+            while not made and not self._stopping:
+                call, _ = await caller.call("queue", queue, {}, _nothing, PATIENT_SECS)
+                made = call.ok
+        while await self._go_on(chance, 1.2):
+            for _ in range(BURST if chance.random() < BURST_CHANCE else 1):
+                again = self._specs and chance.random() < 0.15
+                spec = chance.choice(self._specs) if again else self._new_spec(chance)
+                patience = self._patience(chance)
+                await caller.call("submit", spec, submitted(spec), _nothing, patience)
 
     def _new_spec(self, chance: random.Random) -> commands.SubmitTask:
-        task_id = chance.randbytes(16)
-        spec = commands.SubmitTask(
-            task_id,
-            chance.choice(QUEUES),
-            payload=task_id.hex().encode() * chance.randint(1, 12),
-            priority=chance.choice((50, 150, 255)),
-            delay_ms=chance.choice((300, 800, 2_000)) if chance.random() < 0.25 else 0,
-            backoff_ms=BACKOFF_MS,
-        )
+        spec = new_task(chance, WALL_START_SECS + self._world.now)
         self._specs.append(spec)
         return spec
 
@@ -93,10 +102,12 @@ class Actors:
             worker = _Worker(self._world, caller, chance)
             if not await worker.register():
                 continue
-            while await self._go_on(chance, 0.9):
+            while await self._go_on(chance, 1.6):
                 for held in await worker.claim(self._patience(chance)):
                     await self._work(worker, held, chance)
-                if chance.random() < 0.03:  # vanishes, with what it holds
+                if chance.random() < 0.05:  # goes, or vanishes with what it holds
+                    if chance.random() < 0.5:
+                        await worker.deregister(self._patience(chance))
                     break
 
     async def _work(self, worker: _Worker, held: Held, chance: random.Random) -> None:
@@ -105,8 +116,10 @@ class Actors:
             return  # never heard of again
         if drawn < 0.2:
             await asyncio.sleep(held.lease_secs + chance.uniform(-0.3, 1.0))
-        elif drawn < 0.3:
+        elif drawn < 0.25:
             await worker.heartbeat(held, patience)
+        elif drawn < 0.3:
+            await worker.extend(held, patience)
         if drawn < 0.4:
             await worker.fail(held, patience)
         elif drawn < 0.5:
@@ -117,7 +130,7 @@ class Actors:
     # --- the others -------------------------------------------------------------------------------
 
     async def _asker(self, caller: Caller, chance: random.Random) -> None:
-        while await self._go_on(chance, 0.7):
+        while await self._go_on(chance, 1.0):
             if not self._specs:
                 continue
             task_id = chance.choice(self._specs[-40:]).id
@@ -128,9 +141,11 @@ class Actors:
                 args = {"id": task_id.hex(), "force": force}
                 await caller.call("cancel", request, args, _cancelled, self._patience(chance))
             else:
-                request = commands.QueryStatus(task_id)
-                args = {"id": task_id.hex()}
-                await caller.call("status", request, args, viewed, self._patience(chance))
+                stale = chance.random() < 0.3
+                request = commands.QueryStatus(task_id, 0 if stale else chance.choice(WAIT_MS))
+                request = request._replace(stale=stale)
+                kind, args = "stale status" if stale else "status", {"id": task_id.hex()}
+                await caller.call(kind, request, args, viewed, self._patience(chance))
 
 
 class _Worker:
@@ -160,6 +175,7 @@ class _Worker:
         request = commands.ClaimTask(
             *(self.id, self._claims, self._unanswered[0], queues),
             max_tasks=chance.randint(1, 4),
+            wait_ms=chance.choice(WAIT_MS),
             lease_ms=lease,
         )
         args = {"worker": self.id.hex(), "dead_secs": 2 * HEARTBEAT_MS / 1000 / RATE_MAX}
@@ -202,6 +218,16 @@ class _Worker:
         args = _outcome(held, delay_secs=delay_ms / 1000 / RATE_MAX)
         await self._caller.call("release", request, args, _state, patience)
 
+    async def extend(self, held: Held, patience: float) -> None:
+        lease_ms = round(held.lease_secs * RATE_MAX * 1000)
+        request = commands.ExtendLease(held.task_id, held.token, lease_ms)
+        await self._caller.call("extend", request, _outcome(held), _nothing, patience)
+
+    async def deregister(self, patience: float) -> None:
+        args = {"worker": self.id.hex()}
+        request = commands.DeregisterWorker(self.id)
+        await self._caller.call("deregister", request, args, _nothing, patience)
+
     async def heartbeat(self, held: Held, patience: float) -> None:
         request = commands.Heartbeat(self.id, [held.token], self._claims)
         args = {"worker": self.id.hex(), "tokens": [held.token]}
@@ -209,18 +235,6 @@ class _Worker:
 
 
 # --- what is written down -------------------------------------------------------------------------
-
-
-def _submitted(spec: commands.SubmitTask) -> dict[str, Any]:
-    assert spec.id is not None
-    return {
-        "id": spec.id.hex(),
-        "queue": spec.queue,
-        "priority": spec.priority,
-        "size": len(spec.payload),
-        "crc": zlib.crc32(spec.payload),
-        "delay_secs": spec.delay_ms / 1000 / RATE_MAX,
-    }
 
 
 def _granted(reply: Any) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+# What a right wall clock shows when a run begins.
+WALL_START_SECS = 1_700_000_000.0
+
 
 class Clock:
     """Reads `true()`, the world's time, through an offset and a rate. Seconds."""

@@ -86,6 +86,11 @@ class Disk:
         self.steps_left: int | None = None
         self.on_power_failure: Callable[[], None] = lambda: None
 
+    @property
+    def now(self) -> float:
+        """The world's time."""
+        return self._world.now
+
     # --- in the life of a process -----------------------------------------------------------------
 
     def latency(self) -> float:

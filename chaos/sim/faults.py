@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from chaos.sim.gateway import CLIENT
 from chaos.sim.hunts import Hunts
+from chaos.sim.lines import CLIENT
 from chaos.sim.world import World
 from taskq.errors import Refusal
 
@@ -29,7 +29,12 @@ DAMAGES = (
     *("state-gone", "state-table", "witness", "witness-slot"),
 )
 # They make up a situation about the present leader.
-HUNTS = frozenset({"rivals", "rivals damaged", "usurp", "amnesia", "late answers"})
+HUNTS = frozenset(
+    {
+        *("rivals", "rivals damaged", "usurp", "amnesia", "late answers"),
+        *("lone copies", "lone copies damaged"),
+    }
+)
 # Kind -> how often it is drawn.
 WEIGHTS = {
     "kill": 4,
@@ -39,6 +44,7 @@ WEIGHTS = {
     "power majority": 1,
     "power all": 2,
     "crash while opening": 1,
+    "stop": 2,
     "pause": 2,
     "isolate": 2,
     "isolate one way": 2,
@@ -57,6 +63,8 @@ WEIGHTS = {
     "usurp": 1,
     "amnesia": 1,
     "late answers": 1,
+    "lone copies": 1,
+    "lone copies damaged": 1,
     "founding": 1,
     "transfer": 2,
     "clock jump": 2,
@@ -185,12 +193,20 @@ class Faults:
         one.disk.steps_left = fault.number % 6
         one.boot_later(0.05)
 
+    def _stop(self, one: Machine, fault: Fault) -> bool | None:
+        """As planned: whoever leads hands over, and clients are not left hanging."""
+        if one.process is None or not one.process.stop():
+            return False
+        return None
+
     def _pause(self, one: Machine, fault: Fault) -> bool | None:
         if one.process is None:
             return False
         since = self._world.now
         one.pause()
-        self._after(fault.secs, lambda: one.resume(slept=fault.number % 3 == 0, since=since))
+        # Now and then so long that the log is cut meanwhile.
+        secs = 2 * fault.secs if fault.number % 5 == 0 else fault.secs
+        self._after(secs, lambda: one.resume(slept=fault.number % 3 == 0, since=since))
         return None
 
     # --- network ----------------------------------------------------------------------------------
@@ -308,6 +324,13 @@ class Faults:
     def _late_answers(self, one: Machine, fault: Fault) -> bool | None:
         return self._hunts.late_answers(one, fault.number) and None
 
+    def _lone_copies(self, one: Machine, fault: Fault) -> bool | None:
+        loss = "leader" if fault.number % 2 else "follower"
+        return self._hunts.lone_copies(one, fault.number // 2, loss) and None
+
+    def _lone_copies_damaged(self, one: Machine, fault: Fault) -> bool | None:
+        return self._hunts.lone_copies(one, fault.number, "damage") and None
+
     def _founding(self, one: Machine, fault: Fault) -> bool | None:
         return self._hunts.founding(fault.number) and None
 
@@ -359,6 +382,7 @@ class Faults:
             one.disk.failing, one.disk.slow, one.disk.room = 0.0, 1.0, None
             one.disk.steps_left = None
             one.resume(slept=False, since=self._world.now)
+            one.set_wall_right()
             one.boot()
 
 

@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from chaos.sim.fabric import Fabric
+from chaos.sim.rivals import PATIENCE_SECS, Rivals
 from chaos.sim.world import World
 
 if TYPE_CHECKING:
     from chaos.sim.machine import Machine
     from chaos.sim.process import Process
 
-# A hunt looks so often, and gives up after so long. Seconds.
+# A hunt looks so often. Seconds.
 LOOK_SECS = 0.002
-PATIENCE_SECS = 2.5
 # Commands that a leader is given at once, so that its log is longer than the next one's.
 BURDEN = 80
 
@@ -30,22 +30,20 @@ class Hunts:
     def __init__(
         self, world: World, machines: Sequence[Machine], may_lose: Callable[[Machine], bool]
     ) -> None:
-        self._world = world
+        self.world = world
         self._machines = list(machines)
-        self._fabric: Fabric = machines[0].fabric
-        self._may_lose = may_lose
+        self.fabric: Fabric = machines[0].fabric
+        self.may_lose = may_lose
 
-    def _when(
-        self, happened: Callable[[], bool], then: Callable[[], None], patience: float
-    ) -> None:
+    def when(self, happened: Callable[[], bool], then: Callable[[], None], patience: float) -> None:
         """Calls `then` once it has happened, if it does in time."""
-        end = self._world.now + patience
+        end = self.world.now + patience
 
         def look() -> None:
             if happened():
                 then()
-            elif self._world.now < end:
-                self._world.after(LOOK_SECS, look)
+            elif self.world.now < end:
+                self.world.after(LOOK_SECS, look)
 
         look()
 
@@ -54,60 +52,74 @@ class Hunts:
         turn = number % len(others)
         return others[turn:] + others[:turn]
 
-    def _cut(self, ones: Sequence[Machine], others: Sequence[Machine], *, back: bool) -> None:
+    def cut(self, ones: Sequence[Machine], others: Sequence[Machine], *, back: bool) -> None:
+        """Nothing gets from these to those; with `back`, nor the other way."""
         for one in ones:
             for other in others:
-                self._fabric.cut(one.name, other.name)
+                self.fabric.cut(one.name, other.name)
                 if back:
-                    self._fabric.cut(other.name, one.name)
+                    self.fabric.cut(other.name, one.name)
 
-    def _heal(self, ones: Sequence[Machine], others: Sequence[Machine]) -> None:
+    def heal(self, ones: Sequence[Machine], others: Sequence[Machine]) -> None:
+        """Both ways."""
         for one in ones:
             for other in others:
-                self._fabric.heal(one.name, other.name, quickly=True)
-                self._fabric.heal(other.name, one.name, quickly=True)
+                self.fabric.heal(one.name, other.name, quickly=True)
+                self.fabric.heal(other.name, one.name, quickly=True)
 
-    def _mend(self) -> None:
-        self._fabric.heal_all()
+    def mend(self) -> None:
+        """No wire is cut, no disk is slow."""
+        self.fabric.heal_all()
         for one in self._machines:
             one.disk.slow = 1.0
 
     # --- two candidates and a voter that crashes --------------------------------------------------
 
     def rivals(self, leader: Machine, number: int, *, damage: bool) -> bool:
-        """Two stand in the same term; the third votes for one and crashes before the other asks.
-        With `damage`, the batch that holds the vote goes bad, too."""
+        """See `Rivals`."""
         if len(self._machines) != 3 or leader.process is None:
             return False
-        slow, quick = self._others(leader, number)
-        term = _term(leader)
-        slow.disk.slow = 400.0
-        self._cut([quick], [slow], back=False)
-        leader.kill()
-        leader.boot_later(0.02)
+        voter, other = self._others(leader, number)
+        slow, quick = (leader, other) if number // 2 % 2 else (other, leader)
+        Rivals(self, voter, slow, quick, damage=damage).begin(leader)
+        return True
 
-        def voted(process: Process) -> bool:
-            core = process.core
-            if self._world.now > end:
-                return True
-            if core is None or core.log.term <= term or core.log.vote != quick.name:
-                return False
-            if not core.consensus.post.clear:
-                return False
-            self._world.at(self._world.now, strike)
-            return True
+    # --- entries on two disks, one of which loses them --------------------------------------------
+
+    def lone_copies(self, leader: Machine, number: int, loss: str) -> bool:
+        """One follower is cut off; the other one and the leader commit a lot. Then one of the two
+        goes down for a while, and the other one loses what it has not synced (`loss` is "leader"
+        or "follower": whose disk is slow and whose power fails), or a part of its log goes bad
+        ("damage"). Who was cut off comes back and must not be elected by what is left."""
+        if len(self._machines) != 3 or leader.process is None:
+            return False
+        late, holder = self._others(leader, number)
+        loser, other = (leader, holder) if loss == "leader" else (holder, leader)
+        self.cut([late], [leader, holder], back=True)
+        if loss != "damage":
+            loser.disk.slow = 100.0
+        leader.process.burden(BURDEN)
 
         def strike() -> None:
-            self._world.note("rival voted for", quick.name)
-            self._cut([quick], [leader], back=False)
-            leader.kill()
-            if damage and self._may_lose(leader):
-                leader.disk.damage("log-end")
-            leader.boot_later(0.001)
+            if other.process is None or loser.process is None:
+                return
+            if loss == "damage" and not self.may_lose(loser):
+                return
+            self.world.note(f"lone copy: {loss}", loser.name)
+            other.kill()
+            other.boot_later(1.6 * PATIENCE_SECS)
+            if loss == "damage":
+                loser.kill()
+                loser.disk.damage(("log-middle", "log-cut", "log-end")[number % 3])
+                loser.boot_later(0.05)
+            else:
+                loser.cut_power()
+                loser.boot_later(0.15)
+            loser.disk.slow = 1.0
+            self.heal([late], [leader, holder])
 
-        end = self._world.now + PATIENCE_SECS
-        leader.until(voted)
-        self._world.after(PATIENCE_SECS, self._mend)
+        self.world.after(0.3, strike)
+        self.world.after(2 * PATIENCE_SECS, self.mend)
         return True
 
     # --- a deposed leader and a wiped node --------------------------------------------------------
@@ -122,24 +134,24 @@ class Hunts:
         leader.run_clock_at(0.9)
         for one in others:
             one.run_clock_at(1.1)
-        self._cut([leader], others, back=True)
+        self.cut([leader], others, back=True)
 
         def elected() -> bool:
             return leader.leads and any(one.leads for one in others)
 
         def strike() -> None:
             new, third = sorted(others, key=lambda one: not one.leads)
-            if not self._may_lose(third):
+            if not self.may_lose(third):
                 return
-            self._world.note("usurped", new.name)
-            self._cut([new], [third], back=True)
+            self.world.note("usurped", new.name)
+            self.cut([new], [third], back=True)
             third.kill()
             third.disk.wipe()
-            self._heal([leader], [third])
+            self.heal([leader], [third])
             third.boot_later(0.0)
 
-        self._when(elected, strike, PATIENCE_SECS)
-        self._world.after(2 * PATIENCE_SECS, self._mend)
+        self.when(elected, strike, PATIENCE_SECS)
+        self.world.after(2 * PATIENCE_SECS, self.mend)
         return True
 
     # --- a node that forgets what it has forgotten ------------------------------------------------
@@ -150,35 +162,35 @@ class Hunts:
         if len(self._machines) != 3 or leader.process is None:
             return False
         lagging, third = self._others(leader, number)
-        self._cut([lagging], [leader, third], back=True)
+        self.cut([lagging], [leader, third], back=True)
 
         def lose() -> None:
-            if not self._may_lose(third):
-                self._mend()
+            if not self.may_lose(third):
+                self.mend()
                 return
             leader.kill()
             leader.boot_later(4.0)
             third.kill()
             third.disk.wipe()
-            self._heal([lagging], [leader, third])
+            self.heal([lagging], [leader, third])
             third.boot_later(0.0)
             third.until(opened)
-            self._world.after(2 * PATIENCE_SECS, self._mend)
+            self.world.after(2 * PATIENCE_SECS, self.mend)
 
         def opened(process: Process) -> bool:
             core = process.core
             if core is None or core.log.batch_number <= 1:
-                return self._world.now > end
-            self._world.note("wiped and killed", third.name)
-            self._world.at(self._world.now, again)
+                return self.world.now > end
+            self.world.note("wiped and killed", third.name)
+            self.world.at(self.world.now, again)
             return True
 
         def again() -> None:
             third.kill()
             third.boot_later(0.02)
 
-        end = self._world.now + 3 * PATIENCE_SECS
-        self._world.after(1.5, lose)
+        end = self.world.now + 3 * PATIENCE_SECS
+        self.world.after(1.5, lose)
         return True
 
     # --- answers that come late -------------------------------------------------------------------
@@ -189,46 +201,46 @@ class Hunts:
         if len(self._machines) != 5 or leader.process is None:
             return False
         late, *rest = self._others(leader, number)
-        self._cut([leader], rest, back=True)
-        self._cut([late], [leader], back=False)
+        self.cut([leader], rest, back=True)
+        self.cut([late], [leader], back=False)
         leader.process.burden(BURDEN)
 
         def deposed() -> bool:
             return not leader.leads and any(one.leads for one in rest)
 
         def hand_back() -> None:
-            self._heal([leader], rest)
-            self._world.after(0.2, ask)
+            self.heal([leader], rest)
+            self.world.after(0.2, ask)
 
         def ask() -> None:
             new = next((one for one in rest if one.leads), None)
             if new is not None and new.process is not None:
                 new.process.transfer(leader.name)
-            self._when(lambda: leader.leads, strike, PATIENCE_SECS)
+            self.when(lambda: leader.leads, strike, PATIENCE_SECS)
 
         def strike() -> None:
-            self._world.note("leads again", leader.name)
+            self.world.note("leads again", leader.name)
             witness, *others = rest
-            self._cut([leader], others, back=True)
-            self._fabric.cut(leader.name, late.name)
-            self._fabric.heal(late.name, leader.name)
-            self._world.after(0.7, crash, witness)
+            self.cut([leader], others, back=True)
+            self.fabric.cut(leader.name, late.name)
+            self.fabric.heal(late.name, leader.name)
+            self.world.after(0.7, crash, witness)
 
         def crash(witness: Machine) -> None:
             for one in (leader, witness):
                 one.kill()
                 one.boot_later(2.0)
-            self._mend()
+            self.mend()
 
-        self._when(deposed, hand_back, PATIENCE_SECS)
-        self._world.after(4 * PATIENCE_SECS, self._mend)
+        self.when(deposed, hand_back, PATIENCE_SECS)
+        self.world.after(4 * PATIENCE_SECS, self.mend)
         return True
 
     # --- founding ---------------------------------------------------------------------------------
 
     def founding(self, number: int) -> bool:
-        """Of the founders one never hears that the cluster is formed; then the one that formed it
-        loses power and another one its disk."""
+        """Of the founders one crashes before it hears that the cluster is formed; then the one that
+        formed it loses power and another one its disk."""
         if len(self._machines) != 3:
             return False
         minter, *others = self._machines
@@ -240,21 +252,21 @@ class Hunts:
 
         def found(_: Process) -> bool:
             if not formed():
-                return self._world.now > PATIENCE_SECS
-            self._cut([deaf], [minter, third], back=True)
-            self._world.after(3.0, lose)
+                return self.world.now > PATIENCE_SECS
+            self.world.at(self.world.now, deaf.kill)
+            self.world.after(2.0, lose)
             return True
 
         def lose() -> None:
             minter.cut_power()
             minter.boot_later(0.3)
-            if self._may_lose(third):
-                self._world.note("founder wiped", third.name)
+            deaf.boot_later(0.4)
+            if self.may_lose(third):
+                self.world.note("founder wiped", third.name)
                 third.kill()
                 third.disk.wipe()
                 third.boot_later(0.2)
-            self._mend()
-            self._when(formed, leave, PATIENCE_SECS)
+            self.when(formed, leave, PATIENCE_SECS)
 
         def leave() -> None:
             minter.kill()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chaos.sim.checks import Checks
-from chaos.sim.clocks import Clock
+from chaos.sim.clocks import WALL_START_SECS, Clock
 from chaos.sim.directory import state_view
 from chaos.sim.disk import GONE, Disk
 from chaos.sim.fabric import Fabric
@@ -18,7 +18,6 @@ from chaos.sim.process import Process
 from chaos.sim.world import World
 from cluster.storage.errors import StorageFailed
 
-WALL_START_SECS = 1_700_000_000.0
 # A supervisor starts a process that ended by itself after so long.
 RESTART_SECS = 0.5
 
@@ -120,9 +119,13 @@ class Machine:
 
     def jump_wall(self, secs: float) -> None:
         """Somebody set the clock."""
-        self.world.note("clock jump", self.name, f"{secs:+.1f} s")
+        self.world.tell("clock jump", self.name, f"{secs:+.1f} s")
         self._wall_shown = self.wall_reached
         self.wall.jump(secs)
+
+    def set_wall_right(self) -> None:
+        """Somebody set the clock right."""
+        self.jump_wall(WALL_START_SECS + self.world.now - self.wall.read())
 
     @property
     def wall_reached(self) -> float:

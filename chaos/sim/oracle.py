@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from chaos.sim.order import Order
 from taskq.machine.claim import Granted
 from taskq.machine.entry import decode_entry
 from taskq.machine.machine import Applied, Machine
@@ -59,6 +60,7 @@ class Oracle:
         self._on_entry = on_entry
         self._view = _Recording()
         self.machine = Machine(self._view)
+        self.order = Order(violate)
         self.index = 1  # entry 1 is the same no-op in every log
         self._terms = {1: 0}
         self._entries: dict[int, bytes | None] = {1: None}
@@ -92,7 +94,7 @@ class Oracle:
         self._view.changes = {}
         result = None
         if entry is not None:
-            elapsed, wall, _ = decode_entry(entry)
+            elapsed, wall, commands = decode_entry(entry)
             if elapsed < self._elapsed or wall < self._wall:
                 self._violate(
                     f"entry {index} of {node} takes time back: {elapsed} ms after"
@@ -101,6 +103,7 @@ class Oracle:
             self._elapsed, self._wall = elapsed, wall
             result = self.machine.apply(entry)
             self.machine.check()
+            self.order.applied(self.machine, elapsed, wall, commands, result.results)
             self._on_entry(index, elapsed, wall)
         self.index = index
         self._terms[index], self._entries[index] = term, entry

@@ -7,6 +7,7 @@ only what `Surroundings` hands in is simulated.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from chaos.sim.directory import SimDirectory
 from chaos.sim.disk import GONE, TORN, WHOLE, Fence, Interrupted
 from chaos.sim.executors import Executor
 from chaos.sim.faults import Told
+from chaos.sim.lines import Bag, NodeEnd
 from chaos.sim.network import SimNetwork
 from chaos.sim.node_loop import NodeLoop
-from chaos.sim.server import Server
+from chaos.sim.server import serve
 from cluster.monitors.duties import standard_duties
 from cluster.monitors.runner import Runner
 from cluster.replication.core import DiskPolicy
@@ -27,6 +29,7 @@ from cluster.replication.group_settings import GroupSettings
 from cluster.replication.peers.trust import Trust
 from cluster.replication.replica import Replica
 from cluster.replication.surroundings import Surroundings
+from cluster.server.tcp import BrokerServer
 from cluster.storage.errors import StorageFailed
 from taskq.commands import RegisterWorker
 from taskq.machine.settings import Settings
@@ -40,6 +43,7 @@ RESERVE_BYTES = 100_000
 SETTINGS = Settings(lease_ms=2_000, max_batch_claim=4)
 TRUST = Trust(bytes(32))
 PORT = 7000
+HAND_OVER_SECS = 5.0
 
 
 @dataclass
@@ -76,10 +80,9 @@ class Process:
         )
         self.loop.process = self
         self.replica: Any = None
-        self.server: Server | None = None
-        self.serving = False
-        # Who waits for an answer, and how to say that the connection is gone.
-        self.callers: dict[Any, Callable[[], None]] = {}
+        self.server: BrokerServer | None = None
+        self.ends = Bag()  # of the connections of clients
+        self._stop: asyncio.Event | None = None
 
     @property
     def core(self) -> Any:
@@ -112,13 +115,34 @@ class Process:
             surroundings=self.surroundings(),
         )
         self.replica.address = f"{machine.name}:6379"
-        self.server = Server(self.replica)
-        await self.replica.start()
-        Runner(self.replica, standard_duties(), self.loop).start()
-        self.serving = True
-        machine.world.tell("serving", machine.name)
-        await self.replica.stopped.wait()
-        raise self.replica.fatal
+        self._stop = asyncio.Event()
+        try:
+            await self.replica.start()
+            await self._serve()
+        finally:
+            await self.replica.stop()
+        if self.replica.fatal is not None:
+            raise self.replica.fatal
+
+    async def _serve(self) -> None:
+        """As `cluster/node.py` does it."""
+        assert self._stop is not None
+        replica = self.replica
+        server = self.server = serve(replica)
+        runner = Runner(replica, standard_duties(), self.loop)
+        runner.start()
+        self._machine.world.tell("serving", self.node_id)
+        waits = [self.loop.create_task(one.wait()) for one in (self._stop, replica.stopped)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HAND_OVER_SECS):
+                    await replica.hand_over()
+            runner.stop()
+            await server.stop()
 
     def surroundings(self) -> Surroundings:
         """The machine, as the node takes it."""
@@ -155,10 +179,17 @@ class Process:
             f" leader {self.replica.leader!r}"
         )
 
-    def serve(self, request: Any, answer: Callable[[Any], None]) -> None:
-        """A client's request, on the loop."""
-        assert self.server is not None
-        self.server.handle(request, answer)
+    @property
+    def serving(self) -> bool:
+        """Whether clients can connect."""
+        return self.server is not None
+
+    def stop(self) -> bool:
+        """SIGTERM: ends as planned; false where it has not come so far."""
+        if self._stop is None or self.server is None:
+            return False
+        self.loop.call_soon(self._stop.set)
+        return True
 
     def _executor(self, name: str) -> Any:
         machine = self._machine
@@ -220,10 +251,21 @@ class Process:
         for network in self.networks:
             network.die(vanish=vanish)
         self.loop.kill()
-        callers, self.callers = self.callers, {}
-        for hang_up in [] if vanish else callers.values():
-            hang_up()
+        ends: list[NodeEnd] = [] if vanish else list(self.ends)
+        for end in ends:
+            end.died()
         self._machine.process = None
+
+    def hang_disk(self) -> None:
+        """Nothing that is written comes to an end."""
+        for executor in self._executors:
+            executor.pause()
+
+    def release_disk(self) -> None:
+        """It goes on."""
+        if not self.loop.paused:
+            for executor in self._executors:
+                executor.resume()
 
     def pause(self) -> None:
         """Nothing runs."""

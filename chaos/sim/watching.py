@@ -1,6 +1,7 @@
 """Looks over the shoulder of the real objects: every application of an entry, every log line.
 
-The only place where the simulation reaches into classes of the node; undone at the end.
+The only place where the simulation reaches into classes of the node, also where they draw at random
+or depend on the order of a set of objects; undone at the end.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ import asyncio
 import traceback
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import structlog
 
+from chaos.sim.lines import Bag
 from chaos.sim.world import World
 from cluster.replication.applier import Applier
+from cluster.server.remote_session import RemoteSession
 
 
 def _process() -> Any:
@@ -25,6 +29,9 @@ def _process() -> Any:
 def watching(world: World) -> Iterator[None]:
     """While it lasts, processes hear of what their appliers apply, and logs go into the trace."""
     apply, applied = Applier.apply, Applier.applied
+    begin = RemoteSession.__init__
+    forwarding: Any = import_module("cluster.server.forwarding")
+    secrets = forwarding.secrets
     last: dict[int, tuple[bytes, Any]] = {}
 
     def watched_apply(self: Applier, entry: bytes) -> Any:
@@ -49,11 +56,26 @@ def watching(world: World) -> Iterator[None]:
                 world.tell("", "", line.rstrip())
         raise structlog.DropEvent
 
+    def ordered_begin(self: Any, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self.forwarded = Bag()
+
     before = structlog.get_config()
+    RemoteSession.__init__ = ordered_begin  # type: ignore[method-assign,assignment]
+    forwarding.secrets = _Secrets(world)
     Applier.apply, Applier.applied = watched_apply, watched_applied  # type: ignore[method-assign]
     structlog.configure(processors=[into_trace], cache_logger_on_first_use=False)
     try:
         yield
     finally:
         Applier.apply, Applier.applied = apply, applied  # type: ignore[method-assign]
+        RemoteSession.__init__ = begin  # type: ignore[method-assign]
+        forwarding.secrets = secrets
         structlog.configure(**before)
+
+
+class _Secrets:
+    """In the place of the module."""
+
+    def __init__(self, world: World) -> None:
+        self.randbits = world.generator("streams").getrandbits

@@ -7,8 +7,8 @@ import pytest
 
 from chaos.sim.broken import BUILDS, first_caught
 
-# The most that any of them takes is a quarter of it.
-SEEDS_MAX = 40
+# Measured at 40 seeds of each: the weakest is caught by every third (chaos/sim/README.md).
+SEEDS_MAX = 16
 
 
 @pytest.mark.parametrize("name", BUILDS)
@@ -19,6 +19,5 @@ def test_a_broken_build_is_caught(name: str) -> None:
 
 @pytest.mark.parametrize("name", BUILDS)
 def test_the_unbroken_build_passes_under_the_same_faults(name: str) -> None:
-    for seed in range(2):
-        outcome = BUILDS[name].run(seed)
-        assert outcome.broken == "", f"seed {seed} under the faults of {name!r}"
+    outcome = BUILDS[name].run(0)
+    assert outcome.broken == "", f"seed 0 under the faults of {name!r}"

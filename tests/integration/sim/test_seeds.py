@@ -13,7 +13,7 @@ from chaos.sim.run import MUST_HAPPEN
 from chaos.sim.seed import Outcome, run_seed
 from chaos.sim.world import World
 
-SEEDS = range(12)
+SEEDS = range(10)
 
 
 @pytest.fixture(scope="module")
