@@ -60,6 +60,22 @@ def test_a_cluster_keeps_its_tasks_and_goes_on_without_its_leader(shell: Any, un
     end(up, shell)
 
 
+def test_top_goes_on_without_the_leader(shell: Any) -> None:
+    up, leader = start(shell)
+    top = shell.start("top", "--interval", "200ms")
+    assert f"leader {leader}" in read_until(top.stdout, "All 3 members serve")
+    os.kill(shell.node(leader), signal.SIGKILL)
+    shown = read_until(top.stdout, "2 of 3 members serve")
+    others = {"node1", "node2", "node3"} - {leader}
+    assert any(f"leader {other}" in shown for other in others)
+    read_until(top.stdout, "All 3 members serve")
+    top.send_signal(signal.SIGINT)
+    _, told = top.communicate(timeout=20)
+    assert top.returncode == 130, told
+    assert "Traceback" not in told
+    end(up, shell)
+
+
 def test_status_and_transfer(shell: Any) -> None:
     up, leader = start(shell)
     document = shell.json("cluster", "status")
