@@ -14,6 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from chaos.live import cluster_page
+from chaos.sim import page as sim_page
 
 if TYPE_CHECKING:
     from chaos.live.kill import Run
@@ -135,6 +136,7 @@ def page(found: Mapping[str, str]) -> str:
     rows = [json.loads(line) for line in found.get("kill", "").splitlines() if line]
     lines += [_row(row) for row in reversed(rows)]
     lines += cluster_page.page(found)
+    lines += sim_page.page(found.get("sim", ""))
     return "\n".join(lines) + "\n"
 
 
@@ -150,55 +152,5 @@ def _row(row: Mapping[str, Any]) -> str:
         *(f"{calls:,}", f"{unknown:,}", f"{sum(row['tasks'].values()):,}"),
         " / ".join(f"{first.get(name, 0):.2f}" for name in ("p50", "p99", "max")),
         *(str(row["violations"]), row["machine"]),
-    ]
-    return "| " + " | ".join(cells) + " |"
-
-
-# What the page tells of simulated seeds: the head of the column, and what is counted for it.
-_SIM_COLUMNS = (
-    ("calls", "calls"),
-    ("elections", "terms led"),
-    ("kills", "kill"),
-    ("power cuts", "power cut"),
-    ("in a write", "unsynced write"),
-    ("healed", "partition healed"),
-    ("pauses", "pause"),
-    ("failed writes", "write failed"),
-    ("disks lost", "loss found"),
-    ("recovered", "recovered"),
-    ("snapshots", "snapshot installed"),
-    ("transfers", "transferred"),
-    ("maps compared", "maps compared"),
-)
-
-
-def _simulations(content: str) -> list[str]:
-    rows = [json.loads(line) for line in content.splitlines() if line]
-    heads = ["when (UTC)", "commit", "seeds", "hours of virtual time", "minutes"]
-    heads += [head for head, _ in _SIM_COLUMNS]
-    whole = sum(row["run"] for row in rows)
-    return [
-        "",
-        "## Whole clusters from a seed",
-        "",
-        f"`python -m chaos.sim`: {whole:,} seeds so far. Real nodes on virtual clocks, networks and"
-        " disks, a minute of",
-        "faults each; the promises are checked after every step. A seed in which one was broken is"
-        " listed with it.",
-        "",
-        "| " + " | ".join([*heads, "broken promises"]) + " |",
-        "|" + "---|" * (len(heads) + 1),
-        *(_sim_row(row) for row in reversed(rows)),
-    ]
-
-
-def _sim_row(row: Mapping[str, Any]) -> str:
-    first, end = row["seeds"]
-    broken = "; ".join(f"{seed}: {text}" for seed, text in row["broken"].items())
-    cells = [
-        *(row["when"], row["commit"], f"{row['run']:,} of {first}:{end}"),
-        *(f"{row['virtual_secs'] / 3600:.1f}", f"{row['wall_secs'] / 60:.1f}"),
-        *(f"{row['counts'].get(name, 0):,}" for _, name in _SIM_COLUMNS),
-        broken.replace("|", "/") or "0",
     ]
     return "| " + " | ".join(cells) + " |"
