@@ -20,8 +20,10 @@ from cluster.replication.raft import CANDIDATE, LEADER, Raft
 # following one a step more, so that they do not stand against each other. Seconds.
 FIRST_ASKS_SECS = 0.002
 NEXT_ASKS_SECS = 0.015
-# A node that asks itself, and has the better log or name, denies a pre-vote for so long. Seconds.
+# A node that asks itself, and has the better log or name, denies a pre-vote for so long: at most, and
+# as a part of the election time-out. Less than until it asks again, so that who can win is let in.
 DENY_SECS = 0.1
+DENY_PART = 0.1
 # Asked again where nobody was elected: parts of the election time-out.
 AGAIN_MIN, AGAIN_MAX = 0.2, 0.5
 
@@ -43,6 +45,7 @@ class Elections:
         self._post = post
         self._rng = rng
         self._timeout_secs = timeout_secs
+        self._deny_secs = min(DENY_SECS, DENY_PART * timeout_secs)
         self._now = now
         self._on_elected = on_elected
         self._asked: dict[str, bool] = {}  # who would vote for this node -> uncertain
@@ -166,7 +169,7 @@ class Elections:
         """Of two that ask at once the one with the longer log, then the lower name, goes on; not
         where the other has said no, as it heard the leader still."""
         since, raft = self._asking_since, self._raft
-        if since is None or self._now() - since > DENY_SECS or not self._may_stand():
+        if since is None or self._now() - since > self._deny_secs or not self._may_stand():
             return False
         if peer_id in self._denied:
             return False

@@ -18,7 +18,7 @@ from cluster.storage.batches import Batches, batch_key
 from cluster.storage.database import OrderedStore
 from cluster.storage.errors import DataDamaged, StorageFailed
 from cluster.storage.files import is_missing_or_empty, set_aside
-from cluster.storage.flags import UNCERTAIN_FLAG, new_flag_id
+from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG, new_flag_id
 from cluster.storage.log_check import check_log, check_witness, read_head
 from cluster.storage.log_plan import plan_batch
 from cluster.storage.log_records import (
@@ -287,8 +287,12 @@ def _log_gone(directory: Path, attestation: Attestation | None) -> DataDamaged:
 
 def _mark_uncertain(database: OrderedStore, number: int, head: Head) -> tuple[int, Head]:
     """Remember, durably, that the log opened without a witness, before there is one again. With a
-    new id, even where it is marked already: what was learnt since then may be gone, too."""
-    marked = replace(head, flags={**head.flags, UNCERTAIN_FLAG: new_flag_id()})
+    new id, even where it is marked already: what was learnt since then may be gone, too. So does a
+    flag of a lost log: the leader must not go on from what it knew of this log's end."""
+    flags = {**head.flags, UNCERTAIN_FLAG: new_flag_id()}
+    if NON_VOTING_FLAG in flags:
+        flags[NON_VOTING_FLAG] = new_flag_id()
+    marked = replace(head, flags=flags)
     record = encode_head(marked, encode_tail(marked.vote, marked.flags))
     database.write([(batch_key(number + 1), record)])
     return number + 1, marked

@@ -13,7 +13,7 @@ from cluster.storage import member_stores
 from cluster.storage.batches import FORMAT
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import DataDamaged, NewerFormat, StorageFailed
-from cluster.storage.flags import UNCERTAIN_FLAG
+from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG
 from cluster.storage.log_records import LogBatch
 from cluster.storage.log_store import LogStore, Opened
 from cluster.storage.state_store import StateStore
@@ -283,6 +283,15 @@ def test_an_unreadable_witness_makes_the_node_uncertain_each_time_with_a_new_id(
     assert ids[0::2] == ids[1::2]
     assert len(set(ids)) == 2
     assert min(ids) > 1
+
+
+def test_a_node_without_vote_that_loses_its_witness_has_lost_its_log_again(whole: Path) -> None:
+    with opened(whole) as stores:
+        stores.log.write(LogBatch(flags={NON_VOTING_FLAG: 7}))
+    damage.flip(whole / "witness", 10)
+    damage.flip(whole / "witness", SLOT_SPACING + 10)
+    with opened(whole) as stores:
+        assert flag(stores.log) not in (0, 7), "the leader must hear of it"
 
 
 def test_an_uncertain_log_that_was_marked_before_there_were_ids_stays_so(whole: Path) -> None:
