@@ -20,8 +20,8 @@ from cluster.replication.raft import CANDIDATE, LEADER, Raft
 # following one a step more, so that they do not stand against each other. Seconds.
 FIRST_ASKS_SECS = 0.002
 NEXT_ASKS_SECS = 0.015
-# A node that asks itself, and has the better log or name, denies a pre-vote for so long: at most, and
-# as a part of the election time-out. Less than until it asks again, so that who can win is let in.
+# A node that asks itself, and has the better log or name, denies a pre-vote for so long: at most,
+# and as a part of the election time-out. It asks again later than that, so that who can win may.
 DENY_SECS = 0.1
 DENY_PART = 0.1
 # Asked again where nobody was elected: parts of the election time-out.
