@@ -19,7 +19,7 @@ from taskq.results import ClaimedTask
 # A claim waits at the broker for this long, then asks again.
 WAIT_SECS = 20.0
 # Claims under way at once in a backlog.
-CLAIMS_MAX = 16
+CLAIMS_MAX = 48
 # How many tasks come with a claim where nobody changed `max_batch_claim`.
 SIZE_START = 10
 SIZE_MAX = 1_000

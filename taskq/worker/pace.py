@@ -10,7 +10,7 @@ from __future__ import annotations
 # Tasks held beyond those that run would be started within about this long.
 HORIZON_SECS = 0.05
 # Beyond this many, a larger number does not make a worker faster (measured with no-op tasks).
-AHEAD_MAX = 256
+AHEAD_MAX = 512
 # A run never costs less than this, all told.
 FLOOR_SECS = 20e-6
 # Names beyond this many are forgotten: a function for all names may meet any number of them.
