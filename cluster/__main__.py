@@ -7,13 +7,17 @@ until the node has its own handlers, the signal simply ends the process.
 from __future__ import annotations
 
 import signal
+import sys
 
 
 def main() -> None:
     """Runs one broker node; see `cluster/node.py`."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from cluster import node
-
+    try:
+        from cluster import node
+    except ImportError as error:
+        hint = "install the broker: pip install 'taskq-cluster[broker]'"
+        sys.exit(f"tq-broker: {error}; {hint}")
     node.main()
 
 
