@@ -79,7 +79,7 @@ class Dialler:
             except (OSError, TimeoutError) as error:
                 self._note("unreachable", error)
             except Exception as error:  # a bug here must not end the dials for ever
-                log.exception("raft_peer_dial_failed", peer=self._peer_id)
+                log.exception("a dial failed, by a bug", peer=self._peer_id)
                 self._note("bug", error)
             else:
                 # The link outlives this task: what it still has to send may be worth waiting for.

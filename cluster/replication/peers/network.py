@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from cluster.replication.peers.absences import Way
 from cluster.replication.peers.dialler import Dialler
 from cluster.replication.peers.door import Door
 from cluster.replication.peers.introduction import (
@@ -110,6 +111,7 @@ class PeerNetwork:
         """Sends what is queued for at most half a second, then closes everything. No callback comes
         after this call began."""
         self._running, self._stopped = False, True
+        self._tally.absences.end()
         if self._reviewing is not None:
             self._reviewing.cancel()
         tasks = [task for one in self._diallers.values() if (task := one.stop()) is not None]
@@ -129,6 +131,7 @@ class PeerNetwork:
         now = self._loop.time()
         for link in list(self._ready.values()):
             link.review(now)
+        self._tally.absences.review()
         self._reviewing = self._loop.call_later(REVIEW_SECS, self._review)
 
     # --- peers ------------------------------------------------------------------------------------
@@ -145,6 +148,7 @@ class PeerNetwork:
             self._diallers.pop(peer_id).stop()
             self._hang_up(peer_id)
             self._door.pause(peer_id, False)
+            self._tally.absences.forget(peer_id)
         for peer_id, address in addresses.items():
             known = self._diallers.get(peer_id)
             if peer_id != self._own.node_id and (known is None or known.address != address):
@@ -191,7 +195,8 @@ class PeerNetwork:
             return False
         if link.send(message):
             return True
-        self._tally.note("full", peer_id, "a message was dropped: too much waits, or closing")
+        if not link.is_closing:  # else it is told as lost in a moment
+            self._tally.note("full", peer_id, "too much waits for it")
         return False
 
     def flush(self) -> None:
@@ -236,6 +241,7 @@ class PeerNetwork:
             link.abort()
             return
         self._ready[link.peer_id] = link
+        self._tally.absences.back(link.peer_id, Way.TO)
         self._tell(self._on_connected, link.peer_id)
 
     def _disconnected(self, link: SendingLink) -> None:
@@ -249,6 +255,7 @@ class PeerNetwork:
 
     def greeted(self, peer: Introduction) -> None:
         """A peer came in at the door."""
+        self._tally.absences.back(peer.node_id, Way.FROM)
         self._tell(self._on_hello, peer)
 
     def silenced(self, peer_id: str) -> None:
@@ -261,5 +268,5 @@ class PeerNetwork:
         try:
             callback(*arguments)
         except Exception as error:  # the owner decides what a bug in its callback ends
-            log.exception("raft_peer_callback_failed")
+            log.exception("what was called for a message between nodes failed")
             self._on_failure(error)

@@ -125,6 +125,11 @@ class SendingLink(asyncio.Protocol):
         if self._sealer is not None:
             self._on_lost(self)
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing more is taken, and `lost` follows."""
+        return self._transport is None or self._transport.is_closing()
+
     # --- messages ---------------------------------------------------------------------------------
 
     def send(self, message: bytes) -> bool:

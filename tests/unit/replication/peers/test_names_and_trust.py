@@ -77,13 +77,13 @@ def test_all_is_counted_and_little_is_logged() -> None:
     with capture_logs() as lines:
         for _ in range(500):
             tally.note("secret", "stranger", "wrong")
-        tally.note("lost", "b", "closed")
+        tally.note("full", "b", "too much waits")
         now = LOG_SECS
         tally.note("secret", "stranger", "wrong")
-    assert tally.counts == {"secret": 501, "lost": 1}
+    assert tally.counts == {"secret": 501, "full": 1}
     assert [(one["kind"], one["more"]) for one in lines] == [
         ("secret", 0),
-        ("lost", 0),
+        ("full", 0),
         ("secret", 499),
     ]
 
