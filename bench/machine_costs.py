@@ -59,7 +59,9 @@ class Layers(Protocol):
     def iterate(
         self, prefix: bytes = b"", start: bytes | None = None
     ) -> Iterator[tuple[bytes, bytes]]: ...
-    def write(self, changes: dict[bytes, bytes | None], index: int, terms: Any) -> None: ...
+    def write(
+        self, changes: dict[bytes, bytes | None], index: int, terms: Any, digest: int
+    ) -> None: ...
 
 
 class Dictionary:
@@ -76,7 +78,9 @@ class Dictionary:
         keys = sorted(key for key in self.values if key >= low and key.startswith(prefix))
         return ((key, self.values[key]) for key in keys)
 
-    def write(self, changes: dict[bytes, bytes | None], index: int, terms: Any) -> None:
+    def write(
+        self, changes: dict[bytes, bytes | None], index: int, terms: Any, digest: int
+    ) -> None:
         for key, value in changes.items():
             if value is None:
                 self.values.pop(key, None)
