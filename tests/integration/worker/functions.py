@@ -95,3 +95,41 @@ async def nap(secs: float) -> str:
 async def async_who() -> list[object]:
     await asyncio.sleep(0)
     return who()
+
+
+def block(secs: float) -> str:
+    """Busy or not, as it is told; one name for short and long runs."""
+    time.sleep(secs)
+    return "done"
+
+
+def crash_if(wanted: bool) -> str:
+    if wanted:
+        os._exit(7)
+    return "whole"
+
+
+def extend(secs: float) -> float:
+    return current_task().extend(secs).total_seconds()
+
+
+async def extend_async(secs: float) -> float:
+    return (await current_task().extend_async(secs)).total_seconds()
+
+
+async def block_the_loop(secs: float) -> str:
+    time.sleep(secs)  # noqa: ASYNC251 - the mistake that the test is about
+    return "blocked"
+
+
+def note(path: str, text: str) -> None:
+    Path(path).write_text(text)
+
+
+async def note_cancellation(path: str) -> None:
+    note(path + ".started", "")
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        note(path, "cancelled")
+        raise
