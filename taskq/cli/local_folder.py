@@ -86,10 +86,10 @@ def free_ports(count: int, but: set[int] | None = None) -> list[int]:
     taken = set(but or ())
     found: list[int] = []
     for port in random.sample(_PORTS, len(_PORTS)):
-        if len(found) == count:
-            return found
         if port not in taken and is_free(port):
             found.append(port)
+        if len(found) >= count:
+            return found[:count]
     raise Failure("There are no free ports on this machine.")
 
 

@@ -65,7 +65,7 @@ def test_numbers_on_the_wire_stay() -> None:
     assert names == [
         *((1, "Append"), (2, "Ack"), (3, "Reject"), (4, "Heartbeat"), (5, "HeartbeatReply")),
         *((6, "PreVote"), (7, "PreVoteReply"), (8, "Vote"), (9, "VoteReply")),
-        *((10, "TimeoutNow"), (11, "Newer"), (12, "Diverged")),
+        *((10, "TimeoutNow"), (11, "Newer"), (12, "Diverged"), (13, "Resigned")),
     ]
 
 
