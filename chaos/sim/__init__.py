@@ -4,7 +4,10 @@ world, clocks, node_loop, executors    time, and who runs when
 leveldb, disk, directory               what a disk keeps of what was written
 fabric, network                        connections between nodes
 machine                                a computer: clock, disk, at most one process
-clients, oracle, checks                who uses the cluster, and what must hold
-faults, seed, shorten, run             what goes wrong, one run, all runs
+lines, server                          connections of clients, and the real server behind them
+clients, caller, tasks                 who uses the cluster, and what for
+oracle, order, checks, promises        what must hold
+plan, faults, hunts, rivals            what goes wrong
+seed, shorten, run, page               one run, all runs, what is told of them
 broken                                 builds with a fault of their own, which must be caught
 """

@@ -16,8 +16,8 @@ from unittest.mock import patch
 from chaos.sim import directory
 from chaos.sim.directory import InterruptibleHandle, SimDirectory
 from chaos.sim.disk import Disk, SimWitness
-from chaos.sim.faults import HUNTS, WEIGHTS, Fault
 from chaos.sim.oracle import Oracle
+from chaos.sim.plan import HUNTS, WEIGHTS, Fault
 from chaos.sim.seed import Outcome, run_seed
 from cluster.replication.applier import Applier
 from cluster.replication.consensus import Consensus

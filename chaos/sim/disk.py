@@ -13,6 +13,7 @@ from typing import Any
 
 from chaos.sim.leveldb import Files, Record
 from chaos.sim.world import World
+from cluster.storage.errors import StorageFailed
 from cluster.storage.identity import Identity
 from cluster.storage.witness import Attestation, decode_slot, encode_slot
 
@@ -79,6 +80,7 @@ class Disk:
         self.folders: dict[str, Files] = {}
         self.witness: WitnessFile | None = None
         self.aside: list[tuple[str, Any]] = []
+        self.unsynced_mark = False  # a file of its own: see `UnsyncedMark`
         self.failing = 0.0  # the chance that a write fails
         self.slow = 1.0  # how much longer everything takes
         self.room: int | None = None  # bytes left, where the space is nearly used up
@@ -148,6 +150,7 @@ class Disk:
     def wipe(self) -> None:
         """A new, empty disk."""
         self.identity = self.witness = None
+        self.unsynced_mark = False
         self.folders.clear()
         self.aside.clear()
         self.failing, self.slow, self.room = 0.0, 1.0, None
@@ -221,3 +224,35 @@ class SimWitness:
         """Synced where the process closes it by itself."""
         if self._fence.up:
             self._file.durable = list(self._file.cached)
+
+
+class SimUnsyncedMark:
+    """As `UnsyncedMark`, on a simulated disk."""
+
+    def __init__(self, disk: Disk, fence: Fence) -> None:
+        self._disk = disk
+        self._fence = fence
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the last process ended before everything was synced."""
+        return self._disk.unsynced_mark
+
+    def put(self) -> None:
+        """Raises StorageFailed."""
+        self._set(there=True)
+
+    def remove(self) -> None:
+        """Raises StorageFailed."""
+        self._set(there=False)
+
+    def _set(self, *, there: bool) -> None:
+        if self._disk.unsynced_mark == there:
+            return
+        self._fence.check()
+        try:
+            self._disk.take(50)
+        except OSError as error:
+            raise StorageFailed(f"writing the mark failed: {error}") from error
+        self._disk.unsynced_mark = there
+        self._disk.step()

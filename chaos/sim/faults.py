@@ -1,4 +1,4 @@
-"""What goes wrong in a run: drawn up front as plain data, so that it can be shortened and replayed.
+"""What goes wrong in a run, carried out.
 
 A fault names machines by role at its moment ("leader", "follower", a number); one that is not
 allowed then (a disk may be lost only while all others are whole: the promise is about minorities)
@@ -7,112 +7,40 @@ does nothing. `end` mends everything.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chaos.sim.hunts import Hunts
 from chaos.sim.lines import CLIENT
+from chaos.sim.plan import Fault
 from chaos.sim.world import World
 from taskq.errors import Refusal
 
 if TYPE_CHECKING:
     from chaos.sim.machine import Machine
 
-FAULT_COUNT = (12, 20)
-FIRST_SECS, LAST_SECS = 4.0, 56.0
 # A fault that waits for a write waits so long at most.
 MOMENT_SECS = 1.0
 DAMAGES = (
     *("log-end", "log-middle", "log-cut", "log-gone", "log-table", "state-end", "state-middle"),
     *("state-gone", "state-table", "witness", "witness-slot"),
 )
-# They make up a situation about the present leader.
-HUNTS = frozenset(
-    {
-        *("rivals", "rivals damaged", "usurp", "amnesia", "late answers"),
-        *("lone copies", "lone copies damaged"),
-    }
-)
-# Kind -> how often it is drawn.
-WEIGHTS = {
-    "kill": 4,
-    "kill majority": 1,
-    "kill all": 1,
-    "power": 4,
-    "power majority": 1,
-    "power all": 2,
-    "crash while opening": 1,
-    "stop": 2,
-    "pause": 2,
-    "isolate": 2,
-    "isolate one way": 2,
-    "one way": 2,
-    "split": 1,
-    "slow wire": 1,
-    "slow machine": 1,
-    "break": 2,
-    "slow disk": 1,
-    "failing disk": 2,
-    "full disk": 1,
-    "wipe": 2,
-    "damage": 3,
-    "rivals": 1,
-    "rivals damaged": 1,
-    "usurp": 1,
-    "amnesia": 1,
-    "late answers": 1,
-    "lone copies": 1,
-    "lone copies damaged": 1,
-    "founding": 1,
-    "transfer": 2,
-    "clock jump": 2,
-    "clock rate": 1,
-}
-
-
-@dataclass(frozen=True)
-class Fault:
-    """`who`: 0 the leader, else one of the followers in turn; `number`: what else it needs, drawn
-    from 0 to 2^32."""
-
-    at: float
-    kind: str
-    who: int
-    secs: float
-    number: int
-
-    def as_list(self) -> list[Any]:
-        """For JSON."""
-        return list(asdict(self).values())
-
-
-def draw(chance: random.Random, weights: Mapping[str, int] = WEIGHTS) -> list[Fault]:
-    """The faults of a run, in the order of their moments."""
-    kinds, chances = list(weights), list(weights.values())
-    faults = [
-        Fault(
-            round(chance.uniform(FIRST_SECS, LAST_SECS), 3),
-            chance.choices(kinds, chances)[0],
-            chance.choice((0, 0, 1, 2, 3, 4)),
-            round(chance.choice((0.05, 0.3, 1.0, 3.0, 8.0)) * chance.uniform(0.5, 1.5), 3),
-            chance.getrandbits(32),
-        )
-        for _ in range(chance.randint(*FAULT_COUNT))
-    ]
-    # A cluster is founded once, and hunts begin with one that leads.
-    faults = [replace(one, at=0.0) if one.kind == "founding" else one for one in faults]
-    hunts = [replace(one, who=0) if one.kind in HUNTS else one for one in faults]
-    return sorted(hunts, key=lambda fault: fault.at)
+# With durability `interval` they lose what was acknowledged.
+_LOSES_UNSYNCED = frozenset({"kill", "power", "failing disk", "full disk"})
 
 
 class Faults:
     """Carries faults out on machines."""
 
     def __init__(
-        self, world: World, machines: Sequence[Machine], applied_index: Callable[[], int]
+        self,
+        world: World,
+        machines: Sequence[Machine],
+        applied_index: Callable[[], int],
+        *,
+        lazy: bool = False,
     ) -> None:
+        self._lazy = lazy
         self._world = world
         self._machines = list(machines)
         self._applied_index = applied_index
@@ -130,6 +58,8 @@ class Faults:
 
     def _carry_out(self, fault: Fault) -> None:
         one = self._machine(fault.who)
+        if self._lazy and fault.kind in _LOSES_UNSYNCED and not self._may_lose(one):
+            return
         act = getattr(self, "_" + fault.kind.replace(" ", "_"))
         done = act(one, fault)
         if done is not False:
@@ -163,7 +93,7 @@ class Faults:
 
     def _at_a_moment(self, one: Machine, fault: Fault, act: Callable[[], None]) -> None:
         """At once, or in the middle of a write."""
-        if fault.number % 3:
+        if fault.number % 3 and not self._lazy:
             one.in_a_write(lambda: None if self._over else act(), MOMENT_SECS)
         else:
             act()
@@ -187,6 +117,17 @@ class Faults:
 
     def _power_all(self, one: Machine, fault: Fault) -> None:
         self._power(one, fault, len(self._machines))
+
+    def _power_all_without_witness(self, one: Machine, fault: Fault) -> bool | None:
+        """All nodes come back uncertain, and by themselves."""
+        if self._over or self._impaired:
+            return False
+        for place, machine in enumerate(self._machines):
+            machine.cut_power()
+            machine.disk.damage("witness")
+            machine.boot_later(min(fault.secs, 3.0) + 0.1 + 0.02 * place)
+            self._impaired[machine.name] = self._applied_index()
+        return None
 
     def _crash_while_opening(self, one: Machine, fault: Fault) -> None:
         one.kill()
@@ -348,8 +289,10 @@ class Faults:
             process = one.process
             if wanted is None or process is None or process.core is None or not process.serving:
                 continue
-            core = process.core
-            rotten = any(files.rotten for files in one.disk.folders.values())
+            core, disk = process.core, one.disk
+            if disk.failing or disk.room is not None:
+                continue
+            rotten = any(files.rotten for files in disk.folders.values())
             if not core.log.flags and core.raft.applied_index >= wanted and not rotten:
                 del self._impaired[one.name]
                 self._world.note("recovered", one.name)

@@ -40,6 +40,7 @@ class Machine:
         self.powered = True
         self.checks: Checks | None = None
         self.boots = 0
+        self.lazy = False  # durability `interval`
         self._awaited: Callable[[], None] | None = None
         self._asked: list[Callable[[Process], bool]] = []
 

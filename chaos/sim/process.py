@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from chaos.sim.directory import SimDirectory
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 # Small, so that the log is cut and a node that was away needs a snapshot.
 POLICY = DiskPolicy(0.0, 3.0, 2_000)
+# Durability `interval`: what is acknowledged is synced so much later at most.
+INTERVAL_POLICY = replace(POLICY, sync_interval_secs=0.1)
 RESERVE_BYTES = 100_000
 SETTINGS = Settings(lease_ms=2_000, max_batch_claim=4)
 TRUST = Trust(bytes(32))
@@ -69,6 +71,7 @@ class Process:
         self._machine = machine
         world = machine.world
         self.node_id = machine.name
+        self.disk = machine.disk
         self.fence = Fence()
         self.seen = Seen()
         self._chance = world.generator("process", machine.name, machine.boots)
@@ -107,7 +110,7 @@ class Process:
         claim_folder(directory, member=True)
         self.replica = Replica(
             directory,
-            POLICY,
+            INTERVAL_POLICY if machine.lazy else POLICY,
             DiskSpace(directory.free_bytes, RESERVE_BYTES),
             SETTINGS,
             compact_secs=None,

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from chaos.record import append, sim_summary
-from chaos.sim.faults import Fault
+from chaos.sim.plan import Fault
 from chaos.sim.seed import Outcome, run_seed
 from chaos.sim.shorten import shorten
 

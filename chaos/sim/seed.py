@@ -16,10 +16,11 @@ from chaos.sim.clients import Actors, viewed
 from chaos.sim.clocks import Clock
 from chaos.sim.executors import Executor
 from chaos.sim.fabric import Fabric
-from chaos.sim.faults import WEIGHTS, Fault, Faults, draw
+from chaos.sim.faults import Faults
 from chaos.sim.lines import Line
 from chaos.sim.machine import Machine
 from chaos.sim.node_loop import NodeLoop
+from chaos.sim.plan import LAZY_WEIGHTS, WEIGHTS, Fault, draw
 from chaos.sim.process import PORT
 from chaos.sim.promises import unkept
 from chaos.sim.watching import watching
@@ -32,6 +33,8 @@ FAULTY_SECS = 60.0
 PEACE_SECS = 60.0
 RENEW_SECS = 5.0
 FIVE_NODES_CHANCE = 0.2
+# Durability `interval`: one node at a time may crash, as it loses what it acknowledged.
+LAZY_CHANCE = 0.1
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Outcome:
 class Run:
     """The parts of one run."""
 
-    def __init__(self, world: World, nodes: int) -> None:
+    def __init__(self, world: World, nodes: int, *, lazy: bool = False) -> None:
         self.world = world
         names = [f"n{number}" for number in range(1, nodes + 1)]
         self.fabric = Fabric(world)
@@ -63,6 +66,7 @@ class Run:
         self.checks = Checks(world, self.machines.values)
         for machine in self.machines.values():
             machine.checks = self.checks
+            machine.lazy = lazy
         true = Clock(lambda: world.now, 0.0, 1.0)
         self.loop = NodeLoop(  # type: ignore[abstract]
             world,
@@ -75,7 +79,9 @@ class Run:
         self.callers: list[Caller] = []
         self._names = names
         self.actors = Actors(world, self._caller)
-        self.faults = Faults(world, list(self.machines.values()), lambda: self.checks.oracle.index)
+        self.faults = Faults(
+            world, list(self.machines.values()), lambda: self.checks.oracle.index, lazy=lazy
+        )
 
     def _caller(self, chance: random.Random) -> Caller:
         caller = Caller(self.world, self._connect, self._names, self.history, chance)
@@ -183,10 +189,12 @@ def run_seed(
     chance = random.Random(f"run {seed}")
     drawn_nodes = 5 if chance.random() < FIVE_NODES_CHANCE else 3
     nodes = nodes or drawn_nodes
+    lazy = chance.random() < LAZY_CHANCE and weights is WEIGHTS
+    weights = LAZY_WEIGHTS if lazy else weights
     outcome = Outcome(seed, nodes, list(draw(chance, weights) if faults is None else faults))
     world = World(seed, tracing=tracing)
     with watching(world):
-        run = Run(world, nodes)
+        run = Run(world, nodes, lazy=lazy)
         try:
             run.go(outcome.faults)
         except Violation as violation:
@@ -194,6 +202,7 @@ def run_seed(
         finally:
             run.close()
     outcome.counts = world.counts
+    outcome.counts["durability interval"] += lazy
     outcome.trace = list(world.trace)
     outcome.fingerprint = world.fingerprint
     outcome.virtual_secs = world.now

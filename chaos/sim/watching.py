@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from chaos.sim.disk import SimUnsyncedMark
 from chaos.sim.lines import Bag
 from chaos.sim.world import World
 from cluster.replication.applier import Applier
@@ -32,6 +33,8 @@ def watching(world: World) -> Iterator[None]:
     begin = RemoteSession.__init__
     forwarding: Any = import_module("cluster.server.forwarding")
     secrets = forwarding.secrets
+    keeper: Any = import_module("cluster.replication.keeper")
+    mark = keeper.UnsyncedMark
     last: dict[int, tuple[bytes, Any]] = {}
 
     def watched_apply(self: Applier, entry: bytes) -> Any:
@@ -63,6 +66,7 @@ def watching(world: World) -> Iterator[None]:
     before = structlog.get_config()
     RemoteSession.__init__ = ordered_begin  # type: ignore[method-assign,assignment]
     forwarding.secrets = _Secrets(world)
+    keeper.UnsyncedMark = _mark
     Applier.apply, Applier.applied = watched_apply, watched_applied  # type: ignore[method-assign]
     structlog.configure(processors=[into_trace], cache_logger_on_first_use=False)
     try:
@@ -71,6 +75,7 @@ def watching(world: World) -> Iterator[None]:
         Applier.apply, Applier.applied = apply, applied  # type: ignore[method-assign]
         RemoteSession.__init__ = begin  # type: ignore[method-assign]
         forwarding.secrets = secrets
+        keeper.UnsyncedMark = mark
         structlog.configure(**before)
 
 
@@ -79,3 +84,9 @@ class _Secrets:
 
     def __init__(self, world: World) -> None:
         self.randbits = world.generator("streams").getrandbits
+
+
+def _mark(_: Any) -> SimUnsyncedMark:
+    """Of the node that runs now, whatever its path."""
+    process = _process()
+    return SimUnsyncedMark(process.disk, process.fence)

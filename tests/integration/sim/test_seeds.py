@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from chaos.sim.faults import LAST_SECS, WEIGHTS, draw
+from chaos.sim.plan import LAST_SECS, WEIGHTS, draw
 from chaos.sim.run import MUST_HAPPEN
 from chaos.sim.seed import Outcome, run_seed
 from chaos.sim.world import World
