@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -199,6 +200,10 @@ def run_seed(
             run.go(outcome.faults)
         except Violation as violation:
             outcome.broken = str(violation)
+        except Exception as error:  # noqa: BLE001  # a bug of the simulation: the seed is named
+            for line in traceback.format_exception(error):
+                world.tell("", "", line.rstrip())
+            outcome.broken = f"the simulation failed: {error!r}"
         finally:
             run.close()
     outcome.counts = world.counts

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chaos.sim.clocks import Clock
+from chaos.sim.disk import Interrupted
 from chaos.sim.executors import Executor
 from chaos.sim.node_loop import NodeLoop
 from chaos.sim.world import Violation, World
@@ -154,3 +155,15 @@ def test_generators_depend_on_seed_and_name_only() -> None:
     other.generator("else").random()
     assert one.generator("a", 1).random() == other.generator("a", 1).random()
     assert World(8).generator("a", 1).random() != one.generator("a", 1).random()
+
+
+def test_work_in_which_the_power_fails_tells_nobody() -> None:
+    rig = Rig()
+    heard: list[Any] = []
+
+    def interrupted() -> None:
+        raise Interrupted
+
+    rig.executor.carry_out(interrupted, lambda *outcome: heard.append(outcome))
+    rig.world.run_until(2.0)
+    assert heard == []
