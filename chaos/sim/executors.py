@@ -12,7 +12,6 @@ from concurrent.futures import Future
 from typing import Any
 
 from chaos.sim.disk import Interrupted
-from chaos.sim.disk import Interrupted
 from chaos.sim.world import Event, World
 
 Done = Callable[[Any, BaseException | None], None]
@@ -91,8 +90,6 @@ class Executor:
             value = function()
         except Interrupted:
             return  # the power failed in the middle of it: nobody is left to hear of it
-        except Interrupted:
-            return  # the power failed in the middle: nobody hears of it
         except Exception as raised:  # noqa: BLE001  # an executor hands on every error
             error = raised
         if done is not None:
