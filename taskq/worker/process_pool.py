@@ -73,6 +73,8 @@ class ProcessPool:
     async def _start_one(self) -> None:
         process = PoolProcess(self, self._target)
         await process.start()
+        if not process.alive:
+            raise WorkerError(f"A pool process {process.how_it_ended()} as soon as it was ready.")
         self._processes.append(process)
         self._send_soon()
 
@@ -276,6 +278,8 @@ class ProcessPool:
 
     def gone(self, process: PoolProcess) -> None:
         """It ended: so does the run that it was at; what waited behind goes to others."""
+        if process not in self._processes:
+            return  # whoever starts it sees that it has ended
         self._processes.remove(process)
         line, process.line = list(process.line), deque()
         if line:
