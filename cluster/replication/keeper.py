@@ -22,7 +22,7 @@ from cluster.replication.surroundings import Surroundings
 from cluster.replication.upkeep import Upkeep
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import DataDamaged, StorageFailed
-from cluster.storage.flags import UNCERTAIN_FLAG, new_flag_id
+from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG, new_flag_id
 from cluster.storage.log_records import LogBatch
 from cluster.storage.log_store import LogStore, Opened
 from cluster.storage.state_store import StateStore
@@ -126,12 +126,14 @@ class Keeper:
 
     def _note_unsynced(self, store: LogStore, state: StateStore) -> None:
         """A8: with durability `interval`, a crash takes what the others believe this node to have.
-        Closes both where it raises."""
+        A flag that is there gets another number: the leader must hear of each loss. Closes both
+        where it raises."""
         mark = UnsyncedMark(self._directory.path)
         try:
-            if mark.is_there and not store.flags:
+            if mark.is_there:
                 log.warning("what was acknowledged last may be lost (durability: interval)")
-                store.write(LogBatch(flags={UNCERTAIN_FLAG: new_flag_id()}))
+                which = NON_VOTING_FLAG if NON_VOTING_FLAG in store.flags else UNCERTAIN_FLAG
+                store.write(LogBatch(flags={**store.flags, which: new_flag_id()}))
             if self._policy.sync_interval_secs:
                 mark.put()
             else:
