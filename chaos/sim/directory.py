@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG
 from cluster.storage.identity import Identity
 from cluster.storage.log_check import check_log, check_witness, read_head
 from cluster.storage.log_records import Head, encode_head, encode_tail
-from cluster.storage.log_store import LogStore, Opened
+from cluster.storage.log_store import LogStore, Opened, _mark_uncertain
 from cluster.storage.member_policy import Found, LogFound, StateFound, Step, plan_member
 from cluster.storage.member_stores import MemberStores
 from cluster.storage.state_records import DATA, encode_state_head, unpack_pairs
@@ -155,10 +154,7 @@ class SimDirectory:
         number, head = read_head(database)
         opened = Opened.TORN_TAIL if torn else Opened.INTACT
         if self._attestation() is None:
-            head = replace(head, flags={**head.flags, UNCERTAIN_FLAG: self._id()})
-            number += 1
-            record = encode_head(head, encode_tail(head.vote, head.flags))
-            database.write([(batch_key(number), record)])
+            number, head = _mark_uncertain(database, number, head)
             disk.step()
             if disk.witness is not None:
                 self.set_aside("witness")

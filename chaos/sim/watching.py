@@ -34,7 +34,8 @@ def watching(world: World) -> Iterator[None]:
     forwarding: Any = import_module("cluster.server.forwarding")
     secrets = forwarding.secrets
     keeper: Any = import_module("cluster.replication.keeper")
-    mark = keeper.UnsyncedMark
+    log_store: Any = import_module("cluster.storage.log_store")
+    mark, flag_id = keeper.UnsyncedMark, keeper.new_flag_id
     last: dict[int, tuple[bytes, Any]] = {}
 
     def watched_apply(self: Applier, entry: bytes) -> Any:
@@ -67,6 +68,8 @@ def watching(world: World) -> Iterator[None]:
     RemoteSession.__init__ = ordered_begin  # type: ignore[method-assign,assignment]
     forwarding.secrets = _Secrets(world)
     keeper.UnsyncedMark = _mark
+    flags = world.generator("flags")
+    keeper.new_flag_id = log_store.new_flag_id = lambda: flags.randrange(1, 1 << 63)
     Applier.apply, Applier.applied = watched_apply, watched_applied  # type: ignore[method-assign]
     structlog.configure(processors=[into_trace], cache_logger_on_first_use=False)
     try:
@@ -75,7 +78,8 @@ def watching(world: World) -> Iterator[None]:
         Applier.apply, Applier.applied = apply, applied  # type: ignore[method-assign]
         RemoteSession.__init__ = begin  # type: ignore[method-assign]
         forwarding.secrets = secrets
-        keeper.UnsyncedMark = mark
+        keeper.UnsyncedMark, keeper.new_flag_id = mark, flag_id
+        log_store.new_flag_id = flag_id
         structlog.configure(**before)
 
 

@@ -39,7 +39,7 @@ def test_everything_happens_sooner_or_later(outcomes: list[Outcome]) -> None:
 
 
 def test_a_seed_is_the_same_in_every_process() -> None:
-    script = "from chaos.sim.seed import run_seed; print(run_seed(3).fingerprint)"
+    script = "from chaos.sim.seed import run_seed; print(run_seed(7).fingerprint)"
     prints = set()
     for hash_seed in ("0", "1"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
@@ -48,7 +48,7 @@ def test_a_seed_is_the_same_in_every_process() -> None:
             command, env=environment, capture_output=True, text=True, check=True, timeout=60
         )
         prints.add(done.stdout.strip())
-    assert prints == {run_seed(3).fingerprint}
+    assert prints == {run_seed(7).fingerprint}
 
 
 def test_faults_are_drawn_from_all_kinds() -> None:
