@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chaos.live.node import LiveNode
-from cluster.storage.batches import batch_key, newest_batch
+from cluster.storage.batches import FORMAT, batch_key, newest_batch
 from cluster.storage.database import Database
 from taskq import AsyncClient, TaskqError
 from tests.integration.node.filled import (
@@ -70,9 +70,11 @@ async def test_records_of_a_newer_version_are_refused(filled: Filled, name: str)
     folder = filled.data / name
     database = Database.open(folder, create=False)
     number, record = newest_batch(database)
-    database.write([(batch_key(number + 1), b"\x02" + record[1:])])
+    database.write([(batch_key(number + 1), bytes([FORMAT + 1]) + record[1:])])
     database.close()
-    ended = await assert_refused(filled, str(folder), "format 2", "start the newer version")
+    ended = await assert_refused(
+        filled, str(folder), f"format {FORMAT + 1}", "start the newer version"
+    )
     assert "repair" not in ended.why, "what is newer is not damaged"
 
 
