@@ -91,6 +91,13 @@ class Claims:
         self._begin(min(room, self._size * 2 if probe else self._size, SIZE_MAX), 0.0)
         return True
 
+    def withdraw(self) -> None:
+        """Ends the claim that waits, if by now nothing fits any more: runs turned out long. What it
+        still brings is given back at once."""
+        if not self._backlog and self._room() <= 0:
+            for claim in tuple(self._open):
+                claim.cancel()
+
     def _begin(self, count: int, wait_secs: float) -> None:
         self._asked += count
         self._begun += 1

@@ -53,6 +53,9 @@ class Runs(Protocol):
     def run_given_back(self, token: int) -> None:
         """A run was not started and will not be."""
 
+    def room_made(self) -> None:
+        """More may be claimed than before."""
+
     async def extend(self, token: int, lease_ms: int | None) -> int:
         """Asks the cluster for a longer lease; what it granted. Raises TaskqError."""
 

@@ -87,8 +87,10 @@ class ProcessPool:
         self._send_soon()
 
     def claimable(self) -> int:
-        """See `Executor`."""
-        return self._pace.claimable(self._held, self._loop.time() - self._progress_at)
+        """See `Executor`. Nothing is claimed for a process that is being replaced."""
+        missing = self._size - len(self._processes)
+        claimable = self._pace.claimable(self._held, self._loop.time() - self._progress_at)
+        return max(0, claimable - missing) if self._processes else 0
 
     def waiting_since(self) -> float | None:
         """See `Executor`."""
@@ -308,4 +310,5 @@ class ProcessPool:
                 _log.error("A pool process does not start: %s", error)
                 await asyncio.sleep(RESTART_DELAY_SECS)
                 continue
+            self._runs.room_made()
             return

@@ -120,6 +120,7 @@ class Worker:
         self._reason: tuple[Ending, TaskqError | None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending, self._hurry = asyncio.Event(), asyncio.Event()
+        self._claims: Claims | None = None
         self._changed = asyncio.Event()  # a run has ended, or an outcome was answered
 
     # --- from outside -----------------------------------------------------------------------------
@@ -233,7 +234,7 @@ class Worker:
         _log.info("Worker %s: %s, %d at a time.", self.name, queues, self._concurrency)
         if names := self._workload.names:
             _log.info("Tasks: %s.", ", ".join(names))
-        claims = Claims(
+        self._claims = claims = Claims(
             lambda count, wait: self._repeat(self._link.claim, self.queues, count, wait),
             self._take,
             lambda: 0 if self._held.blocked() else self._executor.claimable(),
@@ -276,7 +277,9 @@ class Worker:
 
     async def _give_back_old(self) -> None:
         while True:
-            await asyncio.sleep(PATIENCE_SECS / 4)
+            await asyncio.sleep(PATIENCE_SECS / 10)
+            if self._claims is not None:
+                self._claims.withdraw()
             since = self._executor.waiting_since()
             if since is not None and self._now() - since > PATIENCE_SECS:
                 self._executor.give_back()
@@ -302,6 +305,10 @@ class Worker:
         task = self._held.ended(token)
         if task is not None:
             self._releases.put(task)
+        self._changed.set()
+
+    def room_made(self) -> None:
+        """See `Runs`."""
         self._changed.set()
 
     def _end_unrun(self, task: ClaimedTask, error: str) -> None:

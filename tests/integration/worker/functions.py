@@ -103,6 +103,10 @@ def block(secs: float) -> str:
     return "done"
 
 
+if "TASKQ_TEST_SLOW_START" in os.environ and Path(os.environ["TASKQ_TEST_SLOW_START"]).exists():
+    time.sleep(2)
+
+
 def crash_if(wanted: bool) -> str:
     if wanted:
         os._exit(7)

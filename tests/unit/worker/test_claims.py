@@ -124,6 +124,26 @@ async def test_room_is_never_overdrawn() -> None:
     task.cancel()
 
 
+async def test_a_claim_that_waits_is_withdrawn_when_nothing_fits_any_more() -> None:
+    queue = Queue(0, 10, 4)
+    task = await claiming(queue)
+    queue.loop.withdraw()
+    await asyncio.sleep(0)
+    ((_, answer),) = queue.waiting
+    assert not answer.cancelled()  # there is room
+    queue.taken = 4
+    queue.loop.withdraw()
+    await asyncio.sleep(0)
+    assert answer.cancelled()
+    queue.waiting.clear()
+    queue.taken = 1
+    queue.changed.set()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert queue.claims[-1] == (3, WAIT_SECS)
+    task.cancel()
+
+
 async def test_a_refused_claim_ends_the_loop_with_its_error() -> None:
     queue = Queue(0, 10, 4)
     task = await claiming(queue)
