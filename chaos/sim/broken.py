@@ -261,7 +261,7 @@ def _stock_journal(stack: ExitStack) -> None:
     _put(stack, directory, "check_witness", lambda *_: None)
 
 
-@build("a state written without sync", "L1", power_all=3, clock_jump=6)
+@build("a state written without sync", "L1", power_all=2, burden=4)
 def _unsynced_state(stack: ExitStack) -> None:
     _unsynced(stack, "state")
 

@@ -153,12 +153,16 @@ class SimDirectory:
         database = self._open(LOG)
         number, head = read_head(database)
         opened = Opened.TORN_TAIL if torn else Opened.INTACT
-        if self._attestation() is None:
+        attestation = self._attestation()
+        if attestation is None:
             number, head = _mark_uncertain(database, number, head)
             disk.step()
             if disk.witness is not None:
                 self.set_aside("witness")
             disk.witness = WitnessFile(head.log_id, number)
+            disk.step()
+        elif disk.witness is not None and disk.witness.lacks_slot:
+            disk.witness = WitnessFile(head.log_id, attestation.number)
             disk.step()
         if UNCERTAIN_FLAG in head.flags:
             opened = Opened.UNCERTAIN

@@ -51,10 +51,18 @@ class WitnessFile:
         self.cached = [encode_slot(log_id, number)] * 2
         self.durable = list(self.cached)
 
+    def _readable(self) -> list[Attestation]:
+        slots = [decode_slot(Path("witness"), slot) for slot in self.cached]
+        return [slot for slot in slots if slot]
+
     def read(self) -> Attestation | None:
         """As `read_witness`."""
-        slots = [decode_slot(Path("witness"), slot) for slot in self.cached]
-        return max((slot for slot in slots if slot), key=lambda slot: slot.number, default=None)
+        return max(self._readable(), key=lambda slot: slot.number, default=None)
+
+    @property
+    def lacks_slot(self) -> bool:
+        """As `lacks_slot`."""
+        return len(self._readable()) < 2
 
     def lose_power(self, chance: random.Random) -> None:
         """Each slot that was not synced is the old one or the new one; seldom one is torn (the

@@ -308,6 +308,14 @@ class Faults:
         leader.process.transfer(others[fault.number % len(others)])
         return None
 
+    def _burden(self, one: Machine, fault: Fault) -> bool | None:
+        """Many commands at once: the log is cut soon after."""
+        leader = next((other for other in self._machines if other.leads), None)
+        if leader is None or leader.process is None:
+            return False
+        leader.process.burden(60 + fault.number % 90)
+        return None
+
     def _clock_jump(self, one: Machine, fault: Fault) -> None:
         secs = (-3600.0, -5.0, 5.0, 3600.0, 86_400.0)[fault.number % 5]
         one.jump_wall(secs)

@@ -52,6 +52,7 @@ WEIGHTS = {
     "lone copies damaged": 1,
     "founding": 1,
     "transfer": 2,
+    "burden": 1,
     "clock jump": 2,
     "clock rate": 1,
 }
@@ -64,6 +65,7 @@ LAZY_WEIGHTS = {
     in {
         *("kill", "power", "stop", "pause", "isolate", "isolate one way", "one way", "slow wire"),
         *("slow machine", "break", "slow disk", "failing disk", "full disk", "wipe", "transfer"),
+        "burden",
         *("clock jump", "clock rate"),
     }
 }

@@ -39,6 +39,7 @@ from cluster.storage.witness import (
     Witness,
     WitnessFile,
     create_witness,
+    lacks_slot,
     read_witness,
 )
 
@@ -142,6 +143,8 @@ class LogStore:
                 if witness.exists():
                     set_aside(witness)
                 create_witness(witness, head.log_id, number)
+            elif lacks_slot(witness):
+                create_witness(witness, head.log_id, checked.attestation.number)
             if UNCERTAIN_FLAG in head.flags:
                 opened = Opened.UNCERTAIN
             return cls(database, Witness(witness, head.log_id), number, head, opened)

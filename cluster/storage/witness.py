@@ -65,8 +65,19 @@ def read_witness(path: Path) -> Attestation | None:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
+    return max(_readable(path, data), key=lambda slot: slot.number, default=None)
+
+
+def _readable(path: Path, data: bytes) -> list[Attestation]:
     slots = [decode_slot(path, data[start : start + SLOT_SIZE]) for start in (0, SLOT_SPACING)]
-    return max((slot for slot in slots if slot), key=lambda slot: slot.number, default=None)
+    return [slot for slot in slots if slot]
+
+
+def lacks_slot(path: Path) -> bool:
+    """Whether a power cut tore a slot of `path`. The next one may tear the other before the system
+    has written this one back, so it is made good, durably, before the log is used. Raises OSError.
+    """
+    return len(_readable(path, path.read_bytes())) < 2
 
 
 def create_witness(path: Path, log_id: int, number: int) -> None:

@@ -321,6 +321,20 @@ def test_one_bad_witness_slot_is_harmless(pristine: Path, tmp_path: Path) -> Non
         log.close()
 
 
+def test_a_torn_slot_is_made_good_before_the_next_power_cut_can_tear_the_other(
+    pristine: Path, tmp_path: Path
+) -> None:
+    for torn, other in ((0, SLOT_SPACING), (SLOT_SPACING, 0)):
+        root = damage.clone(pristine, tmp_path / str(torn))
+        damage.flip(root / "witness", torn + 10)
+        open_log(root).close()
+        damage.flip(root / "witness", other + 10)
+        log = open_log(root)
+        assert log.opened is Opened.INTACT
+        damage.assert_holds(log, LAST)
+        log.close()
+
+
 def bad_slots(root: Path) -> None:
     damage.flip(root / "witness", 10)
     damage.flip(root / "witness", SLOT_SPACING + 10)
