@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -65,29 +64,9 @@ def top_command(
     raise click.exceptions.Exit(exits.OK if look.status.leader else exits.FAILED)
 
 
-class _CtrlC:
-    """Notices Ctrl-C also where its exception was lost: Python drops one that comes in a destructor
-    or in a callback of the garbage collector."""
-
-    def __init__(self) -> None:
-        self._pressed = False
-        signal.signal(signal.SIGINT, self._press)
-
-    def _press(self, _number: int, _frame: object) -> None:
-        self._pressed = True
-        raise KeyboardInterrupt
-
-    def check(self) -> None:
-        """Raises KeyboardInterrupt if it was pressed."""
-        if self._pressed:
-            raise KeyboardInterrupt
-
-
 def _looks(client: Client, interval_secs: float, rates: Rates) -> Iterator[Look]:
     """Looks without end, `interval_secs` from the beginning of one to that of the next."""
-    ctrl_c = _CtrlC()
     while True:
-        ctrl_c.check()
         began = time.monotonic()
         look = take_look(client, began)
         rates.add(look)
