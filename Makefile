@@ -32,7 +32,7 @@ run: $(READY) ## Start three nodes and a worker and run a demo, until Ctrl-C (ON
 
 .PHONY: test
 test: $(READY) ## Run every test that needs neither root nor Docker (at most 6 minutes on 2 cores)
-	@$(BIN)/python -m pytest tests -q -n auto --maxprocesses 4 --dist worksteal \
+	@$(BIN)/python -m pytest tests -q -n $(WORKERS) --dist worksteal \
 		-m "not root and not docker" $(ARGS)
 
 .PHONY: check

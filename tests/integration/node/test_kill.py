@@ -12,11 +12,11 @@ from chaos.checkers import violations
 from chaos.history import Call, Final, History, Kill
 from chaos.live.kill import Run, run_kills
 
-KILLS = 50
+KILLS = 20  # `python -m chaos.live.kill` does more; its results are kept
 
 
 @pytest.mark.timeout(240)
-async def test_every_acknowledged_request_outlives_fifty_kills(tmp_path: Path) -> None:
+async def test_every_acknowledged_request_outlives_many_kills(tmp_path: Path) -> None:
     # Longer than the time after which every stack is printed; `timeout` still does it.
     faulthandler.cancel_dump_traceback_later()
     run = Run(KILLS, seed=20261121, home=tmp_path)
