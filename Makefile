@@ -3,6 +3,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests wait for processes to start and disks to sync: one more at a time than there are cores.
+WORKERS := $(shell n=$$(nproc); if [ $$n -lt 4 ]; then echo $$((n + 1)); else echo 4; fi)
 
 .DEFAULT_GOAL := help
 
