@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
+from cluster.replication.majority import reached_by
+
 ROUND_MAX_MS = 500
 # One part in ten: the slew of the wall time.
 SLEW = 10
@@ -74,6 +76,4 @@ class ClusterClock:
     def _reached_ms(self) -> float:
         """A time that the clocks of a majority of all members have reached; minus infinity where
         too few are known."""
-        reached = [self._wall() * 1000, *self.others_reached()]
-        reached.sort(reverse=True)
-        return reached[self.majority - 1] if len(reached) >= self.majority else -inf
+        return reached_by(self.majority, [self._wall() * 1000, *self.others_reached()], -inf)

@@ -8,7 +8,6 @@ Exists only while this node leads; a new term makes a new one.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
@@ -16,6 +15,7 @@ import structlog
 
 from cluster.replication.clock import ClusterClock
 from cluster.replication.digests import Digests
+from cluster.replication.majority import reached_by
 from cluster.replication.messages import (
     Ack,
     Append,
@@ -99,20 +99,21 @@ class Leading:
         loss = self.peers[peer_id].loss
         return not loss or loss == self._uncertain.get(peer_id)
 
+    def _counting(self) -> list[Progress]:
+        return [peer for one, peer in self.peers.items() if self._counts(one)]
+
     def _held(self) -> list[int]:
-        return [peer.match if self._counts(one) else 0 for one, peer in self.peers.items()]
+        return [peer.match for peer in self._counting()]
 
     def _walls(self) -> list[float]:
-        return [-math.inf if one.wall_ms is None else one.wall_ms for one in self.peers.values()]
+        return [one.wall_ms for one in self.peers.values() if one.wall_ms is not None]
 
     def _answered(self) -> int:
         """The newest round that a majority has answered, this node included."""
-        own = math.inf if self._raft.own_disk_counts else 0
-        rounds: list[float] = [own]
-        rounds += [peer.round if self._counts(one) else 0 for one, peer in self.peers.items()]
-        rounds.sort(reverse=True)
-        answered = rounds[self._raft.majority - 1]
-        return self._round if answered == math.inf else int(answered)
+        rounds = [peer.round for peer in self._counting()]
+        if self._raft.own_disk_counts:
+            rounds.append(self._round)
+        return int(reached_by(self._raft.majority, rounds, 0))
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -172,10 +173,8 @@ class Leading:
         False where no majority was heard for too long: this node must step down (A6)."""
         if now >= self.due() or self._round_due:
             self.beat(now)
-        heard = [now]
-        heard += [peer.heard_at if self._counts(one) else 0 for one, peer in self.peers.items()]
-        heard.sort(reverse=True)
-        return now - heard[self._raft.majority - 1] <= self._fallback_secs
+        heard = [now, *(peer.heard_at for peer in self._counting())]
+        return now - reached_by(self._raft.majority, heard, 0.0) <= self._fallback_secs
 
     def due(self) -> float:
         """When `turn` has something to do, in loop time."""

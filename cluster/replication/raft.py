@@ -21,6 +21,7 @@ from pysyncobj.node import Node
 
 from cluster.replication import command_codec
 from cluster.replication.journal import LogJournal
+from cluster.replication.majority import reached_by
 from cluster.replication.transport import Courier
 from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG
 from taskq.limits import FRAME_SIZE_MAX, MIB
@@ -338,9 +339,10 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
     def _advance_commit(self) -> None:
         """A2 (Raft figure 2, leaders): the own node counts up to its flushed index only; an entry
         of an older term is committed only by one of this term above it."""
-        held = [self.journal.flushed_index if self.own_disk_counts else 0, *self.held_by_others()]
-        held.sort(reverse=True)
-        index = held[self.majority - 1]
+        held = self.held_by_others()
+        if self.own_disk_counts:
+            held.append(self.journal.flushed_index)
+        index = int(reached_by(self.majority, held, 0))
         if index > self.commit_index and self.term_at(index) == self.term:
             self.commit_to(index)
 
