@@ -302,11 +302,6 @@ class Consensus:
         return min(timer, self.transfer.due())
 
     @property
-    def connected(self) -> set[str]:
-        """Peers with a connection on which this node speaks."""
-        return self._connected
-
-    @property
     def leads(self) -> bool:
         """Whether this node was elected for the current term; it may not be ready yet."""
         return self.raft.role == LEADER

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any, Protocol
 
 import structlog
 
 from cluster.replication.channels import FOUNDING
 from cluster.replication.founding import Founding, Save, Step
-from cluster.replication.founding_record import record_of, with_record
+from cluster.replication.founding_record import Folder, record_of, with_record
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.links import Links
 from cluster.storage.errors import StorageFailed
 
 log = structlog.get_logger(__name__)
-
-
-class Folder(Protocol):
-    """Where the record is kept."""
-
-    @property
-    def identity(self) -> Any: ...
-    def update_identity(self, identity: Any) -> None: ...
 
 
 class Founder:

@@ -267,7 +267,7 @@ class Leading:
     # --- snapshots --------------------------------------------------------------------------------
 
     def installed(self, peer_id: str, index: int) -> None:
-        """The peer has a state at `index`; `None`-like 0: it was not given one, ask again."""
+        """The peer has a state at `index`; 0: it was not given one, and is compared again."""
         peer = self.peers.get(peer_id)
         if peer is not None and peer.stage is Stage.SNAPSHOT:
             peer.probe(index + 1 if index else peer.match + 1)

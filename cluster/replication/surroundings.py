@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from cluster.replication.peers.network import PeerNetwork
 
@@ -39,8 +39,3 @@ class Surroundings:
     random: random.Random = field(default_factory=random.Random)
     executor: Callable[[str], Executor] = _thread
     network: Callable[..., Network] = PeerNetwork
-
-
-def real(**changes: Any) -> Surroundings:
-    """The machine itself."""
-    return Surroundings(**changes)
