@@ -7,10 +7,7 @@ longest gap between acknowledged probes meanwhile, and the memory of the nodes a
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import shutil
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -22,12 +19,12 @@ import click
 from chaos.history import History
 from chaos.live.alike import on_disk
 from chaos.live.cluster import LiveCluster
+from chaos.live.ending import finish
 from chaos.live.gaps import longest_gap
 from chaos.live.gauges import MemoryWatch, anonymous_bytes, log_counts
 from chaos.live.probe import Probe
 from chaos.live.recorder import Recorder
 from chaos.live.stamp import stamp
-from chaos.record import append
 from taskq import AsyncClient
 from taskq.client.identifier import new_task_id
 from taskq.commands import SubmitTask, SubmitTasks
@@ -149,16 +146,7 @@ def main(tasks: int, keep: bool) -> None:
     """Bring a follower up that was away. Exit code 1: a promise was broken."""
     run = Run(tasks, Path(tempfile.mkdtemp(prefix="taskq-catch-up-")))
     asyncio.run(run_catch_up(run))
-    row = summary(run)
-    if keep:
-        append("catch_up", row)
-    print(json.dumps(row, sort_keys=True))
-    for line in run.violations:
-        print(line, file=sys.stderr)
-    if run.violations:
-        print(f"The folders are kept in {run.home}.", file=sys.stderr)
-        sys.exit(1)
-    shutil.rmtree(run.home, ignore_errors=True)
+    finish("catch_up", summary(run), run.violations, run.home, keep=keep)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,7 @@ applied is truncated, and each entry goes to each follower once.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import shutil
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +18,9 @@ import click
 from bench.loads import batches
 from chaos.live.alike import on_disk
 from chaos.live.cluster import LiveCluster
+from chaos.live.ending import finish
 from chaos.live.gauges import MemoryWatch, log_counts, metrics
 from chaos.live.stamp import stamp
-from chaos.record import append
 from taskq import AsyncClient
 
 SETTINGS = {"broker.max_batch_claim": 100, "broker.queue_depth_threshold": 10_000_000}
@@ -131,16 +128,7 @@ def main(minutes: float, keep: bool) -> None:
     """Load a healthy cluster fully; nothing may happen but work. Exit code 1: something did."""
     run = Run(minutes * 60, Path(tempfile.mkdtemp(prefix="taskq-steady-")))
     asyncio.run(run_steady(run))
-    row = summary(run)
-    if keep:
-        append("steady", row)
-    print(json.dumps(row, sort_keys=True))
-    for line in run.violations:
-        print(line, file=sys.stderr)
-    if run.violations:
-        print(f"The folders are kept in {run.home}.", file=sys.stderr)
-        sys.exit(1)
-    shutil.rmtree(run.home, ignore_errors=True)
+    finish("steady", summary(run), run.violations, run.home, keep=keep)
 
 
 if __name__ == "__main__":
