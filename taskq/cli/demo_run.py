@@ -13,7 +13,7 @@ from taskq.client import AsyncClient
 from taskq.client.handle import AsyncTaskHandle
 from taskq.client.submission import TaskSpec
 from taskq.errors import TaskError, TaskqError
-from taskq.worker.function import CONTENT_TYPE_HEADER, CONTENT_TYPE_JSON
+from taskq.worker.codec import CONTENT_TYPE_HEADER, CONTENT_TYPE_JSON
 
 QUEUE = "demo"
 FUNCTION = "taskq.cli.wordcount:count_file"

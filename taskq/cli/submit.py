@@ -13,7 +13,7 @@ from taskq.cli.command import DURATION, Command, cluster_options, connected
 from taskq.cli.completion import queue_names
 from taskq.cli.output import note, print_json, print_text
 from taskq.cli.task import result_document, wait_for_result, write_result
-from taskq.worker.function import CONTENT_TYPE_HEADER, CONTENT_TYPE_JSON
+from taskq.worker.codec import CONTENT_TYPE_HEADER, CONTENT_TYPE_JSON
 
 BYTES = "application/octet-stream"
 

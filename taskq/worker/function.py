@@ -22,9 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from taskq.limits import ERROR_SIZE_MAX, FRAME_MARGIN, FRAME_SIZE_MAX
-from taskq.worker.codec import CONTENT_TYPE_HEADER as CONTENT_TYPE_HEADER  # noqa: PLC0414
-from taskq.worker.codec import CONTENT_TYPE_JSON as CONTENT_TYPE_JSON  # noqa: PLC0414
-from taskq.worker.codec import JSON, Codec, codec_of
+from taskq.worker.codec import CONTENT_TYPE_HEADER, JSON, Codec, codec_of
 
 # A larger result fits no frame, whatever the broker's `result_size_max` allows.
 RESULT_SIZE_MAX = FRAME_SIZE_MAX - FRAME_MARGIN
