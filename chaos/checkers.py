@@ -351,6 +351,21 @@ def _early(task_id: str, grants: list[Grant], due: float, why: str) -> Iterator[
             yield f"task {task_id}: claimed at {grant.claim.end:.3f}, due at {due:.3f} ({why})"
 
 
+def repeated_claim(first: Call, again: Call) -> str | None:
+    """P4: a claim asked once more brings none but its own tasks.
+
+    `again` has the same worker and number. A worker that may have been taken for dead since is
+    forgotten with its numbers: then a repeat counts as a first claim, under new tokens.
+    """
+    if not again.ok or again.end >= first.start + first.args["dead_secs"]:
+        return None
+    before = {one["token"] for one in first.reply["grants"]}
+    now = {one["token"] for one in again.reply["grants"]}
+    if now <= before:
+        return None
+    return f"claim repeated: tokens {sorted(now)}, before {sorted(before)}"
+
+
 CHECKERS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     *(acknowledged_submits, refused_submits, one_task_per_id, sums, nothing_hangs),
     *(one_completion, outcomes_stay, reads_see_submits, stale_tokens, leases_end_late),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from chaos.checkers import repeated_claim
 from chaos.sim.caller import RATE_MAX, Caller
 from chaos.sim.clocks import WALL_START_SECS
 from chaos.sim.tasks import BACKOFF_MS, QUEUES, ageing_queues, new_task, submitted
@@ -184,9 +185,8 @@ class _Worker:
             return []
         if call.reply["grants"] and chance.random() < 0.15:
             again, _ = await self._caller.call("claim again", request, args, _granted, patience)
-            tokens = [one["token"] for one in call.reply["grants"]]
-            if again.ok and not {one["token"] for one in again.reply["grants"]} <= set(tokens):
-                self._world.violate(f"P4: claim repeated: {again.reply}, before {call.reply}")
+            if broken := repeated_claim(call, again):
+                self._world.violate(f"P4: {broken}")
             if not again.ok:
                 return []
         self._unanswered.remove(self._claims)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chaos.checkers import CHECKERS, violations
+from chaos.checkers import CHECKERS, repeated_claim, violations
 from chaos.history import OK, REFUSED, UNKNOWN, Call, Final, History, Kill
 
 A, B, C, D = "aa" * 16, "bb" * 16, "cc" * 16, "dd" * 16
@@ -300,3 +300,19 @@ def test_a_release_repeated_after_a_kill_may_have_been_carried_out_before_it(
     history.kills = [Kill(3.0, "log write", {"release": 1}, True)] if killed else []
     found = [line for line in violations(history) if line.startswith("leases_end_late")]
     assert bool(found) is not killed
+
+
+def test_a_repeated_claim_brings_only_what_it_brought_before() -> None:
+    first = claim(1.0, (A, 1), (B, 2))
+    assert repeated_claim(first, claim(1.1, (B, 2))) is None
+    assert repeated_claim(first, claim(1.1)) is None
+    assert repeated_claim(first, claim(1.1, (B, 2), (C, 3))) is not None
+    refused = Call("claim", 1.1, {"worker": "w1"}, 1.2, REFUSED, "NO_LEADER")
+    assert repeated_claim(first, refused) is None
+
+
+def test_a_worker_taken_for_dead_claims_anew() -> None:
+    """Seed 1000100 of November 2026: the repeat took six seconds, its worker was dead after 2.7."""
+    first = claim(1.0, (A, 1))
+    assert repeated_claim(first, claim(2.98, (B, 2))) is not None
+    assert repeated_claim(first, claim(3.0, (B, 2))) is None
