@@ -16,6 +16,8 @@ from heapq import nsmallest
 from typing import Protocol, TypeVar
 from zlib import crc32
 
+from taskq.machine import keys
+
 # What a changed key costs: its bytes, those of a small value, dictionary slot, objects. Roughly.
 ENTRY_SIZE = 256
 # Values up to here are in `ENTRY_SIZE`; larger ones are counted by their bytes.
@@ -38,10 +40,23 @@ Value = bytes | None  # None marks a deleted key
 _Value = TypeVar("_Value", bytes, Value)
 
 
-class _Layer(dict[int, dict[bytes, _Value]]):
-    """Key family (first byte) -> key -> value."""
+# A family is scanned as a whole, so those of ready tasks are kept queue by queue: windows of many
+# queues are refilled often.
+_Family = int | bytes
+_READY = keys.READY[0]
+_QUEUE = -keys.PLACE_SIZE  # the end of the queue's name in a key of a ready task
 
-    def __missing__(self, family: int) -> dict[bytes, _Value]:
+
+def _family_of(prefix: bytes) -> _Family:
+    """The one family that holds all keys with this prefix: of ready tasks, those of a queue."""
+    assert prefix[0] != _READY or prefix.endswith(b"\0"), "ready tasks are read queue by queue"
+    return prefix[0] if prefix[0] != _READY else prefix
+
+
+class _Layer(dict[_Family, dict[bytes, _Value]]):
+    """Key family (first byte, or that of a queue's ready tasks) -> key -> value."""
+
+    def __missing__(self, family: _Family) -> dict[bytes, _Value]:
         changed: dict[bytes, _Value] = {}
         self[family] = changed
         return changed
@@ -78,7 +93,9 @@ class Overlay:
         return self.size + self._writing_size
 
     def get(self, key: bytes) -> bytes | None:
-        family = key[0]
+        family: _Family = key[0]
+        if family == _READY:
+            family = key[:_QUEUE]
         made = self._made[family].get(key)
         if made is not None:
             return made
@@ -89,11 +106,14 @@ class Overlay:
         return writing[key] if key in writing else self._store.get(key)
 
     def put(self, key: bytes, value: bytes) -> None:
-        made = self._made[key[0]]
+        family: _Family = key[0]
+        if family == _READY:
+            family = key[:_QUEUE]
+        made = self._made[family]
         if key in made:
             made[key] = value
         else:
-            self._changed[key[0]][key] = value
+            self._changed[family][key] = value
         said = self._said
         said.append(key)
         said.append(value)
@@ -101,11 +121,14 @@ class Overlay:
             self._large += len(value)
 
     def create(self, key: bytes, value: bytes) -> None:
-        changed = self._changed[key[0]]
+        family: _Family = key[0]
+        if family == _READY:
+            family = key[:_QUEUE]
+        changed = self._changed[family]
         if key in changed:  # a tombstone, which the store still needs
             changed[key] = value
         else:
-            self._made[key[0]][key] = value
+            self._made[family][key] = value
         said = self._said
         said.append(key)
         said.append(value)
@@ -116,17 +139,20 @@ class Overlay:
         said = self._said
         said.append(key)
         said.append(_GONE)
-        value = self._made[key[0]].pop(key, None)
+        family: _Family = key[0]
+        if family == _READY:
+            family = key[:_QUEUE]
+        value = self._made[family].pop(key, None)
         if value is None:
-            self._changed[key[0]][key] = None
+            self._changed[family][key] = None
         elif len(value) > SMALL_SIZE:
             self._large -= len(value)
 
     def scan(self, prefix: bytes, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         if limit <= 0:
             return []
-        made, changed = self._made[prefix[0]], self._changed[prefix[0]]
-        writing = self._writing[prefix[0]]
+        family = _family_of(prefix)
+        made, changed, writing = self._made[family], self._changed[family], self._writing[family]
         mine = self._smallest(prefix, after, limit)
         start = prefix if after is None or after < prefix else after + b"\0"
         found: list[tuple[bytes, bytes]] = []
@@ -148,7 +174,7 @@ class Overlay:
         self, prefix: bytes, after: bytes | None, limit: int
     ) -> list[tuple[bytes, bytes]]:
         """The first `limit` live pairs of both layers, in order."""
-        family = prefix[0]
+        family = _family_of(prefix)
         made, changed = self._made[family], self._changed[family]
         low = prefix if after is None or after < prefix else after + b"\0"
         keys = [k for k in made if k >= low and k.startswith(prefix)]

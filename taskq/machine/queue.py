@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import QUEUE_COUNT_MAX
 from taskq.machine import keys
-from taskq.machine.ready import ReadyWindow
+from taskq.machine.ready import ReadyWindow, Rooms
 from taskq.machine.record import pack, unpack
 from taskq.machine.task import DEAD, LEASED, MOVES, READY, RETRYING, SCHEDULED, TIERS
 from taskq.machine.view import View
@@ -35,7 +35,12 @@ class Queue:
     __slots__ = ("_changed", "ageing_ms", "counts", "lease_ms", "low", "name", "paused", "window")
 
     def __init__(
-        self, view: View, name: str, record: bytes | None, changed: dict[str, Queue]
+        self,
+        view: View,
+        rooms: Rooms,
+        name: str,
+        record: bytes | None,
+        changed: dict[str, Queue],
     ) -> None:
         self.name = name
         self.ageing_ms = 0
@@ -48,7 +53,7 @@ class Queue:
             self.ageing_ms, self.lease_ms, self.paused, counts, self.low = unpack(record)
             self.counts = [*counts, 0]
             edge = keys.before(self.low)  # `low` itself is read
-        self.window = ReadyWindow(view, name, edge)
+        self.window = ReadyWindow(view, rooms, name, edge)
         self._changed = changed
         if record is None:
             self.touch()
@@ -84,15 +89,16 @@ class Queue:
 class Queues:
     """All queues by name."""
 
-    __slots__ = ("_changed", "_view", "by_name")
+    __slots__ = ("_changed", "_rooms", "_view", "by_name")
 
     def __init__(self, view: View) -> None:
         self._view = view
+        self._rooms = Rooms()
         self._changed: dict[str, Queue] = {}
         self.by_name: dict[str, Queue] = {}
         for key, record in view.scan(keys.QUEUE, None, QUEUE_COUNT_MAX):
             name = key[1:].decode()
-            self.by_name[name] = Queue(view, name, record, self._changed)
+            self.by_name[name] = Queue(view, self._rooms, name, record, self._changed)
 
     def __len__(self) -> int:
         return len(self.by_name)
@@ -112,7 +118,9 @@ class Queues:
             if len(self.by_name) >= QUEUE_COUNT_MAX:
                 text = f"there are {QUEUE_COUNT_MAX} queues; no more can be made"
                 return refuse(ErrorCode.TOO_MANY_QUEUES, text)
-            queue = self.by_name[name] = Queue(self._view, name, None, self._changed)
+            queue = self.by_name[name] = Queue(
+                self._view, self._rooms, name, None, self._changed
+            )
         return queue
 
     def save(self) -> None:

@@ -7,7 +7,7 @@ the moment of becoming ready plus (255 - priority) * ageing_ms, so that nobody w
 
 `ReadyWindow` is a cache of the next ready tasks of one queue, refilled by `scan` from where it
 ended, so that deleted keys are not walked again. It may hold tasks that are no longer ready; who
-pops checks the task.
+pops checks the task. `Rooms` keeps the windows of all queues together within bounds.
 """
 
 from __future__ import annotations
@@ -23,25 +23,57 @@ from taskq.machine.view import View
 if TYPE_CHECKING:
     from taskq.machine.state import State
 
-# Tasks read ahead at once: large enough to make the scan cheap per task, about 0.3 MiB.
+# Tasks read ahead at once by a queue that is claimed from: so many at first, twice as many with
+# each refill, and so many at most, which makes the scan cheap per task (about 0.3 MiB).
+FIRST_COUNT = 16
 REFILL_COUNT = 2_048
-WINDOW_COUNT_MAX = 2 * REFILL_COUNT
+# All windows, beside what each has at first: about 20 MiB where each is as full as it may be.
+TOTAL_COUNT = 65_536
 
 # (place, task id)
 Place = tuple[bytes, bytes]
 
 
+class Rooms:
+    """Shares out what windows may hold: a refill doubles its window's room, and where there is not
+    enough for all, those that were not refilled for longest fall back to what they began with."""
+
+    __slots__ = ("_grown", "_total")
+
+    def __init__(self) -> None:
+        self._grown: dict[ReadyWindow, None] = {}  # the one refilled last at the end
+        self._total = 0
+
+    def grow(self, window: ReadyWindow) -> None:
+        """More room for a window that is refilled."""
+        self._grown.pop(window, None)
+        self._grown[window] = None
+        room = min(2 * window.room, REFILL_COUNT)
+        self._total += room - window.room
+        window.room = room
+        while self._total > TOTAL_COUNT:
+            oldest = next(iter(self._grown))
+            if oldest is window:
+                return
+            del self._grown[oldest]
+            self._total -= oldest.room - FIRST_COUNT
+            oldest.room = FIRST_COUNT
+            oldest.shrink()
+
+
 class ReadyWindow:
     """The next ready tasks of one queue. Everything up to `_edge` is in `_next`; beyond is not.
-    `_edge` None: all ready tasks of the queue are in `_next`.
+    `_edge` None: all ready tasks of the queue are in `_next`. At most twice `room` are.
 
     A list in order, because nearly all tasks come at its end and all leave at its start: those
     before `_start` have left."""
 
-    __slots__ = ("_edge", "_next", "_start", "_view", "prefix")
+    __slots__ = ("_edge", "_next", "_rooms", "_start", "_view", "prefix", "room")
 
-    def __init__(self, view: View, queue: str, edge: bytes | None) -> None:
+    def __init__(self, view: View, rooms: Rooms, queue: str, edge: bytes | None) -> None:
         self._view = view
+        self._rooms = rooms
+        self.room = FIRST_COUNT
         self.prefix = keys.ready_prefix(queue)
         self._next: list[Place] = []
         self._start = 0
@@ -57,8 +89,8 @@ class ReadyWindow:
             waiting.append(one)
         else:
             insort(waiting, one, self._start)
-        if len(waiting) > WINDOW_COUNT_MAX:
-            self._shrink()
+        if len(waiting) > 2 * self.room:
+            self.shrink()
 
     def pop(self) -> Place | None:
         """Takes the next task, or None when no task is ready."""
@@ -70,24 +102,25 @@ class ReadyWindow:
                 return None
         found = self._next[self._start]
         self._start += 1
-        if self._start == len(self._next) or self._start == REFILL_COUNT:
+        if self._start == len(self._next) or self._start >= self.room:
             del self._next[: self._start]
             self._start = 0
         return found
 
-    def _shrink(self) -> None:
+    def shrink(self) -> None:
         """Lets go of what has left; then, if need be, of what is far away."""
         del self._next[: self._start]
         self._start = 0
-        if len(self._next) > REFILL_COUNT:
-            del self._next[REFILL_COUNT:]
+        if len(self._next) > self.room:
+            del self._next[self.room :]
             self._edge = self._next[-1][0]
 
     def _refill(self, edge: bytes) -> None:
-        found = self._view.scan(self.prefix, self.prefix + edge, REFILL_COUNT)
+        self._rooms.grow(self)
+        found = self._view.scan(self.prefix, self.prefix + edge, self.room)
         size = len(self.prefix)
         self._next = [(key[size:], task_id) for key, task_id in found]
-        self._edge = self._next[-1][0] if len(found) == REFILL_COUNT else None
+        self._edge = self._next[-1][0] if len(found) == self.room else None
 
 
 def make_ready(state: State, task: Task) -> None:

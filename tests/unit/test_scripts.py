@@ -34,7 +34,8 @@ LIMITS: dict[str, list[tuple[Any, str]]] = {
     "expired": [(claim, "_EXPIRED_MAX")],
     "error": [(ending, "ERROR_SIZE_MAX")],
     "refill": [(ready, "REFILL_COUNT")],
-    "window": [(ready, "WINDOW_COUNT_MAX")],
+    "first": [(ready, "FIRST_COUNT")],
+    "windows": [(ready, "TOTAL_COUNT")],
 }
 
 

@@ -75,8 +75,9 @@ class AgainstModel(RuleBasedStateMachine):
     def begin(self, refill: int) -> None:
         for module in (ready, due, finished):
             self.patch.setattr(module, "REFILL_COUNT", refill)
-        for module in (ready, due):
-            self.patch.setattr(module, "WINDOW_COUNT_MAX", 2 * refill)
+        self.patch.setattr(due, "WINDOW_COUNT_MAX", 2 * refill)
+        self.patch.setattr(ready, "FIRST_COUNT", min(refill, ready.FIRST_COUNT))
+        self.patch.setattr(ready, "TOTAL_COUNT", 2 * refill)
         self.apply(commands.CreateQueue("aged", 1_000, 20_000))
 
     def apply(self, command: Any) -> None:
