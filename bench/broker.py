@@ -39,10 +39,15 @@ class Broker:
             "persistence.data_dir": self.folder,
             **settings,
         }
-        command = [sys.executable, "-m", "cluster.node", "--ready-file", str(self._ready)]
+        self._command = [sys.executable, "-m", "cluster.node", "--ready-file", str(self._ready)]
         for key, value in given.items():
-            command += ["--set", f"{key}={value}"]
-        self._process = subprocess.Popen(command)
+            self._command += ["--set", f"{key}={value}"]
+        self.start()
+
+    def start(self) -> None:
+        """The process; again after its end."""
+        self._ready.unlink(missing_ok=True)
+        self._process = subprocess.Popen(self._command)
 
     def wait(self) -> None:
         """Until it serves. Raises RuntimeError."""
@@ -75,6 +80,11 @@ class Broker:
         if self._process.poll() is None:
             os.kill(self.pid, signal.SIGTERM)
 
+    def kill(self) -> None:
+        """SIGKILL; it is gone when this returns."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """Ends it, cleanly if it can."""
         self.ask_to_stop()
@@ -103,8 +113,7 @@ class Cluster:
             given = {**(group if count > 1 else {}), **settings}
             self.brokers[name] = Broker(self._home / name, given)
         try:
-            for broker in self.brokers.values():
-                broker.wait()
+            self._wait()
         except BaseException:
             self.__exit__()
             raise
@@ -112,6 +121,21 @@ class Cluster:
         self.url = f"taskq://{addresses}"
         with Client(self.url, timeout=START_SECS) as client:
             self.leader = client.stats().node_id  # answered by who leads
+
+    def _wait(self) -> None:
+        for broker in self.brokers.values():
+            broker.wait()
+
+    def kill(self) -> None:
+        """SIGKILL for all."""
+        for broker in self.brokers.values():
+            broker.kill()
+
+    def restart(self) -> None:
+        """Starts all again, with what their disks hold; until they answer."""
+        for broker in self.brokers.values():
+            broker.start()
+        self._wait()
 
     @property
     def followers(self) -> list[Broker]:

@@ -10,6 +10,7 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 SHARES = HERE / "where.jsonl"
+BACKLOGS = HERE / "backlog.jsonl"
 PAGE = HERE / "RESULTS.md"
 # The page shows so many sessions, newest first; the file keeps all.
 SHOWN_MAX = 40
@@ -39,21 +40,26 @@ def append_shares(row: dict[str, Any]) -> None:
     _add(SHARES, [row])
 
 
+def append_backlog(row: dict[str, Any]) -> None:
+    """Adds what a long backlog cost, and makes the page anew."""
+    _add(BACKLOGS, [row])
+
+
 def _add(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("a") as file:
         for row in rows:
             file.write(json.dumps(row, sort_keys=True) + "\n")
-    PAGE.write_text(page(RESULTS.read_text(), SHARES.read_text()))
+    PAGE.write_text(page(*(file.read_text() for file in (RESULTS, SHARES, BACKLOGS))))
 
 
-def page(results: str, shares: str) -> str:
-    """The page for the contents of the two files."""
+def page(results: str, shares: str, backlogs: str) -> str:
+    """The page for the contents of the three files."""
     rows = [json.loads(line) for line in results.splitlines() if line]
     lines = [
         "# Measurements",
         "",
-        "Generated from `results.jsonl` and `where.jsonl`; not typed. Medians of the runs, the"
-        " range in brackets.",
+        "Generated from `results.jsonl`, `backlog.jsonl` and `where.jsonl`; not typed. Medians of"
+        " the runs, the range in brackets.",
         "Durability fsync; client and brokers (one, or where the load says so three) on the same"
         " machine; CPU is that of all",
         "brokers together. The load average at the end tells how quiet the machine was.",
@@ -63,6 +69,7 @@ def page(results: str, shares: str) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_row(row) for row in reversed(rows[-SHOWN_MAX:])]
+    lines += _backlogs([json.loads(line) for line in backlogs.splitlines() if line])
     newest = {row["load"]: row for row in map(json.loads, shares.splitlines())}
     for row in newest.values():
         lines += ["", f"## Where the broker's time goes: {row['load']}", ""]
@@ -70,6 +77,50 @@ def page(results: str, shares: str) -> str:
         ordered = sorted(row["shares"].items(), key=lambda pair: -pair[1])
         lines += [f"| {name} | {share:.1%} |" for name, share in ordered]
     return "\n".join(lines) + "\n"
+
+
+# Goals for memory in MiB, by (tasks, bytes of payload).
+_MEMORY_GOALS = {(1_000_000, 1024): 200, (10_000_000, 100): 300}
+
+
+def _backlogs(rows: list[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    lines = [
+        "",
+        "## Long backlogs",
+        "",
+        "`python -m bench.backlog`. Memory is `RssAnon` in MiB of the node that has most; claims"
+        " are those of batches of 100,",
+        "with completions, in turns from the backlog and from a queue without one. Goals: memory at"
+        " most 200 MiB with",
+        "1,000,000 tasks of 1 KiB and 300 MiB with 10,000,000 of 100 B; serving 5 s after the start"
+        " of killed nodes;",
+        "claims at least 0.75 x as fast. Submits are those of a client while tasks fall due.",
+        "",
+        "| when (UTC) | commit | tasks | queues | nodes | filled/s | idle | filling | falling due |"
+        " at rest | claiming | restarted | goal | claims/s short | backlog | ratio | restart s |"
+        " due within | last ready late | submit p50, p99, max ms | machine | load average |",
+        "|" + "---|" * 22,
+    ]
+    return lines + [_backlog(row) for row in reversed(rows[-SHOWN_MAX:])]
+
+
+def _backlog(row: dict[str, Any]) -> str:
+    due = row["due_within"]
+    submits = [f"{row[f'submit_{name}_ms']:.1f}" for name in ("p50", "p99", "max")] if due else []
+    cells = [
+        *(row["when"], row["commit"], f"{row['tasks']:,} of {row['size']:,} B", row["queues"]),
+        *(row["nodes"], f"{row['filled_per_sec']:,}", f"{row['memory_idle']:.0f}"),
+        *(f"{row['memory_filling']:.0f}", f"{row['memory_due']:.0f}" if due else ""),
+        *(f"{row[f'memory_{name}']:.0f}" for name in ("at_rest", "claiming", "restarted")),
+        _MEMORY_GOALS.get((row["tasks"], row["size"]), ""),
+        *(f"{row['claims_short']:,}", f"{row['claims_backlog']:,}", f"{row['claims_ratio']:.2f}"),
+        f"{row['restart_secs']:.1f}",
+        *((f"{due} s", f"{row['ready_late_secs']:.1f} s") if due else ("", "")),
+        *(", ".join(submits), row["machine"], row["load_average"]),
+    ]
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 def _goal(row: dict[str, Any]) -> str:
