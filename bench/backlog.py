@@ -196,9 +196,9 @@ async def _measure(
         async with AsyncClient(cluster.url, timeout=TIMEOUT_SECS) as client:
             load = Load(client, names, size)
             due = None
+            # Late enough that all are there before the first is due.
+            begin_ms = int((time.time() + tasks / 8_000 + 10) * 1000)
             if due_within:
-                # Late enough that all are there before the first is due.
-                begin_ms = int((time.time() + tasks / 8_000 + 10) * 1000)
                 due = (begin_ms + number * due_within * 1000 // tasks for number in range(tasks))
             with _bar(console, "filling", tasks) as step:
                 secs = await load.fill(names, tasks, step, due)

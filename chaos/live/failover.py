@@ -8,6 +8,7 @@ and the history is judged; all nodes must hold the same.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import random
@@ -181,6 +182,7 @@ def main(
     try:
         with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
             bar = progress.add_task(fault, total=times)
+            gc.disable()  # a full collection of the history would stop the probe for 0.1 s
             asyncio.run(_until_interrupted(run, lambda: progress.advance(bar)))
     except BaseException:
         run.history.save(run.home / "history.jsonl.gz")
