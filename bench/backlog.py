@@ -2,10 +2,11 @@
 
     fill --> rest --> claim from it, in turns with a short queue --> kill -9 all --> serving again
 
-Memory is `RssAnon` of the node that has most; while filling, it is looked at every half second. The
-rate of claims is that of claims of 100 with their completions, without submits: the median of
-several turns, in which as many tasks come from the backlog as from a queue that holds no others.
-Restart: from the start of the processes to the first task claimed from the backlog.
+Ids are those that the client library makes, which grow with time. Memory is `RssAnon` of the node
+that has most; while filling, it is looked at every half second. The rate of claims is that of
+claims of 100 with their completions, without submits: the median of several turns, in which as many
+tasks come from the backlog as from a queue that holds no others. Restart: from the start of the
+processes to the first task claimed from the backlog.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from bench.broker import Cluster
 from bench.record import append_backlog, commit
 from taskq import AsyncClient
+from taskq.client.identifier import new_task_id
 from taskq.commands import ClaimTask, SubmitTask, SubmitTasks, TaskResult, TaskResults
 from taskq.limits import MIB
 
@@ -102,7 +104,7 @@ class Load:
             for first in numbers:
                 tasks = [
                     SubmitTask(
-                        os.urandom(16),
+                        new_task_id(),
                         queues[number % len(queues)],
                         "f",
                         self._payload,
@@ -236,7 +238,7 @@ async def _falling_due(
         shown, looked = 0, 0.0
         while True:
             asked = time.perf_counter()
-            await client.send(SubmitTask(os.urandom(16), "probe", "f", b""))
+            await client.send(SubmitTask(new_task_id(), "probe", "f", b""))
             latencies.append((time.perf_counter() - asked) * 1000)
             if time.time() - looked > 1:
                 looked = time.time()

@@ -47,12 +47,6 @@ _READY = keys.READY[0]
 _QUEUE = -keys.PLACE_SIZE  # the end of the queue's name in a key of a ready task
 
 
-def _family_of(prefix: bytes) -> _Family:
-    """The one family that holds all keys with this prefix: of ready tasks, those of a queue."""
-    assert prefix[0] != _READY or prefix.endswith(b"\0"), "ready tasks are read queue by queue"
-    return prefix[0] if prefix[0] != _READY else prefix
-
-
 class _Layer(dict[_Family, dict[bytes, _Value]]):
     """Key family (first byte, or that of a queue's ready tasks) -> key -> value."""
 
@@ -60,6 +54,19 @@ class _Layer(dict[_Family, dict[bytes, _Value]]):
         changed: dict[bytes, _Value] = {}
         self[family] = changed
         return changed
+
+    def part(self, prefix: bytes) -> dict[bytes, _Value]:
+        """All that may begin with the prefix: one family, but for who looks at many queues."""
+        if prefix[0] != _READY:
+            return self[prefix[0]]
+        queue, end, _ = prefix.partition(b"\0")
+        if end:
+            return self[queue + end]
+        found: dict[bytes, _Value] = {}
+        for family, pairs in self.items():
+            if isinstance(family, bytes) and family.startswith(prefix):
+                found.update(pairs)
+        return found
 
 
 class Overlay:
@@ -151,9 +158,9 @@ class Overlay:
     def scan(self, prefix: bytes, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         if limit <= 0:
             return []
-        family = _family_of(prefix)
-        made, changed, writing = self._made[family], self._changed[family], self._writing[family]
-        mine = self._smallest(prefix, after, limit)
+        layers = (self._made.part(prefix), self._changed.part(prefix), self._writing.part(prefix))
+        made, changed, writing = layers
+        mine = self._smallest(layers, prefix, after, limit)
         start = prefix if after is None or after < prefix else after + b"\0"
         found: list[tuple[bytes, bytes]] = []
         position = 0
@@ -171,11 +178,14 @@ class Overlay:
         return found + mine[position : position + limit - len(found)]
 
     def _smallest(
-        self, prefix: bytes, after: bytes | None, limit: int
+        self,
+        layers: tuple[dict[bytes, bytes], dict[bytes, Value], dict[bytes, Value]],
+        prefix: bytes,
+        after: bytes | None,
+        limit: int,
     ) -> list[tuple[bytes, bytes]]:
-        """The first `limit` live pairs of both layers, in order."""
-        family = _family_of(prefix)
-        made, changed = self._made[family], self._changed[family]
+        """The first `limit` live pairs of the layers, in order."""
+        made, changed, writing = layers
         low = prefix if after is None or after < prefix else after + b"\0"
         keys = [k for k in made if k >= low and k.startswith(prefix)]
         keys += [
@@ -183,7 +193,7 @@ class Overlay:
         ]
         keys += [
             k
-            for k, v in self._writing[family].items()
+            for k, v in writing.items()
             if v is not None and k >= low and k not in changed and k.startswith(prefix)
         ]
         chosen = nsmallest(limit, keys) if limit < len(keys) else sorted(keys)

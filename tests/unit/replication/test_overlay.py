@@ -19,11 +19,18 @@ from taskq.machine.view import MemoryView
 from tests.unit.replication.disk import Disk, MemoryState
 
 # Few and close together, so that keys meet; the last family has no successor.
-FAMILIES = (b"a", b"b", b"\xff")
+FAMILIES = (b"a", b"b", b"r", b"\xff")
 RESTS = (b"", b"\0", b"1", b"12", b"\xff")
-KEYS = st.sampled_from([family + rest for family in FAMILIES for rest in RESTS])
+# Ready tasks are kept queue by queue; the name of one queue begins with that of another.
+QUEUES = [keys.ready_prefix(name) for name in ("q", "qq")]
+READY = [queue + keys.place(rank, 1) for queue in QUEUES for rank in (0, 1, 256, (1 << 64) - 1)]
+KEYS = st.sampled_from(
+    [family + rest for family in FAMILIES if family != keys.READY for rest in RESTS] + READY
+)
 VALUES = st.sampled_from([b"", b"x", b"yy", bytes(300)])
-PREFIXES = st.sampled_from([b"a", b"a1", b"b", b"b\xff", b"\xff", b"\xff\xff", b"c"])
+PREFIXES = st.sampled_from(
+    [b"a", b"a1", b"b", b"b\xff", b"\xff", b"\xff\xff", b"c", b"r", b"rq", *QUEUES]
+)
 
 
 class OverlayModel(RuleBasedStateMachine):
