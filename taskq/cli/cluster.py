@@ -11,7 +11,7 @@ import click
 
 from taskq.cli import exits
 from taskq.cli.command import CommandGroup, Failure, cluster_options, connected, sentence
-from taskq.cli.output import note, pairs, print_json, print_text, show, table
+from taskq.cli.output import note, print_json, print_text, show
 from taskq.cli.quantity import count_text, duration_text, list_text, size_text
 from taskq.client import Client
 from taskq.commands import GetCluster, TransferLeadership
@@ -118,6 +118,8 @@ def document_of(status: ClusterStatus) -> dict[str, Any]:
 
 def drawn(status: ClusterStatus) -> list[Any]:
     """The status for people: what matters in a sentence, the cluster, and a row for each member."""
+    from taskq.cli.table import pairs, table
+
     members = [MemberView(*member) for member in status.members]
     facts = [
         ("cluster", status.cluster_id or "being founded"),
@@ -131,7 +133,12 @@ def drawn(status: ClusterStatus) -> list[Any]:
     return [
         pairs("Cluster", facts),
         "",
-        table("Members", columns, [_row(one) for one in members], numbers=numbers, keep=("node",)),
+        table(
+            *("Members", columns, [_row(one) for one in members]),
+            numbers=numbers,
+            keep=("node", "role"),
+            spare=("log", "log size", "address", "free", "applied"),
+        ),
         verdict(status, members),
     ]
 

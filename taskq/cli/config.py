@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from taskq.cli.command import Command, Failure, json_option
-from taskq.cli.output import note, print_json, print_text, show, table
+from taskq.cli.output import note, print_json, print_text, show
 from taskq.cli.process import require_broker
 
 
@@ -45,6 +45,8 @@ def config_command(path: Path | None, example: bool, check: bool, as_json: bool)
     else:
         from rich.text import Text
 
+        from taskq.cli.table import table
+
         rows = [
             (
                 setting.path,
@@ -56,6 +58,6 @@ def config_command(path: Path | None, example: bool, check: bool, as_json: bool)
             for setting in effective(config)
         ]
         columns = ("key", "value", "unit", "set by", "")
-        show(table("Configuration", columns, rows, keep=("key",)))
+        show(table("Configuration", columns, rows, keep=("key",), spare=("unit",)))
     for warning in warnings:
         note(f"Warning: {warning}")

@@ -10,8 +10,8 @@ import click
 from taskq.cli import exits
 from taskq.cli.command import CommandGroup, Failure, cluster_options, connected
 from taskq.cli.completion import queue_names
-from taskq.cli.output import ask, note, print_json, print_text, show, table
-from taskq.cli.quantity import counted, date_text
+from taskq.cli.output import ask, note, print_json, print_text, show
+from taskq.cli.quantity import age_text, counted, moment_text
 from taskq.cli.task import show_status
 from taskq.client import Client
 from taskq.client.views import TaskStatus
@@ -41,6 +41,8 @@ def list_dead(
     if as_json:
         print_json({"tasks": found, "more": more})
         return
+    from taskq.cli.table import table
+
     if not found:
         note("No dead tasks.")
         return
@@ -50,13 +52,16 @@ def list_dead(
             task.queue,
             task.name,
             task.attempt,
-            date_text(task.ended_at),
+            moment_text(task.ended_at),
+            age_text(task.ended_at),
             (task.error.rstrip().rpartition("\n")[2] or task.reason),
         )
         for task in found
     ]
-    columns = ("id", "queue", "name", "attempts", "died", "reason")
-    show(table("Dead tasks", columns, rows, numbers=("attempts",), keep=("id",)))
+    columns = ("id", "queue", "name", "attempts", "died", "ago", "reason")
+    spare = ("died", "attempts", "ago", "name")
+    numbers = ("attempts", "died", "ago")
+    show(table("Dead tasks", columns, rows, numbers=numbers, keep=("id",), spare=spare))
     if more:
         note(f"There are more: --limit {limit * 10} shows up to {limit * 10}.")
 

@@ -19,7 +19,7 @@ from taskq.cli.demo_run import COUNTED, FUNCTION, QUEUE, SUBMITTED
 from taskq.cli.demo_strike import Outage, count_and_strike
 from taskq.cli.local_cluster import LocalCluster
 from taskq.cli.local_folder import free_ports
-from taskq.cli.output import note, print_json, print_text, show, table
+from taskq.cli.output import note, print_json, print_text, show
 from taskq.cli.process import Child, require_broker
 from taskq.cli.progress import progress
 from taskq.cli.quantity import count_text
@@ -143,6 +143,8 @@ def _run(
 
 
 def _show_totals(totals: Totals, secs: float, direct: Totals, direct_secs: float) -> None:
+    from taskq.cli.table import table
+
     rows: list[tuple[str, str, str]] = [
         (name, count_text(ours), count_text(theirs))
         for name, ours, theirs in zip(Totals._fields, totals, direct, strict=True)

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from uuid import UUID
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 DEBUG_VARIABLE = "TASKQ_DEBUG"
 # Columns of a table that is not drawn on a terminal: nothing is cut in a log or a pipe.
@@ -81,63 +80,8 @@ def show(*parts: Any) -> None:
     """Tables and lines, drawn for people."""
     screen = console()
     for part in parts:
-        screen.print(part)
-
-
-def table(
-    title: str,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-    *,
-    numbers: Sequence[str] = (),
-    keep: Sequence[str] = (),
-) -> Table:
-    """A table. Columns in `numbers` are aligned right; those in `keep` are never cut."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    for column in columns:
-        right = column in numbers
-        drawn.add_column(
-            column,
-            justify="right" if right else "left",
-            no_wrap=right or column in keep,
-            overflow="fold",
-        )
-    for row in rows:
-        # Text, not markup: a queue may be called [red].
-        drawn.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    return drawn
-
-
-def pairs(title: str, rows: Iterable[tuple[str, Any]]) -> Table:
-    """A table of names and values without a head; rows with an empty value are left out."""
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(
-        title=title, title_justify="left", title_style="bold", box=None, show_header=False,
-        pad_edge=False, padding=(0, 2, 0, 0),
-    )  # fmt: skip
-    drawn.add_column(style="dim", no_wrap=True)
-    drawn.add_column(overflow="fold")
-    for name, value in rows:
-        if str(value) != "":
-            drawn.add_row(name, value if isinstance(value, Text) else Text(str(value)))
-    return drawn
-
-
-def side_by_side(*tables: Table) -> Table:
-    """Narrow tables in one row."""
-    from rich.table import Table
-
-    grid = Table.grid(padding=(0, 6, 0, 0))
-    grid.add_row(*tables)
-    return grid
+        # What cannot be made narrower is wrapped by the terminal, not cut off.
+        screen.print(part, crop=False)
 
 
 _STATE_STYLES = {

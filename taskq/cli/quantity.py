@@ -60,12 +60,25 @@ def date_text(moment: datetime | None, now: datetime | None = None) -> str:
     """Local time to the second, and how long ago that was; empty for None."""
     if moment is None:
         return ""
-    local = moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    local = moment_text(moment)
     secs = ((now or datetime.now(UTC)) - moment).total_seconds()
     if abs(secs) < 1:
         return f"{local} (now)"
     away = duration_text(float(round(abs(secs))))
     return f"{local} ({away} ago)" if secs > 0 else f"{local} (in {away})"
+
+
+def moment_text(moment: datetime | None) -> str:
+    """Local time to the second; empty for None."""
+    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def age_text(moment: datetime | None, now: datetime | None = None) -> str:
+    """How long ago a moment was, in whole seconds; empty for None."""
+    if moment is None:
+        return ""
+    secs = ((now or datetime.now(UTC)) - moment).total_seconds()
+    return duration_text(float(max(0, round(secs))))
 
 
 def list_text(words: Iterable[str]) -> str:

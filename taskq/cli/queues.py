@@ -8,13 +8,15 @@ import click
 
 from taskq.cli.command import DURATION, CommandGroup, Failure, cluster_options, connected
 from taskq.cli.completion import queue_names
-from taskq.cli.output import ask, note, print_json, print_text, show, table
+from taskq.cli.output import ask, note, print_json, print_text, show
 from taskq.cli.quantity import count_text, counted, duration_text
 from taskq.client.views import QueueStatus
 
 
 def queue_rows(title: str, queues: list[QueueStatus]) -> Any:
     """A table of queues with their depth by tier."""
+    from taskq.cli.table import table
+
     counted = ("high", "normal", "low", "scheduled", "retrying", "running", "dead")
     rows = [
         (
@@ -38,7 +40,8 @@ def queue_rows(title: str, queues: list[QueueStatus]) -> Any:
         for queue in queues
     ]
     columns = ("queue", "", *counted, "lease", "ageing")
-    return table(title, columns, rows, numbers=(*counted, "lease", "ageing"))
+    spare = ("ageing", "lease", "retrying", "scheduled", "low", "high")
+    return table(title, columns, rows, numbers=(*counted, "lease", "ageing"), spare=spare)
 
 
 @click.group("queues", cls=CommandGroup)

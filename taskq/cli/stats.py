@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from taskq.cli.command import Command, cluster_options, connected
-from taskq.cli.output import pairs, print_json, show, side_by_side, state_text, table
+from taskq.cli.output import print_json, show, state_text
 from taskq.cli.quantity import count_text, duration_text, size_text
 from taskq.cli.queues import queue_rows
+from taskq.cli.workers import busiest_first, worker_rows
 from taskq.client.moment import datetime_of
 from taskq.client.views import QueueStatus, WorkerStatus
 from taskq.limits import DURATION_BUCKETS_MS
@@ -41,9 +42,12 @@ def stats_command(url: str | None, request_timeout: float, as_json: bool) -> Non
     """Show counts by state, queues and workers."""
     with connected(url, request_timeout) as client:
         stats, queues, workers = client.stats(), client.queues(), client.workers()
+    workers = busiest_first(workers)
     if as_json:
         print_json(stats_document(stats, queues, workers))
         return
+    from taskq.cli.table import pairs, side_by_side, table
+
     ran = sum(stats.durations)
     cluster = [
         ("leader", stats.leader or "none"),
@@ -69,21 +73,3 @@ def stats_command(url: str | None, request_timeout: float, as_json: bool) -> Non
     if workers:
         parts.append(worker_rows(workers))
     show(*parts)
-
-
-def worker_rows(workers: list[WorkerStatus]) -> Any:
-    """A table of workers."""
-    rows = [
-        (
-            worker.name or worker.id,
-            worker.concurrency,
-            worker.leased,
-            # Nothing is known before the first heartbeat.
-            f"{worker.cpu:.0f} %" if worker.memory_size else "",
-            size_text(worker.memory_size) if worker.memory_size else "",
-            f"{duration_text(round(worker.seen, 1))} ago",
-        )
-        for worker in workers
-    ]
-    columns = ("worker", "slots", "running", "CPU", "memory", "seen")
-    return table("Workers", columns, rows, numbers=("slots", "running", "CPU", "memory", "seen"))

@@ -11,8 +11,8 @@ import click
 
 from taskq.cli import exits
 from taskq.cli.command import DURATION, Command, Failure, cluster_options, connected, report
-from taskq.cli.output import note, pairs, print_json, print_text, show, state_text, table
-from taskq.cli.quantity import count_text, date_text, duration_text, size_text
+from taskq.cli.output import note, print_json, print_text, show, state_text
+from taskq.cli.quantity import count_text, date_text, duration_text, moment_text, size_text
 from taskq.client import Client
 from taskq.client.views import TaskStatus, outcome_of
 from taskq.commands import QueryStatus
@@ -30,6 +30,8 @@ def tier_text(priority: int) -> str:
 
 def show_status(status: TaskStatus) -> None:
     """A task as two tables: what it is, and its attempts."""
+    from taskq.cli.table import pairs, table
+
     state = state_text(status.state.name.lower())
     if status.cancel_requested and not status.finished:
         state.append("  (cancellation requested)", style="magenta")
@@ -62,7 +64,7 @@ def show_status(status: TaskStatus) -> None:
             (
                 attempt.number,
                 attempt.outcome,
-                date_text(attempt.started_at).partition(" (")[0],
+                moment_text(attempt.started_at),
                 duration_text((attempt.ended_at - attempt.started_at).total_seconds())
                 if attempt.ended_at and attempt.started_at
                 else "",
@@ -72,7 +74,7 @@ def show_status(status: TaskStatus) -> None:
             for attempt in status.attempts
         ]
         columns = ("#", "outcome", "started", "ran for", "worker", "error")
-        parts += ["", table("Attempts", columns, rows, numbers=("#", "ran for"))]
+        parts += ["", table("Attempts", columns, rows, numbers=("#", "started", "ran for"))]
     if not status.finished or status.state.name == "DEAD":
         last = status.attempts[-1].error.strip() if status.attempts else ""
         if "\n" in last:

@@ -6,8 +6,8 @@ import click
 
 from taskq.cli.command import Command, cluster_options, connected
 from taskq.cli.completion import queue_names
-from taskq.cli.output import note, print_json, show, state_text, table
-from taskq.cli.quantity import date_text
+from taskq.cli.output import note, print_json, show, state_text
+from taskq.cli.quantity import age_text, moment_text
 from taskq.results import TaskState
 
 STATES = [state.name.lower() for state in TaskState]
@@ -34,6 +34,8 @@ def tasks_command(
     if as_json:
         print_json({"tasks": found, "more": more})
         return
+    from taskq.cli.table import table
+
     if not found:
         note("No tasks.")
         return
@@ -45,11 +47,14 @@ def tasks_command(
             task.name,
             task.priority,
             task.attempt,
-            date_text(task.submitted_at),
+            moment_text(task.submitted_at),
+            age_text(task.submitted_at),
         )
         for task in found
     ]
-    columns = ("id", "state", "queue", "name", "priority", "attempt", "submitted")
-    show(table("Tasks", columns, rows, numbers=("priority", "attempt"), keep=("id", "state")))
+    columns = ("id", "state", "queue", "name", "priority", "attempt", "submitted", "age")
+    numbers = ("priority", "attempt", "submitted", "age")
+    spare = ("submitted", "priority", "attempt", "age", "name")
+    show(table("Tasks", columns, rows, numbers=numbers, keep=("id", "state"), spare=spare))
     if more:
         note(f"There are more: --limit {limit * 10} shows up to {limit * 10}.")
