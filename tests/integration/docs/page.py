@@ -3,14 +3,15 @@
 What a page may hold, and what is done with it, in order:
 
 - a `python` block becomes the file that the paragraph before it names last (`shop.py`);
-- a `console` block is typed, line by line, into the terminal that the paragraph before it names
-  ("first", "second" ... "terminal"; else the one in use). `$ ` begins a command, `^C` is Ctrl-C, and
-  what follows is the output: all of it for a command that ends, a part for one that stays in front;
+- a `console` block is typed into the terminal that the paragraph before it names ("first", "second"
+  ... "terminal"; else the one in use). `$ ` begins a command, `^C` is Ctrl-C, and what follows is
+  the output: all of it for a command that ends, a part for one that stays in front;
 - a `text` block is shown only. Any other block fails the test: nothing on a page is left untried.
 
-In outputs `...` stands for anything, and the width of columns does not count. What differs from run
-to run (ids, addresses, process ids, who leads) is learnt where it is first seen, must be the same from
-then on, and is put into the commands that follow, as a reader would; times of day are any.
+In outputs `...` stands for anything; the width of columns and the time of day do not count. What
+differs from run to run (ids, addresses, process ids, who leads) is learnt where it is first seen,
+must be the same from then on and no other's, and is put into the commands that follow, as a reader
+would.
 """
 
 from __future__ import annotations
@@ -131,6 +132,7 @@ class Reader:
             return
         self.terminal.ended()
         self._compare(output, whole=True)
+        assert self.terminal.code == 0, f"{line} ended with {self.terminal.code}"
 
     def _compare(self, output: str, *, whole: bool) -> None:
         """Waits for the output of the page, and learns from it."""
@@ -143,6 +145,7 @@ class Reader:
         else:
             found = self.terminal.shows(wanted)
         for name, shown in names.items():
+            assert found[name] not in self.seen.values(), f"{shown} is {found[name]}, seen before"
             self.seen[shown] = found[name]
 
     def _pattern(self, line: str, names: dict[str, str]) -> str:

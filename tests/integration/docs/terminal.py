@@ -1,4 +1,4 @@
-"""A terminal as a reader has it: an interactive bash on a pseudo terminal, typed into line by line."""
+"""A terminal as a reader has it: an interactive bash on a pseudo terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 WIDTH, HEIGHT = 100, 40
@@ -29,7 +29,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         self._quiet(slave)
         self._shell = subprocess.Popen(
-            ["bash", "--norc", "--noprofile", "--noediting", "-i"],
+            ["setsid", "--ctty", "bash", "--norc", "--noprofile", "--noediting", "-i"],
             cwd=folder,
             env={
                 **environment,
@@ -42,8 +42,6 @@ class Terminal:
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(slave)
         self._raw = ""
@@ -73,14 +71,14 @@ class Terminal:
         self._read_until(lambda: self.code is not None, "the prompt")
 
     def shows(self, wanted: re.Pattern[str]) -> re.Match[str]:
-        """Waits until the last command has written something, even if it has ended since."""
-        self._read_until(lambda: wanted.search(self.text) is not None, wanted.pattern)
+        """Waits until the last command has written something. If it ends, it has said it all."""
+        done = lambda: self.code is not None or wanted.search(self.text) is not None  # noqa: E731
+        self._read_until(done, wanted.pattern)
         found = wanted.search(self.text)
-        assert found is not None
+        assert found is not None, f"not seen: {wanted.pattern}\nbut this:\n{self.text}"
         return found
 
-    def _read_until(self, condition: object, what: str) -> None:
-        assert callable(condition)
+    def _read_until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + WITHIN_SECS
         while not condition():
             left = deadline - time.monotonic()

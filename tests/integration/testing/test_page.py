@@ -1,4 +1,4 @@
-"""The snippets of docs/testing.md, as they are written there."""
+"""The snippets of docs/howto/testing.md, as they are written there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-PAGE = Path(__file__).parents[3] / "docs" / "testing.md"
+PAGE = Path(__file__).parents[3] / "docs" / "howto" / "testing.md"
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
 
 
