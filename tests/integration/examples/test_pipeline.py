@@ -10,9 +10,12 @@ from pathlib import Path
 from types import ModuleType
 
 import taskq
-from tests.integration.examples.conftest import Example, Started, until
+from tests.integration.examples.conftest import Example, until
 
-PACKAGES = ["asyncio", "concurrent", "email", "importlib", "json", "logging", "unittest"]
+PACKAGES = ["email", "json"]
+# What the example says of itself.
+FILES_AHEAD = 4
+MEASURED_AHEAD = 32
 
 
 def loaded(example: Example, name: str) -> ModuleType:
@@ -35,14 +38,6 @@ def counted_here(example: Example, files: list[Path]) -> Counter[str]:
     return total
 
 
-def kill_leader(up: Started, client: taskq.Client) -> str:
-    """SIGKILL for the node that leads; its name."""
-    leader = client.stats().leader
-    (node,) = [one for one in up.nodes() if f"raft.node_id={leader}" in " ".join(one.cmdline())]
-    node.kill()
-    return leader
-
-
 def test_the_total_is_the_same_when_the_leader_is_killed(example: Example) -> None:
     sources = example.folder / "sources"
     for package in PACKAGES:
@@ -51,10 +46,10 @@ def test_the_total_is_the_same_when_the_leader_is_killed(example: Example) -> No
         shutil.copytree(folder, sources / package, ignore=ignored)
     files = sorted(sources.rglob("*.py"))
     wanted = counted_here(example, files)
-    assert wanted["functions"] > 1_000
-    up = example.up("--port 0")
+    assert wanted["functions"] > 500
+    up = example.up()
+    nodes = up.nodes()
     example.start(example.command("taskq worker")).printed("at a time.")
-    bound = 4 + 32  # FILES_AHEAD, MEASURED_AHEAD
 
     command = example.command("python pipeline.py").rpartition(" ")[0]
     with taskq.Client(example.url) as client:
@@ -67,17 +62,18 @@ def test_the_total_is_the_same_when_the_leader_is_killed(example: Example) -> No
             under_way.append(sum(stats.states.values()) - done)
             return done
 
-        until(lambda: completed() > wanted["functions"] // 3)
-        leader = kill_leader(up, client)
-        assert completed() < wanted["functions"] * 2 // 3
-        assert pipeline.process.poll() is None
+        until(lambda: completed() > wanted["functions"] // 8)
+        leader = client.stats().leader
+        (node,) = [one for one in nodes if f"raft.node_id={leader}" in " ".join(one.cmdline())]
+        node.kill()
+        assert pipeline.process.poll() is None, "over before the leader was killed"
         until(lambda: completed() and pipeline.process.poll() is not None)
         assert pipeline.process.returncode == 0, pipeline.log
         assert completed() == wanted["functions"] + len(files)
     assert pipeline.log == (
-        "{files} files, {functions} functions, {lines} lines, {branches} branches\n".format(
-            **wanted
+        "{files} files, {functions} functions, {lines} lines, {branches} branches\n".format_map(
+            wanted
         )
     )
-    assert bound / 2 < max(under_way) <= bound
     up.printed(f"{leader} ended (signal 9)")
+    assert FILES_AHEAD < max(under_way) <= FILES_AHEAD + MEASURED_AHEAD
