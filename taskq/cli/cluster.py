@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from taskq.cli import exits
-from taskq.cli.command import CommandGroup, Failure, cluster_options, connected, sentence
-from taskq.cli.output import note, print_json, print_text, show
+from taskq.cli.command import CommandGroup, Failure, cluster_options, connected, report, sentence
+from taskq.cli.output import note, print_json, print_json_line, print_text, show
 from taskq.cli.quantity import count_text, duration_text, list_text, size_text
 from taskq.client import Client
 from taskq.commands import GetCluster, TransferLeadership
@@ -48,13 +48,12 @@ def cluster_status(
 ) -> None:
     """Show members, leader, term, and how far each has come.
 
-    Any node answers, also while nobody leads; the exit code is then 1.
+    Any node answers, also while nobody leads; the exit code is then 1. With --watch and --json,
+    one JSON document a line.
     """
-    if watch and as_json:
-        raise click.UsageError("--json gives one document; leave out --watch.")
     with connected(url, request_timeout) as client:
         if watch:
-            _watch(client)
+            _watch_json(client) if as_json else _watch(client)
         status = ask(client)
     if as_json:
         print_json(document_of(status))
@@ -186,6 +185,16 @@ def verdict(status: ClusterStatus, members: list[MemberView]) -> str:
         return f"{present} {verb}; the loss of another one stops the cluster."
     how_many = "one" if spare == 1 else spare
     return f"{present} {verb}; the cluster goes on without any {how_many} of them."
+
+
+def _watch_json(client: Client) -> None:
+    """One line for each look, an error in its place. Ends with Ctrl-C."""
+    while True:
+        try:
+            print_json_line(document_of(ask(client)))
+        except TaskqError as error:
+            report(error, as_json=True)
+        time.sleep(WATCH_SECS)
 
 
 def _watch(client: Client) -> None:

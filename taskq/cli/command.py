@@ -7,11 +7,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from uuid import UUID
 
 import click
 
 from taskq.cli import exits
-from taskq.cli.output import DEBUG_VARIABLE, debugging, note, print_json
+from taskq.cli.output import DEBUG_VARIABLE, debugging, note, print_json_line
 from taskq.cli.quantity import parse_duration
 from taskq.client import Client
 from taskq.errors import (
@@ -25,6 +26,9 @@ from taskq.errors import (
 # A person waits for an answer: shorter than the client library's own deadline.
 REQUEST_TIMEOUT = "5s"
 URL_VARIABLE = "TASKQ_URL"
+
+# Where a command keeps the task that it is about, in the context of click.
+_TASK_ID = "taskq.task_id"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -51,10 +55,12 @@ class Command(click.Command):
             note("")
             raise click.exceptions.Exit(exits.INTERRUPTED) from None
         except BrokenPipeError:
+            # As for `| head`: the reader has what it wanted, and says itself if it has not.
             _let_go_of_stdout()
-            raise click.exceptions.Exit(exits.FAILED) from None
+            raise click.exceptions.Exit(exits.OK) from None
         except Exception as error:  # noqa: BLE001 - the outermost place: told, and the command ends
-            raise click.exceptions.Exit(report(error, bool(ctx.params.get("as_json")))) from None
+            code = report(error, bool(ctx.params.get("as_json")), ctx.meta.get(_TASK_ID))
+            raise click.exceptions.Exit(code) from None
 
 
 class CommandGroup(click.Group):
@@ -63,13 +69,18 @@ class CommandGroup(click.Group):
     command_class = Command
 
 
+def concerns(task_id: UUID) -> None:
+    """From now on an error of the running command is one about this task: its document says so."""
+    click.get_current_context().meta[_TASK_ID] = task_id
+
+
 def _let_go_of_stdout() -> None:
     """Whoever read our output has gone; the interpreter must not complain about it at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def report(error: BaseException, as_json: bool) -> int:
-    """Tells an error; the exit code for it."""
+def report(error: BaseException, as_json: bool, task_id: UUID | None = None) -> int:
+    """Tells an error, in its document with the id of the task that it is about; its exit code."""
     if debugging():
         traceback.print_exception(error)
     code = error.code if isinstance(error, Failure) else exits.exit_code_of(error)
@@ -79,7 +90,9 @@ def report(error: BaseException, as_json: bool) -> int:
         if isinstance(error, RequestRefused):
             document |= {"code": str(getattr(error.code, "value", error.code))}
             document |= {"retry_after": error.retry_after}
-        print_json({"error": document})
+        if task_id is not None:
+            document |= {"id": task_id}
+        print_json_line({"error": document})
     note(text)
     return code
 
@@ -97,8 +110,8 @@ def sentence(error: BaseException) -> str:
         return f"Not allowed: {text}. The key is part of the url: taskq://KEY@host:port."
     if isinstance(error, TaskqError | TimeoutError | ValueError):
         return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "]", "\n")) else ".")
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{f'{error.filename}: ' if error.filename else ''}{error.strerror}."
     return f"Unexpected {type(error).__name__}: {text}. {DEBUG_VARIABLE}=1 shows where."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import click
 
 from taskq.cli import exits
 from taskq.cli.command import report
-from taskq.cli.output import debugging, note
+from taskq.cli.output import debugging, note, print_json_line
 from taskq.cli.version import version_text
 
 # By headings of `taskq --help`; each name with the module that holds its command.
@@ -133,6 +134,9 @@ def run(arguments: Sequence[str]) -> int:
         return exits.INTERRUPTED
     except click.ClickException as error:
         error.show()
+        if "--json" in arguments:
+            document = {"kind": "UsageError", "message": error.format_message()}
+            print_json_line({"error": document | {"exit": error.exit_code}})
         return error.exit_code
     except KeyboardInterrupt:
         note("")
@@ -146,4 +150,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The entry point `taskq`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us: nobody wants to read it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - to the end
     sys.exit(run(sys.argv[1:]))

@@ -51,6 +51,11 @@ def print_json(document: Any) -> None:
     print_text(json.dumps(to_json(document), indent=2, ensure_ascii=False))
 
 
+def print_json_line(document: Any) -> None:
+    """A JSON document on one line: an event of a command that goes on, or an error."""
+    print_text(json.dumps(to_json(document), ensure_ascii=False))
+
+
 def print_text(text: str) -> None:
     """A line of the answer."""
     sys.stdout.write(text + "\n")

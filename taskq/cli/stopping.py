@@ -74,7 +74,8 @@ class StopSignals:
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Runs a coroutine to its end; a signal cancels it and raises Interrupted."""
-        with asyncio.Runner() as runner:
+        # Held: a loop that is being made or closed must not be left half done.
+        with self.held(), asyncio.Runner() as runner:
             loop = runner.get_loop()
             task = loop.create_task(work)
 
@@ -82,6 +83,8 @@ class StopSignals:
                 return await task
 
             with self._replaced(lambda: loop.call_soon_threadsafe(task.cancel)):
+                if self._number:
+                    task.cancel()
                 try:
                     return runner.run(finish())
                 except asyncio.CancelledError:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import datetime
 from typing import Any, BinaryIO
 
 import click
 
-from taskq.cli.command import DURATION, Command, cluster_options, connected
+from taskq.cli.command import DURATION, Command, cluster_options, concerns, connected
 from taskq.cli.completion import queue_names
 from taskq.cli.output import note, print_json, print_text
 from taskq.cli.task import result_document, wait_for_result, write_result
@@ -123,8 +122,9 @@ def submit_command(
         if not wait:
             print_json({"id": handle.id}) if as_json else print_text(str(handle.id))
             return
-        if sys.stderr.isatty():
-            note(f"Task {handle.id}: waiting for it to end.")
+        # Also where nobody looks on: however the wait ends, the task can be asked for again.
+        note(f"Task {handle.id}: waiting for it to end.")
+        concerns(handle.id)
         result = wait_for_result(client, handle.id, timeout)
     if as_json:
         print_json(result_document(handle.id, result))

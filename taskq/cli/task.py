@@ -10,7 +10,15 @@ from uuid import UUID
 import click
 
 from taskq.cli import exits
-from taskq.cli.command import DURATION, Command, Failure, cluster_options, connected, report
+from taskq.cli.command import (
+    DURATION,
+    Command,
+    Failure,
+    cluster_options,
+    concerns,
+    connected,
+    report,
+)
 from taskq.cli.output import note, print_json, print_text, show, state_text
 from taskq.cli.quantity import count_text, date_text, duration_text, moment_text, size_text
 from taskq.client import Client
@@ -158,7 +166,10 @@ def result_command(
     A task that failed: its error on standard error, exit code 1. One that has not ended: exit
     code 5.
     """
+    concerns(task_id)
     with connected(url, request_timeout) as client:
+        if timeout is None and wait:
+            client.ping()  # to wait without end, somebody must be there
         if wait or timeout is not None:
             result = wait_for_result(client, task_id, timeout)
         else:
@@ -188,6 +199,7 @@ def cancel_command(
     the same, its result counts. --force cancels at once, and what the run still brings is refused.
     """
     answers: list[dict[str, Any]] = []
+    errors: dict[UUID, str] = {}
     code = exits.OK
     with connected(url, request_timeout) as client:
         for task_id in task_ids:
@@ -197,13 +209,15 @@ def cancel_command(
                 if len(task_ids) == 1:
                     raise
                 code = max(code, report(error, as_json=False))
-                answers.append({"id": task_id, "error": str(error)})
+                errors[task_id] = str(error)
                 continue
             state = answer.state.name.lower()
             answers.append({"id": task_id, "state": state, "requested": answer.requested})
-            if not as_json:
-                asked = "; its worker was asked to stop" if answer.requested else ""
-                print_text(f"{task_id} {state}{asked}")
+    # Told at the end: a reader that goes away must not keep the last tasks from being cancelled.
     if as_json:
-        print_json(answers)
+        print_json({"tasks": answers, "errors": errors})
+    else:
+        for told in answers:
+            asked = "; its worker was asked to stop" if told["requested"] else ""
+            print_text(f"{told['id']} {told['state']}{asked}")
     ctx.exit(code)

@@ -51,8 +51,9 @@ def top_command(
             return
         rates = Rates()
         looks = _looks(client, interval, rates)
-        next(looks)
         look = next(looks)
+        if look.status is not None:
+            look = next(looks)
     if look.status is None:
         raise Failure(look.trouble, exits.UNREACHABLE)
     if as_json:

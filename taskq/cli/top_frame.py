@@ -65,6 +65,8 @@ def frame(picture: Picture, width: int, height: int) -> list[Text]:
         lines += [Text(), *_workers(look.workers, width, room - queue_room)]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
+        # On a terminal that is narrower still a line is cut, for its place in the picture's sake.
+        line.no_wrap, line.overflow = True, "crop"
     return lines[:height]
 
 

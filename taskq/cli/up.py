@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from taskq.cli import exits
 from taskq.cli.command import Command, Failure
+from taskq.cli.events import Events
 from taskq.cli.local_cluster import LocalCluster, status_of
 from taskq.cli.local_folder import free_ports, nodes_in, ports_from
-from taskq.cli.output import note, print_text
+from taskq.cli.output import note
 from taskq.cli.process import Broker, is_free, require_broker
 from taskq.cli.stopping import Interrupted, StopSignals
 from taskq.client import Client
@@ -85,26 +88,33 @@ def _odd(_: click.Context, option: click.Parameter, count: int) -> int:
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
 )
+@click.option("--json", "as_json", is_flag=True, help="One JSON document a line for each event.")
 @click.pass_context
 def up_command(
-    ctx: click.Context, count: int, data: Path, port: int | None, log_level: str
+    ctx: click.Context,
+    count: int,
+    data: Path,
+    port: int | None,
+    log_level: str,
+    as_json: bool,
 ) -> None:
     """Start a broker on this machine, or a cluster of some; Ctrl-C stops it.
 
     It listens on 127.0.0.1 only and keeps what it is given in the folder --data.
     """
+    events = Events(as_json)
     require_broker("up")
     with StopSignals() as stops, contextlib.ExitStack() as ends:
         ends.callback(stops.ignore)
         what = "broker" if count == 1 else "cluster"
         try:
             if count == 1:
-                _run_broker(stops, ends, data, port, log_level)
+                _run_broker(events, stops, ends, data, port, log_level)
             else:
-                _run_cluster(stops, ends, data, choose_ports(port, count), log_level)
+                _run_cluster(events, stops, ends, data, choose_ports(port, count), log_level)
             ctx.exit(exits.FAILED)
         except Interrupted:
-            note(f"\nStopping the {what} ...")
+            events.aside("stopping", f"\nStopping the {what} ...")
 
 
 def _scratch(ends: contextlib.ExitStack) -> Path:
@@ -113,7 +123,12 @@ def _scratch(ends: contextlib.ExitStack) -> Path:
 
 
 def _run_broker(
-    stops: StopSignals, ends: contextlib.ExitStack, data: Path, port: int | None, log_level: str
+    events: Events,
+    stops: StopSignals,
+    ends: contextlib.ExitStack,
+    data: Path,
+    port: int | None,
+    log_level: str,
 ) -> None:
     """Returns when the broker has ended by itself."""
     there = nodes_in(data)
@@ -126,16 +141,38 @@ def _run_broker(
         broker = Broker(data, scratch, chosen, log_level=log_level, monitoring_port=monitoring)
         ends.callback(broker.stop)
     served = broker.wait_ready()
-    print_text(f"Broker on {served['broker']}, tasks in {data}. Ctrl-C stops it.")
-    if served["monitoring"]:
-        print_text(f"Metrics: http://{served['monitoring']}/metrics")
-    print_text(f"In another terminal: export TASKQ_URL={broker.url}")
+    metrics = served["monitoring"]
+    told = [
+        f"Broker on {served['broker']}, tasks in {data}. Ctrl-C stops it.",
+        *([f"Metrics: http://{metrics}/metrics"] if metrics else []),
+        f"In another terminal: export TASKQ_URL={broker.url}",
+    ]
+    with Client(broker.url, name="taskq up") as client:
+        leader = wait_for_leader(client, lambda: None)
+    nodes = [_node(leader, served["broker"], metrics)]
+    events.answer("ready", "\n".join(told), **_ready(broker.url, data, leader, nodes))
     code = broker.wait()
-    note(f"The broker ended by itself (exit {code}).")
+    events.aside("ended", f"The broker ended by itself (exit {code}).")
+
+
+def _node(node_id: str, address: str, metrics: str) -> dict[str, Any]:
+    """A node in the event "ready"."""
+    where = f"http://{metrics}/metrics" if metrics else None
+    return {"node_id": node_id, "address": address, "metrics": where}
+
+
+def _ready(url: str, data: Path, leader: str, nodes: list[dict[str, Any]]) -> dict[str, Any]:
+    """The fields of the event "ready"; `leader` is empty where nobody leads yet."""
+    return {"url": url, "data": str(data.absolute()), "leader": leader, "nodes": nodes}
 
 
 def _run_cluster(
-    stops: StopSignals, ends: contextlib.ExitStack, data: Path, ports: list[int], log_level: str
+    events: Events,
+    stops: StopSignals,
+    ends: contextlib.ExitStack,
+    data: Path,
+    ports: list[int],
+    log_level: str,
 ) -> None:
     """Returns when no node can be kept running."""
     usual = range(MONITORING_PORT_DEFAULT, MONITORING_PORT_DEFAULT + len(ports))
@@ -151,40 +188,48 @@ def _run_cluster(
         )
         ends.callback(cluster.stop)
     metrics = cluster.wait_ready()
-    print_text(f"Cluster of {len(ports)} nodes, tasks and logs in {data}. Ctrl-C stops it.")
-    for name, address in cluster.addresses.items():
-        print_text(f"  {name}  {address}  metrics http://{metrics[name]}/metrics")
+    nodes = [_node(name, where, metrics[name]) for name, where in cluster.addresses.items()]
     with Client(cluster.url, name="taskq up") as client:
-        leader = wait_for_leader(client, cluster)
-        print_text(f"{leader} leads." if leader else "NOBODY LEADS YET: look into the logs.")
-        print_text(f"In another terminal: export TASKQ_URL={cluster.url}")
-        _watch(client, cluster, leader)
-    note("No node can be kept running.")
+        leader = wait_for_leader(client, lambda: _look(events, cluster))
+        told = [
+            f"Cluster of {len(ports)} nodes, tasks and logs in {data}. Ctrl-C stops it.",
+            *(f"  {one['node_id']}  {one['address']}  metrics {one['metrics']}" for one in nodes),
+            f"{leader} leads." if leader else "NOBODY LEADS YET: look into the logs.",
+            f"In another terminal: export TASKQ_URL={cluster.url}",
+        ]
+        events.answer("ready", "\n".join(told), **_ready(cluster.url, data, leader, nodes))
+        _watch(events, client, cluster, leader)
+    events.aside("ended", "No node can be kept running.")
 
 
-def wait_for_leader(client: Client, cluster: LocalCluster) -> str:
-    """The leader, once there is one; empty if that takes too long."""
+def _look(events: Events, cluster: LocalCluster) -> None:
+    """Starts again what has ended, and tells of it."""
+    for text in cluster.look():
+        events.aside("node", text)
+
+
+def wait_for_leader(client: Client, look: Callable[[], None]) -> str:
+    """The leader, once there is one; empty if that takes too long. Meanwhile it calls `look`."""
     deadline = time.monotonic() + LEADER_SECS
     while time.monotonic() < deadline:
         status = status_of(client)
         if status is not None and status.leader:
             return status.leader
-        for text in cluster.look():
-            note(text)
+        look()
         time.sleep(WATCH_SECS / 10)
     return ""
 
 
-def _watch(client: Client, cluster: LocalCluster, leader: str) -> None:
+def _watch(events: Events, client: Client, cluster: LocalCluster, leader: str) -> None:
     """Looks after the nodes, and says who leads, until none is left."""
     while not cluster.given_up:
-        for text in cluster.look():
-            note(text)
+        _look(events, cluster)
         status = status_of(client)
         now = "" if status is None else status.leader
         if status is not None and now and now != leader:
-            note(f"{now} leads now (term {status.term}).")
+            text = f"{now} leads now (term {status.term})."
+            events.aside("leader", text, leader=now, term=status.term)
         elif leader and not now:
-            note("Nobody leads just now.")
+            events.aside("leader", "Nobody leads just now.", leader="", term=None)
         leader = now
         time.sleep(WATCH_SECS)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -12,7 +14,7 @@ from click.core import ParameterSource
 
 from taskq.cli import exits
 from taskq.cli.command import DURATION, URL_VARIABLE, Command, url_option
-from taskq.cli.output import note
+from taskq.cli.output import note, print_json_line, to_json
 from taskq.worker.executor import EXECUTORS
 from taskq.worker.target import WorkerError
 from taskq.worker.worker import Worker
@@ -42,6 +44,8 @@ from taskq.worker.worker import Worker
               help="How long a cancelled run may take to stop before it is made to.")  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
               default="info", show_default=True)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True,
+              help="The log as JSON, a line for each record; at the end the counts.")  # fmt: skip
 @url_option
 @click.pass_context
 def worker_command(
@@ -51,6 +55,7 @@ def worker_command(
     queues: tuple[str, ...],
     url: str | None,
     log_level: str,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Run the tasks of an app, or one function for each task of a queue.
@@ -64,7 +69,8 @@ def worker_command(
     taskq worker shop:app --concurrency 8
     taskq worker tasks:send_mail --queue mails
     """
-    _prepare(ctx, url, log_level)
+    _prepare(ctx, url)
+    _log(log_level, as_json)
     try:
         worker = Worker(_url_of(ctx, url), tasks, queues, **options)
     except WorkerError as error:
@@ -72,15 +78,18 @@ def worker_command(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=f"--url / {URL_VARIABLE}") from None
     worker.run()
-    counts = worker.counts
-    note(
-        f"Worker ended: {counts['completed']} completed, {counts['failed']} failed, "
-        f"{counts['dropped']} dropped."
-    )
+    counts = {name: worker.counts[name] for name in ("completed", "failed", "dropped")}
+    if as_json:
+        print_json_line(counts)
+    else:
+        note(
+            f"Worker ended: {counts['completed']} completed, {counts['failed']} failed, "
+            f"{counts['dropped']} dropped."
+        )
     raise click.exceptions.Exit(exits.OK)
 
 
-def _prepare(ctx: click.Context, url: str | None, log_level: str) -> None:
+def _prepare(ctx: click.Context, url: str | None) -> None:
     """What the process needs before the user's modules are loaded."""
     # Last, not first: a file of the user's may have the name of a package.
     if os.getcwd() not in sys.path and "" not in sys.path:
@@ -88,12 +97,32 @@ def _prepare(ctx: click.Context, url: str | None, log_level: str) -> None:
     if url is not None and _on_command_line(ctx):
         # For tasks that submit tasks, here and in pool processes.
         os.environ[URL_VARIABLE] = url
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=log_level.upper(),
-        format="%(asctime)s %(levelname)-7s %(message)s",
-        datefmt="%H:%M:%S",
+
+
+def _log(level: str, as_json: bool) -> None:
+    """Where the log goes (standard error), and as what."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonLines()
+        if as_json
+        else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
     )
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+class JsonLines(logging.Formatter):
+    """A record of the log as {"time", "level", "message"}, with the traceback as "error"."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        document: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            document["error"] = self.formatException(record.exc_info)
+        return json.dumps(to_json(document), ensure_ascii=False)
 
 
 def _url_of(ctx: click.Context, url: str | None) -> str | None:

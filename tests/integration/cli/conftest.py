@@ -107,7 +107,9 @@ class Shell:
             except ProcessLookupError:
                 continue
         for process in self._started:
-            process.communicate()
+            told = process.communicate()
+            # Seen where a test fails.
+            sys.stderr.write(f"{process.args} ended with {process.returncode}: {told}\n")
 
 
 @pytest.fixture

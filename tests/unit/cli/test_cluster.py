@@ -132,9 +132,9 @@ def test_document(fake: Any, taskq: Any) -> None:
     }
 
 
-def test_watching_goes_on_over_errors_until_ctrl_c(
-    fake: Any, taskq: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def three_looks(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C after three looks, of which the second finds nobody."""
     naps: list[float] = []
 
     def sleep(secs: float) -> None:
@@ -145,11 +145,23 @@ def test_watching_goes_on_over_errors_until_ctrl_c(
 
     monkeypatch.setattr(time, "sleep", sleep)
     serve(fake, status())
+
+
+@pytest.mark.usefixtures("three_looks")
+def test_watching_goes_on_over_errors_until_ctrl_c(taskq: Any) -> None:
     shown = taskq("cluster", "status", "--watch")
     assert shown.exit_code == 130
     assert shown.stdout.count("node1, term 5") == 2
     assert shown.stdout.count("Cannot reach the cluster: nobody there") == 1
-    assert taskq("cluster", "status", "--watch", "--json").exit_code == 2
+
+
+@pytest.mark.usefixtures("three_looks")
+def test_watching_as_json_is_a_document_a_line(taskq: Any) -> None:
+    shown = taskq("cluster", "status", "--watch", "--json")
+    assert shown.exit_code == 130
+    first, lost, last = map(json.loads, shown.stdout.splitlines())
+    assert first["leader"] == last["leader"] == "node1"
+    assert (lost["error"]["kind"], lost["error"]["exit"]) == ("ConnectionFailed", 3)
 
 
 def test_transfer_says_who_leads(fake: Any, taskq: Any) -> None:

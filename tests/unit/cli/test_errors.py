@@ -12,6 +12,7 @@ import pytest
 
 from taskq.cli import exits
 from taskq.cli.exits import exit_code_of
+from taskq.cli.main import run
 from taskq.cli.process import BROKER_MODULES
 from taskq.errors import (
     ConnectionFailed,
@@ -36,6 +37,7 @@ CASES = [
     (TaskFailed("id", "Traceback ...\nValueError: x"), 1, "Traceback ...\nValueError: x"),
     (ValueError("run_at: no time zone"), 1, "Run_at: no time zone."),
     (PermissionError(13, "Permission denied", "/x"), 1, "/x: Permission denied."),
+    (OSError(28, "No space left on device"), 1, "No space left on device."),
     (KeyError("x"), 1, "Unexpected KeyError: 'x'. TASKQ_DEBUG=1 shows where."),
 ]
 
@@ -81,6 +83,22 @@ def test_wrong_url_is_a_mistake_on_the_command_line(fake: Any, taskq: Any) -> No
     outcome = taskq("stats", "--url", "http://x")
     assert outcome.exit_code == 2
     assert "--url / TASKQ_URL: url: must start with taskq://" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["stats", "--url", "http://x"], ["tasks", "--state", "x"], ["result"], ["nothing"]],
+)
+def test_a_wrong_command_line_is_a_document_as_well(
+    arguments: list[str], fake: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*arguments, "--json"]) == exits.USAGE
+    told = capsys.readouterr()
+    document = json.loads(told.out)["error"]
+    assert (document["kind"], document["exit"]) == ("UsageError", 2)
+    assert document["message"] in told.err
+    assert run(arguments) == exits.USAGE
+    assert capsys.readouterr().out == ""
 
 
 def test_url_comes_from_option_or_environment(

@@ -16,8 +16,8 @@ from taskq.cli.main import cli
 from taskq.errors import ConnectionFailed
 from taskq.results import QueuePage, QueueView
 
-# They run until they are stopped, and what they have to tell is their log.
-WITHOUT_JSON = {"broker", "up", "worker"}
+# All options are those of tq-broker; its log is JSON by `monitoring.json_logging`.
+WITHOUT_JSON = {"broker"}
 # They need no cluster: they start one, or look at files.
 WITHOUT_CLUSTER = {"broker", "completion", "config", "demo", "repair", "up"}
 

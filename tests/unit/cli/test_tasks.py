@@ -17,7 +17,7 @@ from taskq.client.views import (
     TaskStatus,
     WorkerStatus,
 )
-from taskq.errors import NotFound, TaskCancelled
+from taskq.errors import ConnectionFailed, NotFound, TaskCancelled, TaskFailed
 from taskq.results import Stats, TaskState, TaskView
 
 ID = UUID("01a1ff6f-bbeb-731f-b19e-83b329d0fd11")
@@ -197,10 +197,32 @@ def test_waiting_too_short_is_5(fake: Any, taskq: Any) -> None:
 
 
 def test_result_of_a_cancelled_task_is_1(fake: Any, taskq: Any) -> None:
-    fake.answers["result"] = TaskCancelled(str(ID), "cancelled while running")
+    fake.answers |= {"ping": 0.1, "result": TaskCancelled(str(ID), "cancelled while running")}
     outcome = taskq("result", str(ID), "--wait")
     assert (outcome.exit_code, outcome.stdout) == (1, "")
     assert outcome.stderr == "cancelled while running\n"
+
+
+def test_to_wait_without_end_somebody_must_be_there(fake: Any, taskq: Any) -> None:
+    fake.answers["ping"] = ConnectionFailed("nobody there")
+    assert taskq("result", str(ID), "--wait").exit_code == 3
+    assert [name for name, *_ in fake.calls] == ["ping"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(TimeoutError("x"), 5), (TaskFailed(str(ID), "no"), 1), (ConnectionFailed("gone"), 3)],
+)
+def test_an_error_names_the_task_that_it_is_about(
+    error: Exception, code: int, submits: Any, taskq: Any
+) -> None:
+    submits.answers["result"] = error
+    for arguments in (["submit", "mails", "--wait"], ["result", str(ID)]):
+        outcome = taskq(*arguments, "--timeout", "1s", "--json")
+        document = json.loads(outcome.stdout)["error"]
+        assert (document["id"], document["exit"], outcome.exit_code) == (str(ID), code, code)
+    waited = taskq("submit", "mails", "--wait")
+    assert waited.stderr.startswith(f"Task {ID}: waiting for it to end.\n")
 
 
 def test_cancel_says_what_follows(fake: Any, taskq: Any) -> None:
@@ -221,9 +243,10 @@ def test_cancel_of_several_goes_on_after_a_refusal(fake: Any, taskq: Any) -> Non
     fake.answers["cancel"] = cancel
     outcome = taskq("cancel", str(ID), str(other), "--json")
     assert outcome.exit_code == 1
-    answers = json.loads(outcome.stdout)
-    assert answers[0] == {"id": str(ID), "error": "there is no such task [NOT_FOUND]"}
-    assert answers[1] == {"id": str(other), "state": "cancelled", "requested": False}
+    assert json.loads(outcome.stdout) == {
+        "tasks": [{"id": str(other), "state": "cancelled", "requested": False}],
+        "errors": {str(ID): "there is no such task [NOT_FOUND]"},
+    }
 
 
 # --- lists ----------------------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from typing import Any
 
 import pytest
+from rich.console import Console, Group
 from rich.text import Text
 
 from taskq.cli.cluster import verdict
@@ -122,6 +124,13 @@ def test_no_line_is_too_wide_and_none_too_many(width: int, height: int) -> None:
         lines = frame(picture(seen), width, height)
         assert len(lines) <= height
         assert max(line.cell_len for line in lines) <= max(width, 60)
+
+
+def test_a_terminal_that_is_too_narrow_cuts_lines_and_does_not_wrap_them() -> None:
+    screen = Console(width=40, file=io.StringIO())
+    with screen.capture() as drawn:
+        screen.print(Group(*frame(picture(look()), 40, 24)))
+    assert len(drawn.get().splitlines()) == 24
 
 
 def test_there_is_room_for_all_on_a_tall_terminal() -> None:
@@ -248,6 +257,7 @@ def test_nobody_there_is_3(fake: Any, taskq: Any, naps: list[float], arguments: 
     outcome = taskq("top", *arguments)
     assert outcome.exit_code == 3
     assert outcome.stderr.startswith("Cannot reach the cluster: no node answered.")
+    assert naps == [], "nobody waits for a second look where the first one found nobody"
 
 
 def test_watching_goes_on_over_trouble_until_ctrl_c(
