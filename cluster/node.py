@@ -26,7 +26,7 @@ from cluster.config import Config, ConfigError, load_config, not_served_yet
 from cluster.logging import set_up_logging
 from cluster.monitors.duties import standard_duties
 from cluster.monitors.runner import Runner
-from cluster.process import ReadyFile, fill_standard_streams, stop_signals
+from cluster.process import ReadyFile, bound_memory, fill_standard_streams, stop_signals
 from cluster.replication.disk_space import DiskSpace
 from cluster.replication.founding_record import claim_folder
 from cluster.replication.group_settings import GroupSettings
@@ -137,7 +137,7 @@ async def _serve(
     )
     health = Health(replica)
     monitoring = monitoring_port(replica, server, health, replica.free_bytes)
-    runner = Runner(replica, standard_duties(), loop)
+    runner = Runner(replica, standard_duties(), loop, replica.fail)
     try:
         addresses = await _listen(config, replica, server, monitoring)
         runner.start()
@@ -238,6 +238,7 @@ async def _until_signal(config: Config, ready_file: ReadyFile | None) -> int:
 def run(config: Config, ready_file: Path | None = None) -> int:
     """Runs a node in this process until SIGTERM, SIGINT or SIGHUP; the exit code."""
     fill_standard_streams()
+    bound_memory()
     set_up_logging(config.monitoring, node_id=config.raft.node_id)
     refused = [found.message for found in not_served_yet(config) if found.refuse]
     if refused:

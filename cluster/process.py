@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -14,6 +15,25 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+# Parameters of glibc's mallopt(3), from malloc.h, and what they are set to. Frames and batches of
+# some hundred KiB come and go: from the heap, where glibc puts them after the first, they leave it
+# full of holes that the system does not get back (a third of a loaded node's memory).
+_MALLOPT = {
+    -8: 2,  # M_ARENA_MAX: the loop, and the threads that write
+    -3: 256 * 1024,  # M_MMAP_THRESHOLD
+    -1: 1024 * 1024,  # M_TRIM_THRESHOLD
+}
+
+
+def bound_memory() -> None:
+    """Lets the allocator give back what a burst took, where it is glibc's; before threads start."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:
+        return
+    for parameter, value in _MALLOPT.items():
+        mallopt(parameter, value)
 
 
 def fill_standard_streams() -> None:

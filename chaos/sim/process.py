@@ -132,7 +132,7 @@ class Process:
         assert self._stop is not None
         replica = self.replica
         server = self.server = serve(replica)
-        runner = Runner(replica, standard_duties(), self.loop)
+        runner = Runner(replica, standard_duties(), self.loop, replica.fail)
         runner.start()
         self._machine.world.tell("serving", self.node_id)
         waits = [self.loop.create_task(one.wait()) for one in (self._stop, replica.stopped)]

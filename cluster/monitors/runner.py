@@ -55,12 +55,18 @@ class Duty:
 
 
 class Runner:
-    """See the module. It is the sink of what it proposes; a tag is (epoch, name of the duty)."""
+    """See the module. It is the sink of what it proposes; a tag is (epoch, name of the duty).
+    `on_failure(error)`: the state cannot be read, or there is a bug; nothing is looked at again."""
 
     def __init__(
-        self, replica: Log, duties: Sequence[Duty], loop: asyncio.AbstractEventLoop
+        self,
+        replica: Log,
+        duties: Sequence[Duty],
+        loop: asyncio.AbstractEventLoop,
+        on_failure: Callable[[BaseException], None],
     ) -> None:
         self._replica = replica
+        self._on_failure = on_failure
         self._duties = {duty.name: duty for duty in duties}
         self._loop = loop
         self._epoch = 0
@@ -149,9 +155,13 @@ class Runner:
     def _turn(self, epoch: int) -> None:
         if epoch != self._epoch or not self._running:
             return
-        self._look()
-        self._warn_now_and_then()
-        self._arm(self._next_ms())
+        try:
+            self._look()
+            self._warn_now_and_then()
+            self._arm(self._next_ms())
+        except Exception as error:
+            log.exception("the leader's duties could not be looked at")
+            self._on_failure(error)
 
     def _look(self) -> None:
         replica, now = self._replica, self._loop.time()

@@ -21,7 +21,7 @@ from cluster.server.requester import Handler, Requester, Tag
 from cluster.server.waiters import Waiting
 from taskq import commands
 from taskq.client.identifier import new_task_id
-from taskq.errors import ErrorCode, refuse
+from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine.machine import Applied
 from taskq.registry import MESSAGE_OF, MESSAGES, Sort
 from taskq.results import PingReply
@@ -213,7 +213,7 @@ class Dispatcher:
             return
         command = tag[1].command
         shape = type(command)
-        if shape is commands.QueryStatus and command.wait_ms and self._waiting.query(session, tag):
+        if shape is commands.QueryStatus and command.wait_ms and self._park(session, tag):
             return
         if shape in _LISTINGS:
             if not self._listings:
@@ -221,6 +221,13 @@ class Dispatcher:
             self._listings.append((session, tag))
             return
         self.read(session, tag)
+
+    def _park(self, session: Requester, tag: Tag) -> bool:
+        try:
+            return self._waiting.query(session, tag)
+        except Exception as error:  # noqa: BLE001  # handed on
+            session.deliver(tag, self._cannot_read(tag[1].command, error))
+            return True
 
     def read(self, session: Requester, tag: Tag) -> None:
         """Asks the machine now."""
@@ -232,11 +239,8 @@ class Dispatcher:
     def _ask(self, question: Any) -> Any:
         try:
             answer = self.replica.machine.ask(question)
-        except Exception as error:
-            # A read met a damaged disk or a bug: the asker must not hang, and the node must know.
-            log.exception("a read failed", question=type(question).__name__)
-            self._on_failure(error)
-            return refuse(ErrorCode.UNAVAILABLE, "the node cannot read its state", RETRY_AFTER_MS)
+        except Exception as error:  # noqa: BLE001  # handed on
+            return self._cannot_read(question, error)
         if type(question) is commands.GetStats:
             replica = self.replica
             return answer._replace(
@@ -246,6 +250,12 @@ class Dispatcher:
                 applied_index=replica.applied_index,
             )
         return answer
+
+    def _cannot_read(self, question: Any, error: Exception) -> Refusal:
+        """A damaged disk or a bug: the asker must not hang, and the node must know."""
+        log.error("a read failed", question=type(question).__name__, exc_info=error)
+        self._on_failure(error)
+        return refuse(ErrorCode.UNAVAILABLE, "the node cannot read its state", RETRY_AFTER_MS)
 
     def _list_next(self) -> None:
         session, tag = self._listings.popleft()

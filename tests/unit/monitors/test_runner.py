@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import structlog
 
 from cluster.monitors.duties import standard_duties
 from cluster.monitors.runner import Duty, Runner
+from cluster.storage.errors import DataDamaged
 from taskq import commands
 from taskq.errors import ErrorCode, refuse
 from tests.unit.server.memory_replica import MemoryReplica
@@ -24,7 +27,10 @@ class Bench:
     def __init__(self, duties: list[Duty] | None = None) -> None:
         self.loop = VirtualLoop()
         self.replica = MemoryReplica(self.loop)
-        self.runner = Runner(self.replica, duties or standard_duties(), self.loop)
+        self.failures: list[BaseException] = []
+        self.runner = Runner(
+            self.replica, duties or standard_duties(), self.loop, self.failures.append
+        )
         self.runner.start()
 
     def put(self, *made: Any) -> None:
@@ -49,6 +55,20 @@ def test_a_delayed_task_is_ready_when_it_is_due_not_at_the_next_look() -> None:
     bench.loop.advance(0.003)
     assert bench.state(1) == 2
     assert len(bench.advances()) == 1
+
+
+def test_a_state_that_cannot_be_read_is_told_to_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seed 110112: the monitor met the damaged table first, and its timer was gone for good."""
+    bench = Bench()
+    damage = DataDamaged(Path("state"), "a block does not match its checksum")
+
+    def broken() -> tuple[int, int]:
+        raise damage
+
+    bench.put(submit(1, delay_ms=250))
+    monkeypatch.setattr(bench.replica.machine, "next_due", broken)
+    bench.loop.advance(1)
+    assert bench.failures == [damage]
 
 
 def test_an_idle_cluster_writes_nothing() -> None:

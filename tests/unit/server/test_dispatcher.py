@@ -81,7 +81,10 @@ def test_a_read_that_fails_is_refused_and_the_node_is_told(monkeypatch: pytest.M
 
     monkeypatch.setattr(rig.replica.machine, "ask", damaged)
     assert peer.ask(commands.GetStats()).code == "UNAVAILABLE"
-    assert [str(error) for error in rig.failures] == ["a damaged block"]
+    monkeypatch.setattr(rig.replica.machine, "is_final", damaged)
+    waits = commands.QueryStatus(task_id(1), wait_ms=1_000)
+    assert peer.ask(waits).code == "UNAVAILABLE"
+    assert [str(error) for error in rig.failures] == ["a damaged block"] * 2
 
 
 def test_listings_take_turns() -> None:

@@ -35,7 +35,9 @@ class Life:
             waiting_count_max=self.random.choice([5, 1000]),
             idle_secs=10_000,
         )
-        self.runner = Runner(self.rig.replica, standard_duties(), self.rig.loop)
+        self.runner = Runner(
+            self.rig.replica, standard_duties(), self.rig.loop, self.rig.failures.append
+        )
         self.runner.start()
         self.peers: list[Peer] = []
         self.asked: list[tuple[Peer, int]] = []
@@ -147,6 +149,7 @@ def run(seed: int) -> None:
     assert not any(peer.pipe.paused for peer in alive)
     assert all(peer.session.in_flight == peer.session.held == 0 for peer in alive)
     assert server.sessions.size == 0
+    assert life.rig.failures == []
     claims = server.waiting.claims
     assert (claims.count, claims._queues, claims._numbers, claims._expected) == (0, {}, {}, {})
     assert server.waiting.queries.count == server.waiting._clock.count == 0
