@@ -66,6 +66,8 @@ docs: $(READY) ## Regenerate the generated pages in docs/ and of the models
 		{ rm -f docs/.page; exit 1; }
 	@$(BIN)/python -m cluster.config.reference > docs/.page && mv docs/.page docs/configuration.md || \
 		{ rm -f docs/.page; exit 1; }
+	@$(BIN)/python -m taskq.app.reference > docs/.page && mv docs/.page docs/reference.md || \
+		{ rm -f docs/.page; exit 1; }
 	@$(BIN)/python -m chaos.models.page > docs/.page && mv docs/.page chaos/models/README.md || \
 		{ rm -f docs/.page; exit 1; }
 
