@@ -95,6 +95,10 @@ class Example:
         self._ups: list[Started] = []
         self.url = ""
 
+    def point_to(self, url: str) -> None:
+        """Sets TASKQ_URL for what is started from now on."""
+        self.url = self._environment["TASKQ_URL"] = url
+
     def command(self, start: str) -> str:
         """The command of the README that begins so."""
         (found,) = [line for line in self._commands if line.startswith(start)]
@@ -127,7 +131,7 @@ class Example:
         up.printed("export TASKQ_URL=")
         found = URL.search(up.log)
         assert found is not None
-        self.url = self._environment["TASKQ_URL"] = found[1]
+        self.point_to(found[1])
         return up
 
     def close(self) -> None:

@@ -24,10 +24,11 @@ class Site:
     def __init__(self, example: Example) -> None:
         web_port, self._port = free_ports(2)
         self._example = example
+        example.point_to(f"taskq://127.0.0.1:{self._port}")
+        served = example.start(example.command("uvicorn").replace("8000", str(web_port)))
+        served.printed("Application startup complete")  # without a broker
         self.up = self.start_broker()
         example.start(example.command("taskq worker"))
-        served = example.start(example.command("uvicorn").replace("8000", str(web_port)))
-        served.printed("Application startup complete")
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{web_port}", timeout=30)
 
     @property

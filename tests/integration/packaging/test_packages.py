@@ -79,14 +79,14 @@ def test_the_wheel_says_what_it_needs(metadata: Message) -> None:
     lines = metadata.get_all("Requires-Dist") or []
     base = {one.name for one in map(Requirement, lines) if one.marker is None}
     assert base == {"click", "msgpack", "rich"}
-    assert set(metadata.get_all("Provides-Extra") or []) == {"broker", "dev"}
+    assert set(metadata.get_all("Provides-Extra") or []) == {"broker", "dev", "examples"}
     assert "Typing :: Typed" in (metadata.get_all("Classifier") or [])
 
 
 def test_the_sdist_can_be_tested_and_built_again(packages: Any) -> None:
     with tarfile.open(packages.sdist) as sdist:
         held = {name.partition("/")[2] for name in sdist.getnames()}
-    assert sources("taskq", "cluster", "tests", "chaos", "bench") <= held
+    assert sources("taskq", "cluster", "tests", "chaos", "bench", "examples") <= held
     front = {"Makefile", ".ci/setup", ".ci/run", "constraints.txt", ".pre-commit-config.yaml"}
     pages = {"README.md", "CHANGELOG.md", "SECURITY.md", "DESIGN.md", "docs/command-line.md"}
     assert front | pages <= held
