@@ -12,7 +12,7 @@ from taskq.cli.command import CommandGroup, Failure, cluster_options, connected
 from taskq.cli.completion import queue_names
 from taskq.cli.output import ask, note, print_json, print_text, show
 from taskq.cli.quantity import age_text, counted, moment_text
-from taskq.cli.task import show_status
+from taskq.cli.task import show_status, task_document
 from taskq.client import Client
 from taskq.client.views import TaskStatus
 from taskq.errors import TaskqError
@@ -39,7 +39,7 @@ def list_dead(
         found = list(client.dead(queue=queue, limit=limit + 1))
     more, found = len(found) > limit, found[:limit]
     if as_json:
-        print_json({"tasks": found, "more": more})
+        print_json({"tasks": [task_document(task) for task in found], "more": more})
         return
     from taskq.cli.table import table
 
@@ -77,7 +77,7 @@ def show_dead(task_id: UUID, url: str | None, request_timeout: float, as_json: b
         text = f"Task {task_id} is not dead, it is {status.state.name.lower()}"
         raise Failure(f"{text}; taskq status {task_id} shows it.")
     if as_json:
-        print_json(status)
+        print_json(task_document(status))
         return
     show_status(status)
     _show_earlier_errors(status)

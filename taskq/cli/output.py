@@ -72,8 +72,12 @@ def console(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal."""
     from rich.console import Console
 
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 - the error at hand: how a command ends is not for Rich to say
+
     stream = sys.stderr if stderr else sys.stdout
-    return Console(
+    return Screen(
         file=stream,
         highlight=False,
         soft_wrap=False,

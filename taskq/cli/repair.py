@@ -41,7 +41,7 @@ def repair_command(
         document = {"healthy": found.healthy, "lossless": found.lossless, "findings": lines}
         if found.healthy or dry_run:
             if as_json:
-                print_json(document | {"repaired": False})
+                print_json(document | {"repaired": False, "set_aside": []})
             else:
                 print_text("Nothing to repair." if found.healthy else "Nothing was changed.")
             return

@@ -19,7 +19,7 @@ from taskq.cli.command import (
     connected,
     report,
 )
-from taskq.cli.output import note, print_json, print_text, show, state_text
+from taskq.cli.output import note, print_json, print_text, show, state_text, to_json
 from taskq.cli.quantity import count_text, date_text, duration_text, moment_text, size_text
 from taskq.client import Client
 from taskq.client.views import TaskStatus, outcome_of
@@ -100,9 +100,16 @@ def status_command(task_id: UUID, url: str | None, request_timeout: float, as_js
     with connected(url, request_timeout) as client:
         status = client.status(task_id)
     if as_json:
-        print_json(status)
+        print_json(task_document(status))
     else:
         show_status(status)
+
+
+def task_document(status: TaskStatus) -> dict[str, Any]:
+    """A task for `--json`: all but the result, which `taskq result` writes."""
+    document: dict[str, Any] = to_json(status)
+    del document["result"]
+    return document
 
 
 def wait_for_result(client: Client, task_id: UUID, timeout: float | None) -> bytes | None:

@@ -8,6 +8,7 @@ from taskq.cli.command import Command, cluster_options, connected
 from taskq.cli.completion import queue_names
 from taskq.cli.output import note, print_json, show, state_text
 from taskq.cli.quantity import age_text, moment_text
+from taskq.cli.task import task_document
 from taskq.results import TaskState
 
 STATES = [state.name.lower() for state in TaskState]
@@ -32,7 +33,7 @@ def tasks_command(
         found = list(client.tasks(queue=queue, state=state, limit=limit + 1))
     more, found = len(found) > limit, found[:limit]
     if as_json:
-        print_json({"tasks": found, "more": more})
+        print_json({"tasks": [task_document(task) for task in found], "more": more})
         return
     from taskq.cli.table import table
 

@@ -119,7 +119,21 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     made.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def new_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Shell]]:
+    """Makes shells that last as long as the tests of a module."""
+    shells: list[Shell] = []
+
+    def make() -> Shell:
+        shells.append(Shell(tmp_path_factory.mktemp("shell")))
+        return shells[-1]
+
+    yield make
+    for made in shells:
+        made.close()
+
+
+@pytest.fixture(scope="session")
 def until() -> Callable[..., None]:
     return wait_for
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from taskq.cli.wordcount import count_directly, count_file, standard_library
+from tests.unit.cli.documented import check
 
 
 def read_until(stream: Any, text: str) -> str:
@@ -30,7 +31,7 @@ def signal_group(process: Any, number: int) -> None:
 
 
 def test_demo_counts_as_a_direct_count_does(shell: Any) -> None:
-    document = json.loads(shell.run("demo", "--json", timeout=55).stdout)
+    document = check("demo", json.loads(shell.run("demo", "--json", timeout=55).stdout))
     assert document["equal"]
     assert document["tasks"]["files"] == len(standard_library()) > 500
     assert document["tasks"]["words"] == document["direct"]["words"] > 1_000_000
@@ -184,7 +185,7 @@ def test_repair_shows_and_asks(shell: Any) -> None:
     asked = shell.run("repair", "kept", code=1)  # nobody there to say yes
     assert "--yes goes on where nothing is lost" in asked.stderr
     assert "nothing that was acknowledged is lost" in asked.stdout
-    document = shell.json("repair", "kept", "--yes")
+    document = check("repair", shell.json("repair", "kept", "--yes"))
     assert document["repaired"]
     assert all(Path(path).exists() for path in document["set_aside"])
     up = shell.start("up", "--data", "kept", "--port", "0")
