@@ -160,11 +160,17 @@ class Ack(NamedTuple):
 
 @message(0x16, Sort.COMMAND, role=Role.WORKER, reply=OutcomeReply)
 class Nack(NamedTuple):
-    """Gives a task back: it keeps its place (or waits `delay_ms` first); counts as nothing."""
+    """Gives a task back: it keeps its place (or waits `delay_ms` first); counts as nothing.
+
+    With `unknown_task` the worker knows no task of this name, and the release counts: the tenth
+    makes the task dead, with `UNKNOWN_TASK` as its reason. Until then it always waits, `delay_ms`
+    the first time (0: 1 s) and twice as long each time, up to 64 s.
+    """
 
     task_id: TaskId
     token: Token
     delay_ms: Delay = 0
+    unknown_task: Flag = False
 
 
 @message(0x17, Sort.COMMAND, role=Role.WORKER, reply=Extended)

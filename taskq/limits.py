@@ -42,6 +42,12 @@ BACKOFF_MAX_MS_DEFAULT = 3_600_000
 DURATION_MS_MAX = 10 * 365 * 86_400_000
 # Wall times up to the year 9999, so that every date library can show them.
 WALL_MS_MAX = 253_402_300_799_999
+# A task that no worker of its queue knows by name ends after so many releases.
+UNKNOWN_RELEASES_MAX = 10
+# Each of these delays is twice the one before, up to the last; 1 s to 64 s are four minutes in all:
+# longer than a rolling deploy stays between two versions.
+UNKNOWN_DELAY_MS_DEFAULT = 1_000
+UNKNOWN_DELAY_MS_MAX = 64_000
 # A shorter lease would end between two heartbeats of a busy worker.
 LEASE_MS_MIN = 1_000
 LEASE_MS_MAX = 86_400_000

@@ -214,7 +214,9 @@ class _Worker:
         await self._caller.call("fail", request, args, _state, patience)
 
     async def release(self, held: Held, delay_ms: int, patience: float) -> None:
-        request = commands.Nack(held.task_id, held.token, delay_ms)
+        # With a delay, every other one is that of a worker which does not know the task.
+        unknown = delay_ms > 0 and held.token % 2 == 0
+        request = commands.Nack(held.task_id, held.token, delay_ms, unknown)
         args = _outcome(held, delay_secs=delay_ms / 1000 / RATE_MAX)
         await self._caller.call("release", request, args, _state, patience)
 

@@ -13,7 +13,8 @@ from taskq.machine import keys
 from taskq.machine.dead_letter import bury
 from taskq.machine.ending import cancel_now, end_waiting, record_attempt, return_to_place
 from taskq.machine.lease import Lease
-from taskq.machine.outcome import end_lease, release_run
+from taskq.machine.outcome import end_lease
+from taskq.machine.release import release_run
 from taskq.machine.retry import fail_run
 from taskq.machine.schedule import promote
 from taskq.machine.task import EXPIRED, WAS_TAKEN, load_task, save_task

@@ -42,7 +42,7 @@ def _redrive(state: State, task_id: bytes) -> Done | Refusal:
     if isinstance(task, Refusal):
         return task
     state.indices[keys.DEAD].remove(task.ended_wall, task.id)
-    task.retries = task.expiries = 0
+    task.retries = task.expiries = task.unknown_releases = 0
     task.cancel_requested = False
     task.ended_wall = task.ended_ms = 0
     task.place, task.reason = b"", ""

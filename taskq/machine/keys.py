@@ -39,7 +39,7 @@ DEAD = b"d"
 FORGOTTEN = b"z"
 FORGET_DUE = b"y"
 
-FORMAT = 2  # first element of every record
+FORMAT = 3  # first element of every record
 
 _u32 = Struct(">I").pack
 _u64 = Struct(">Q")

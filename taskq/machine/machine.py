@@ -18,7 +18,7 @@ from taskq.machine.claim import Granted, claim_task, with_payloads
 from taskq.machine.dead_letter import delete_dead, redrive_dead
 from taskq.machine.entry import decode_entry
 from taskq.machine.lease import extend_lease
-from taskq.machine.outcome import ack, nack, task_result, task_results
+from taskq.machine.outcome import ack, task_result, task_results
 from taskq.machine.queries import (
     get_stats,
     list_dead,
@@ -28,6 +28,7 @@ from taskq.machine.queries import (
     query_status,
 )
 from taskq.machine.queue import create_queue, pause_queue, resume_queue
+from taskq.machine.release import nack
 from taskq.machine.removal import next_retention, retain
 from taskq.machine.settings import Settings, configure
 from taskq.machine.state import CancelWanted, LeaseLost, State

@@ -1,4 +1,4 @@
-"""Outcomes that a worker reports: complete, fail, release.
+"""Outcomes that a worker reports: complete and fail; release has a file of its own.
 
 Named by (task id, token). The same again is answered the same; an older token is STALE_TOKEN.
 """
@@ -11,29 +11,24 @@ from taskq.commands import TaskResult
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import FRAME_MARGIN, FRAME_SIZE_MAX
 from taskq.machine import keys
-from taskq.machine.ending import cancel_now, finish, return_to_place
+from taskq.machine.ending import finish
 from taskq.machine.lease import Lease, stale, valid
 from taskq.machine.record import pack_raw
 from taskq.machine.retry import fail_run
-from taskq.machine.schedule import wait_until
 from taskq.machine.task import (
-    BY_ELAPSED,
     COMPLETED,
     CONTENT_SIZE_IN_HEAD,
     DID_COMPLETE,
     DID_FAIL,
-    DID_RELEASE,
     LEASED,
-    SCHEDULED,
     Task,
     load_task,
     save_task,
 )
-from taskq.machine.ttl import start_ttl
 from taskq.results import BatchReply, OutcomeReply
 
 if TYPE_CHECKING:
-    from taskq.commands import Ack, Nack, TaskResults
+    from taskq.commands import Ack, TaskResults
     from taskq.machine.state import State
 
 # A result is read together with the task's headers and attempts: it must fit a frame with them.
@@ -71,7 +66,7 @@ def _report(
         return _complete(state, task_id, token, result)
     lease = valid(state, task_id, token)
     if lease is None:
-        return _repeated(state, task_id, token, DID_FAIL)
+        return repeated(state, task_id, token, DID_FAIL)
     task = state.leases.task_of(lease)
     end_lease(state, task, lease, DID_FAIL)
     fail_run(state, task, "failed", error, retry=retry)
@@ -82,32 +77,6 @@ def _report(
 def ack(state: State, command: Ack) -> OutcomeReply | Refusal:
     """Completed without a result."""
     return _complete(state, command.task_id, command.token, None)
-
-
-def nack(state: State, command: Nack) -> OutcomeReply | Refusal:
-    """Given back: to its place, after `delay_ms` if there is one. Counts as nothing."""
-    lease = valid(state, command.task_id, command.token)
-    if lease is None:
-        return _repeated(state, command.task_id, command.token, DID_RELEASE)
-    task = state.leases.task_of(lease)
-    release_run(state, task, lease, command.delay_ms)
-    return OutcomeReply(task.outcome_state)
-
-
-def release_run(state: State, task: Task, lease: Lease, delay_ms: int) -> None:
-    """Ends a run as if it had not been: for Nack and for deregistration. Saves the task."""
-    end_lease(state, task, lease, DID_RELEASE)
-    state.counters.released += 1
-    task.attempt -= 1
-    if task.cancel_requested:
-        cancel_now(state, task, "cancelled while running")
-    elif delay_ms:
-        wait_until(state, task, SCHEDULED, BY_ELAPSED, state.elapsed + delay_ms)
-        start_ttl(state, task)
-    else:
-        return_to_place(state, task)
-    task.outcome_state = task.state
-    save_task(state, task)
 
 
 def end_lease(state: State, task: Task, lease: Lease, how: int) -> None:
@@ -123,7 +92,7 @@ def _complete(
 ) -> OutcomeReply | Refusal:
     lease = valid(state, task_id, token)
     if lease is None:
-        return _repeated(state, task_id, token, DID_COMPLETE)
+        return repeated(state, task_id, token, DID_COMPLETE)
     task = lease.task or state.leases.task_of(lease)
     size = -1 if result is None else len(result)
     if size > state.settings.result_size_max:
@@ -148,7 +117,7 @@ def _complete(
     return _COMPLETED
 
 
-def _repeated(state: State, task_id: bytes, token: int, how: int) -> OutcomeReply | Refusal:
+def repeated(state: State, task_id: bytes, token: int, how: int) -> OutcomeReply | Refusal:
     """The answer where the token is not valid: the same as before, or that it is stale."""
     task = load_task(state, task_id)
     if task is not None and task.token == token and task.outcome == how:

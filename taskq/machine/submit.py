@@ -114,6 +114,7 @@ def _begin(task: Task) -> None:
     task.due_clock, task.outcome = NO_DUE, RUNNING
     task.due_ms = task.due_sequence = task.ttl_deadline = task.retries = task.expiries = 0
     task.attempt = task.token = task.outcome_state = task.history_size = 0
+    task.unknown_releases = 0
     task.started_wall = task.started_ms = task.ended_wall = task.ended_ms = 0
     task.place = task.worker = b""
     task.cancel_requested = False

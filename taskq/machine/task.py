@@ -5,7 +5,8 @@
                                     |  |               +--fail, retries left--> RETRYING --+
                                     |  +-----------------------------------due-------------+
                                     +--release, lease expiry, worker death
-                                                       +--fail for good, expiries--> DEAD
+                                                       +--release with a delay--> SCHEDULED
+                                                       +--fail for good, expiries, unknown--> DEAD
     DEAD --redrive--> READY.   Waiting states --cancel--> CANCELLED, --TTL--> EXPIRED.
     LEASED with a wanted cancellation --any end but completion--> CANCELLED.
 
@@ -77,7 +78,7 @@ class Task:
         *("ttl_left", "ttl_deadline", "timeout_ms", "max_retries", "retries"),
         *("backoff_ms", "backoff_max_ms", "expiries", "attempt", "token", "worker"),
         *("outcome", "outcome_state", "cancel_requested", "started_wall", "started_ms"),
-        *("ended_wall", "ended_ms", "reason", "head_size", "history_size"),
+        *("ended_wall", "ended_ms", "reason", "head_size", "history_size", "unknown_releases"),
     )
 
     id: bytes
@@ -116,6 +117,7 @@ class Task:
     reason: str
     head_size: int  # bytes beside payload, result and attempts; for limits in bytes
     history_size: int  # bytes of the attempts kept
+    unknown_releases: int  # by workers that do not know the name, see `release.py`
 
     @property
     def size(self) -> int:
@@ -139,6 +141,7 @@ class Task:
             self.attempt, self.token, self.worker, self.outcome, self.outcome_state,
             self.cancel_requested, self.started_wall, self.started_ms,
             self.ended_wall, self.ended_ms, self.reason, self.head_size, self.history_size,
+            self.unknown_releases,
         ))
         # fmt: on
         return record
@@ -158,6 +161,7 @@ class Task:
             task.attempt, task.token, task.worker, task.outcome, task.outcome_state,
             task.cancel_requested, task.started_wall, task.started_ms,
             task.ended_wall, task.ended_ms, task.reason, task.head_size, task.history_size,
+            task.unknown_releases,
         ) = _unpack(record)
         # fmt: on
         assert version == keys.FORMAT, f"task record of format {version}"

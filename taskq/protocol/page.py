@@ -34,6 +34,7 @@ _NUMBERS = {
     "plain_size_max": unpack.PLAIN_SIZE_MAX,
     "deadline_default": limits.DEADLINE_MS_DEFAULT,
     "claims_remembered": limits.CLAIMS_REMEMBERED_MAX,
+    "unknown_releases": limits.UNKNOWN_RELEASES_MAX,
 }
 
 _STATE_MEANINGS = {

@@ -173,9 +173,10 @@ TASKS = """\
 | ready | leased | a claim takes it |
 | leased | completed | TaskResult with `ok`, or Ack |
 | leased | retrying | failure with `retry`, or the end of its `timeout_ms`, with retries left |
-| leased | scheduled | Nack with a `delay_ms` |
+| leased | scheduled | Nack with a `delay_ms` or with `unknown_task` |
 | leased | ready | Nack; DeregisterWorker; the lease expired or the worker died |
-| leased | dead | the same without retries left; failure without `retry`; too many lease expiries |
+| leased | dead | failure without `retry`; failure, or the end of `timeout_ms`, out of retries |
+| leased | dead | too many lease expiries; Nack number {unknown_releases} with `unknown_task` |
 | leased | cancelled | CancelTask with `force`; any end but completion after CancelTask |
 | scheduled, ready, retrying | cancelled | CancelTask, PurgeQueue |
 | scheduled, ready, retrying | expired | its `ttl_ms` is over |

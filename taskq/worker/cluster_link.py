@@ -64,10 +64,9 @@ class ClusterLink:
         answers = batch_answers(command, await self._client.call(command))
         return [answer if isinstance(answer, TaskqError) else None for answer in answers]
 
-    async def release(self, tasks: Sequence[ClaimedTask], delay_secs: float = 0.0) -> None:
+    async def release(self, releases: Sequence[Nack]) -> None:
         """See `Link`."""
-        delay_ms = round(delay_secs * 1000)
-        asked = [self._client.send(Nack(task.task_id, task.token, delay_ms)) for task in tasks]
+        asked = [self._client.send(release) for release in releases]
         for answer in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(answer, BaseException) and not isinstance(answer, TaskqError):
                 raise answer

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from taskq.commands import TaskResult
+from taskq.commands import Nack, TaskResult
 from taskq.errors import (
     ConnectionFailed,
     OutcomeUnknown,
@@ -48,8 +48,8 @@ class Link(Protocol):
     async def send(self, outcomes: list[TaskResult]) -> list[TaskqError | None]:
         """Hands in outcomes; for each, in order, None where it was accepted."""
 
-    async def release(self, tasks: Sequence[ClaimedTask], delay_secs: float = 0.0) -> None:
-        """Gives tasks back, to be claimed after `delay_secs`; those no longer held are no error."""
+    async def release(self, releases: Sequence[Nack]) -> None:
+        """Gives tasks back; those no longer held are no error."""
 
     async def extend(self, task: ClaimedTask, lease_ms: int | None) -> int:
         """A longer lease from now on, default its usual length; the milliseconds granted."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 
+from taskq.commands import Nack
 from taskq.errors import TaskqError
-from taskq.results import ClaimedTask
 from taskq.worker.held import Held
 from taskq.worker.link import TRANSIENT, Link
 
@@ -26,16 +25,16 @@ class Releases:
         self._link = link
         self._held = held
         self._changed = changed
-        self._waiting: dict[float, list[ClaimedTask]] = defaultdict(list)
+        self._waiting: list[Nack] = []
 
     def __bool__(self) -> bool:
         return bool(self.open)
 
-    def put(self, task: ClaimedTask, delay_secs: float = 0.0) -> None:
-        """Releases a task, to be claimed again after `delay_secs`."""
-        self._waiting[delay_secs].append(task)
-        if len(self._waiting[delay_secs]) == 1:
-            sending = asyncio.create_task(self._send(delay_secs))
+    def put(self, release: Nack) -> None:
+        """Releases a task."""
+        self._waiting.append(release)
+        if len(self._waiting) == 1:
+            sending = asyncio.create_task(self._send())
             self.open.add(sending)
             sending.add_done_callback(self._sent)
 
@@ -43,13 +42,13 @@ class Releases:
         self.open.discard(sending)
         self._changed.set()
 
-    async def _send(self, delay_secs: float) -> None:
-        tasks = self._waiting.pop(delay_secs)
+    async def _send(self) -> None:
+        releases, self._waiting = self._waiting, []
         try:
-            await self._link.release(tasks, delay_secs)
+            await self._link.release(releases)
         except (TaskqError, *TRANSIENT) as error:
             reason = str(error) or "no answer in time"
             _log.warning("Tasks not given back, their leases will run out: %s", reason)
         finally:
-            for task in tasks:
-                self._held.answered(task.token)
+            for release in releases:
+                self._held.answered(release.token)

@@ -33,7 +33,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import Enum
 from typing import Any
 
-from taskq.commands import TaskResult
+from taskq.commands import Nack, TaskResult
 from taskq.errors import ErrorCode, RequestRefused, StaleToken, TaskqError, Unavailable
 from taskq.limits import HEARTBEAT_TOKEN_COUNT_MAX, WORKER_NAME_SIZE_MAX
 from taskq.results import ClaimedTask
@@ -48,7 +48,7 @@ from taskq.worker.outcomes import Outcomes
 from taskq.worker.pace import AHEAD_MAX
 from taskq.worker.releases import Releases
 from taskq.worker.target import WorkerError
-from taskq.worker.unknown import UnknownTasks
+from taskq.worker.unknown import unknown_release
 from taskq.worker.workload import Work
 
 _log = logging.getLogger("taskq.worker")
@@ -180,7 +180,6 @@ class Worker:
         self._link.on_cancel = self._cancel_pushed
         self._outcomes = Outcomes(self._link, self._held, self.counts, self._changed)
         self._releases = Releases(self._link, self._held, self._changed)
-        self._unknown = UnknownTasks(self._workload.names, self._releases.put, self._end_unrun)
         self._heartbeats = Heartbeats(self._link, self._held, self._executor, self._inactivity_secs)
         claiming = self._duty("claims", self._claim_all())
         others = [
@@ -267,7 +266,7 @@ class Worker:
         for task in self._held.claimed(tasks, now):
             if self._workload.find(task.name) is None:
                 self._held.ended(task.token)
-                self._unknown.met(task)
+                self._releases.put(unknown_release(task, self._workload.names))
                 continue
             limit_ms = task.timeout_ms
             deadline_wall = None if limit_ms is None else time.time() + limit_ms / 1000
@@ -304,15 +303,12 @@ class Worker:
         """See `Runs`."""
         task = self._held.ended(token)
         if task is not None:
-            self._releases.put(task)
+            self._releases.put(Nack(task.task_id, token))
         self._changed.set()
 
     def room_made(self) -> None:
         """See `Runs`."""
         self._changed.set()
-
-    def _end_unrun(self, task: ClaimedTask, error: str) -> None:
-        self._outcomes.put(TaskResult(task.task_id, task.token, False, None, error, False))
 
     async def extend(self, token: int, lease_ms: int | None) -> int:
         """See `Runs`."""
@@ -351,7 +347,8 @@ class Worker:
 
     async def _give_back(self, tasks: list[ClaimedTask], timeout_secs: float) -> None:
         if tasks:
-            await self._say_farewell(self._link.release(tasks), timeout_secs)
+            releases = [Nack(task.task_id, task.token) for task in tasks]
+            await self._say_farewell(self._link.release(releases), timeout_secs)
 
     async def _say_farewell(self, request: Awaitable[None], timeout_secs: float) -> None:
         try:

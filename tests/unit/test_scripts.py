@@ -115,7 +115,8 @@ def _intents(tasks: dict[bytes, Task], command: Any) -> list[tuple[int, int]]:
         case commands.Ack():
             return [(state_of(command.task_id), TaskState.COMPLETED)]
         case commands.Nack():
-            to = TaskState.SCHEDULED if command.delay_ms else TaskState.READY
+            later = command.delay_ms or command.unknown_task
+            to = TaskState.SCHEDULED if later else TaskState.READY
             return [(state_of(command.task_id), to)]
         case commands.CancelTask():
             return [(state_of(command.task_id), TaskState.CANCELLED)]

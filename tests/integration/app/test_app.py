@@ -164,22 +164,6 @@ def test_a_second_signal_is_quick(shop: Shop) -> None:
     handle.cancel()
 
 
-def test_a_task_that_this_version_does_not_know_waits_for_one_that_does(shop: Shop) -> None:
-    old = shop.folder / "old.py"
-    old.write_text(
-        "import taskq\napp = taskq.App(queue='shop')\n@app.task(name='sub')\ndef sub(): pass\n"
-    )
-    worker = shop.work("--concurrency=1", target="old:app")
-    handle = shop.module.add.submit(1)
-    until(lambda: b"does not know (it knows sub)" in shop.log().read_bytes())
-    until(lambda: handle.status().attempt == 0)  # it counts as nothing
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(30) == exits.OK
-    shop.work("--concurrency=1")
-    assert handle.result(timeout=30)["sum"] == 2
-    assert handle.status().attempt == 1
-
-
 def test_a_script_is_app_and_worker_in_one(shop: Shop) -> None:
     script = shop.folder / "one.py"
     script.write_text(

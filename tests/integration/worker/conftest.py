@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from taskq.commands import TaskResult
+from taskq.commands import Nack, TaskResult
 from taskq.errors import ConnectionFailed, StaleToken, TaskqError
 from taskq.results import ClaimedTask, HeartbeatReply
 from taskq.worker import Worker
@@ -33,7 +33,7 @@ class FakeCluster:
         self.outcomes: dict[int, TaskResult] = {}
         self.batches: list[int] = []
         self.released: list[int] = []
-        self.delays: list[float] = []
+        self.unknown: list[Nack] = []
         self.extended: list[tuple[int, int | None]] = []
         self.invalid: list[int] = []
         self.cancel: list[int] = []
@@ -107,10 +107,10 @@ class FakeCluster:
         self.arrived.set()
         return answers
 
-    async def release(self, tasks: Sequence[ClaimedTask], delay_secs: float = 0.0) -> None:
+    async def release(self, releases: Sequence[Nack]) -> None:
         await self._answer("release")
-        self.released += [task.token for task in tasks]
-        self.delays += [delay_secs for _ in tasks]
+        self.released += [release.token for release in releases]
+        self.unknown += [release for release in releases if release.unknown_task]
 
     async def extend(self, task: ClaimedTask, lease_ms: int | None) -> int:
         await self._answer("extend")

@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from taskq.worker import unknown
+from taskq.commands import Nack
 
 KINDS = ["process", "thread", "coroutine"]
 
@@ -48,18 +48,16 @@ async def test_queues_default_to_those_of_the_tasks(cluster: Any, start: Any) ->
         Worker(None, "functions:add", executor="thread")
 
 
-async def test_an_unknown_name_is_given_back_and_ends_after_ten_times(
-    cluster: Any, start: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+async def test_an_unknown_name_is_given_back_again_and_again(
+    cluster: Any, start: Any, until: Any
 ) -> None:
-    monkeypatch.setattr(unknown, "DELAY_SECS", 0.001)
     await start("shop:app", concurrency=2, executor="thread")
     task = cluster.submit(1, name="of.the.next.version")
-    for count in range(1, 11):
-        await until(lambda count=count: cluster.released == [task.token] * count)
+    release = Nack(task.task_id, task.token, 1_000, unknown_task=True)
+    for count in range(1, 12):  # the cluster counts, not the worker
+        await until(lambda count=count: cluster.unknown == [release] * count)
         cluster.ready.put_nowait(task)  # claimed again
-    outcome = await cluster.outcome(task)
-    assert (outcome.ok, outcome.retry) == (False, False)
-    assert outcome.error.startswith("UNKNOWN_TASK: 10 times")
-    assert cluster.delays[:3] == [0.001, 0.002, 0.004]
     known = cluster.submit(1, name="add")
     assert (await cluster.outcome(known)).ok
+    assert cluster.released == [task.token] * len(cluster.unknown)
+    assert list(cluster.outcomes) == [known.token]

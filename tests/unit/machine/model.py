@@ -31,6 +31,7 @@ class Task:
     ttl_end: int | None = None
     retries: int = 0
     expiries: int = 0
+    unknown: int = 0
     attempt: int = 0
     history: list[tuple[int, str]] = field(default_factory=list)
     token: int = 0
@@ -66,7 +67,7 @@ class Queue:
 
 
 class Model:
-    def __init__(self, *, leases_per_entry: int) -> None:
+    def __init__(self, *, leases_per_entry: int, unknown_max: int) -> None:
         self.elapsed = self.wall = self.token = self.order = 0
         self.tasks: dict[bytes, Task] = {}
         self.known: dict[bytes, int] = {}  # ids of removed tasks -> until when
@@ -77,6 +78,7 @@ class Model:
         self.lease_ms, self.result_max = 30_000, 1 << 20
         self.retention, self.dead_retention, self.window = 7 * 86_400_000, 30 * 86_400_000, 600_000
         self._leases_per_entry = leases_per_entry
+        self._unknown_max = unknown_max
 
     # --- what tasks have in common
 
@@ -287,7 +289,17 @@ class Model:
         task = self._owned(command.task_id, command.token, "release")
         if not isinstance(task, Task):
             return task
-        self._release(task, command.delay_ms)
+        delay = command.delay_ms
+        if command.unknown_task:
+            task.unknown += 1
+            if task.unknown == self._unknown_max and not task.stop_wanted:
+                self._record(task, "unknown_task")
+                self._end(task, DEAD)
+                task.outcome = ("release", DEAD)
+                return results.OutcomeReply(DEAD)
+            longest = max(delay or 1_000, 64_000)
+            delay = min((delay or 1_000) * 2 ** (task.unknown - 1), longest)
+        self._release(task, delay)
         return results.OutcomeReply(task.state)
 
     def _release(self, task: Task, delay: int) -> None:
@@ -377,7 +389,7 @@ class Model:
             return ErrorCode.NOT_FOUND
         if task.state != DEAD:
             return ErrorCode.WRONG_STATE
-        task.retries = task.expiries = 0
+        task.retries = task.expiries = task.unknown = 0
         task.place = task.ended = None
         self._make_ready(task)
         return results.Done()

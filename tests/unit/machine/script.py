@@ -190,7 +190,9 @@ def _fail(words: Words) -> commands.TaskResult:
 
 
 def _release(words: Words) -> commands.Nack:
-    return commands.Nack(*_token(words), **words.fields(delay=("delay_ms", _MS)))
+    unknown = words.has("unknown")
+    fields = words.fields(delay=("delay_ms", _MS))
+    return commands.Nack(*_token(words), **fields, unknown_task=unknown)
 
 
 def _extend(words: Words) -> commands.ExtendLease:

@@ -23,6 +23,7 @@ VERBS: list[Any] = [
     lambda token: commands.Ack(TASK, token),
     lambda token: commands.Nack(TASK, token),
     lambda token: commands.Nack(TASK, token, 5_000),
+    lambda token: commands.Nack(TASK, token, 5_000, True),
     lambda token: commands.ExtendLease(TASK, token, 3_600_000),
 ]
 # What has become of the task since the lease under token 1 expired.

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from taskq import commands, results
 from taskq.errors import Refusal
-from taskq.machine import advance, due, finished, keys, ready
+from taskq.machine import advance, due, finished, keys, ready, release
 from taskq.machine.entry import encode_entry
 from taskq.machine.machine import Machine
 from taskq.machine.record import unpack, unpack_raw
@@ -31,6 +31,7 @@ IDS = [bytes((number,)) * 16 for number in range(1, 10)]
 WORKERS = [bytes((number,)) * 16 for number in (201, 202, 203)]
 QUEUES = ["a", "b", "aged"]
 LEASES_PER_ENTRY = 3
+UNKNOWN_MAX = 2
 
 ids, workers = st.sampled_from(IDS), st.sampled_from(WORKERS)
 queues = st.sampled_from(QUEUES)
@@ -64,9 +65,10 @@ class AgainstModel(RuleBasedStateMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(advance, "ADVANCE_LIMIT", LEASES_PER_ENTRY)
+        self.patch.setattr(release, "UNKNOWN_RELEASES_MAX", UNKNOWN_MAX)
         self.views = [MemoryView(), MemoryView()]
         self.machines = [Machine(view) for view in self.views]
-        self.model = Model(leases_per_entry=LEASES_PER_ENTRY)
+        self.model = Model(leases_per_entry=LEASES_PER_ENTRY, unknown_max=UNKNOWN_MAX)
 
     def teardown(self) -> None:
         self.patch.undo()
@@ -180,9 +182,9 @@ class AgainstModel(RuleBasedStateMachine):
         outcomes = [[task_id, self.token(data, task_id), ok] for task_id, ok in members]
         self.apply(commands.TaskResults(outcomes))  # type: ignore[arg-type]  # as off the wire
 
-    @rule(data=st.data(), task_id=ids, delay=delays)
-    def release(self, data: st.DataObject, task_id: bytes, delay: int) -> None:
-        self.apply(commands.Nack(task_id, self.token(data, task_id), delay))
+    @rule(data=st.data(), task_id=ids, delay=delays, unknown=st.booleans())
+    def release(self, data: st.DataObject, task_id: bytes, delay: int, unknown: bool) -> None:
+        self.apply(commands.Nack(task_id, self.token(data, task_id), delay, unknown))
 
     @rule(data=st.data(), task_id=ids, lease=leases)
     def extend(self, data: st.DataObject, task_id: bytes, lease: int | None) -> None:
@@ -297,7 +299,7 @@ def seen(head: Head, view: MemoryView) -> dict[str, Any]:
     ended = head.state > RETRYING
     return {
         "state": head.state,
-        "counts": (head.attempt, head.retries, head.expiries, head.token),
+        "counts": (head.attempt, head.retries, head.expiries, head.unknown_releases, head.token),
         "due": None
         if head.due_clock == NO_DUE
         else ("wall" if head.due_clock == BY_WALL else "elapsed", head.due_ms),
@@ -321,7 +323,7 @@ def said(task: Task) -> dict[str, Any]:
     """A task of the model, in the same words."""
     return {
         "state": task.state,
-        "counts": (task.attempt, task.retries, task.expiries, task.token),
+        "counts": (task.attempt, task.retries, task.expiries, task.unknown, task.token),
         "due": None if task.due is None else task.due[:2],
         "ttl_end": task.ttl_end,
         "ttl_left": task.ttl_left if task.state == LEASED else None,

@@ -171,6 +171,15 @@ def test_a_wrong_head_is_refused_under_its_id(head: tuple[Any, ...]) -> None:
     assert received.refusal.code == "INVALID_REQUEST"
 
 
+@pytest.mark.parametrize(("fields", "delay_ms"), [([TASK_ID, 7], 0), ([TASK_ID, 7, 90], 90)])
+def test_a_release_of_an_older_client_says_nothing_of_the_name(
+    fields: list[Any], delay_ms: int
+) -> None:
+    received = _request(MESSAGE_OF[commands.Nack].code, FORMAT, 1, 0, fields)
+    assert isinstance(received, Request)
+    assert received.command == commands.Nack(TASK_ID, 7, delay_ms, unknown_task=False)
+
+
 def test_tasks_of_a_batch_stay_lists_and_may_leave_defaults_out() -> None:
     received = _request(0x11, FORMAT, 1, 0, [[[TASK_ID, "q"], [None, "r", "name"]]])
     assert isinstance(received, Request)

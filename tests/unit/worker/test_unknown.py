@@ -1,52 +1,30 @@
-"""Tasks of an unknown name: given back ever later, then ended."""
+"""Tasks of an unknown name: a warning, and a release that says so."""
 
 from __future__ import annotations
 
 import pytest
 
+from taskq.commands import Nack
+from taskq.limits import UNKNOWN_DELAY_MS_DEFAULT
 from taskq.results import ClaimedTask
-from taskq.worker import unknown
-from taskq.worker.unknown import DELAY_SECS_MAX, RELEASES_MAX, UnknownTasks
+from taskq.worker.unknown import unknown_release
+
+TASK_ID = bytes(15) + b"\x07"
+TASK = ClaimedTask(TASK_ID, 5, "q", "new.task", b"", {}, 150, 1, 30_000, None, 0)
 
 
-def task(number: int) -> ClaimedTask:
-    task_id = number.to_bytes(16)
-    return ClaimedTask(task_id, number, "q", "new.task", b"", {}, 150, 1, 30_000, None, 0)
+def test_the_release_says_that_the_name_is_unknown(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(12):  # the worker does not count
+        release = unknown_release(TASK, ["old.task"])
+        assert release == Nack(TASK_ID, 5, UNKNOWN_DELAY_MS_DEFAULT, True)
+    assert len(caplog.records) == 12
+    (text,) = set(caplog.messages)
+    assert text == (
+        "Task 00000000-0000-0000-0000-000000000007 is a 'new.task', which this worker does not "
+        "know (it knows old.task): given back; the 10th time it is dead."
+    )
 
 
-class Heard:
-    def __init__(self) -> None:
-        self.delays: list[float] = []
-        self.errors: list[str] = []
-        self.unknown = UnknownTasks(
-            ["old.task"],
-            lambda _, delay: self.delays.append(delay),
-            lambda _, error: self.errors.append(error),
-        )
-
-
-def test_ten_releases_with_growing_delays_then_the_end(caplog: pytest.LogCaptureFixture) -> None:
-    heard = Heard()
-    for _ in range(RELEASES_MAX):
-        heard.unknown.met(task(1))
-    assert heard.delays == [1, 2, 4, 8, 16, 32, 64, 64, 64, 64]
-    assert max(heard.delays) == DELAY_SECS_MAX
-    assert heard.errors == []
-    assert len(caplog.records) == RELEASES_MAX
-    assert "'new.task', which this worker does not know (it knows old.task)" in caplog.text
-    heard.unknown.met(task(1))
-    assert len(heard.delays) == RELEASES_MAX
-    assert heard.errors[0].startswith("UNKNOWN_TASK: 10 times claimed")
-    heard.unknown.met(task(1))  # redriven: it starts anew
-    assert heard.delays[-1] == 1
-
-
-def test_tasks_are_counted_apart_and_the_memory_is_bounded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(unknown, "REMEMBERED_MAX", 2)
-    heard = Heard()
-    for number in (1, 2, 1, 3, 2, 1):
-        heard.unknown.met(task(number))
-    # 2 was met longest ago when 3 came, and 1 when 2 came again.
-    assert heard.delays == [1, 1, 2, 1, 1, 1]
+def test_of_many_names_the_warning_has_the_first(caplog: pytest.LogCaptureFixture) -> None:
+    unknown_release(TASK, [f"t{number}" for number in range(10, 40)])
+    assert "t28, t29, ...)" in caplog.text
