@@ -204,6 +204,7 @@ class Leading:
             peer.wall_ms = message.wall_ms
             peer.round = max(peer.round, message.round)
             peer.applied = message.applied
+            self._note_end(peer_id, peer, message.last)
             peer.acknowledged(message.match)
             peer.missed(message.sent, message.verified, message.last, answers=message.round)
             self._compare(peer_id, message)
@@ -222,6 +223,19 @@ class Leading:
             peer.named = self._raft.propose_no_op()
         else:
             log.info("a member is whole again", member=peer_id)
+
+    def _note_end(self, peer_id: str, peer: Progress, last: int) -> None:
+        """Messages of a peer come in order: a log that ends before what was acknowledged has lost
+        it, and the node could not tell (the end went bad at rest, and then a power cut made its
+        witness older, L4). It gets all of it again."""
+        if last < peer.match:
+            log.critical(
+                "a member's disk lost what it had synced: its log is filled again",
+                member=peer_id,
+                acknowledged=peer.match,
+                ends_at=last,
+            )
+            peer.forget(last + 1)
 
     def _compare(self, peer_id: str, reply: HeartbeatReply) -> None:
         """A14: equal entries must have written the same. Nobody is told to stop before most members

@@ -69,12 +69,15 @@ class Leader:
         *,
         loss: int = 0,
         match: int = 0,
+        ends_at: int | None = None,
         digest: tuple[int, int] = (0, 0),
     ) -> None:
-        """The answer to a heartbeat, the last one that was sent unless told otherwise."""
+        """The answer to a heartbeat, the last one that was sent unless told otherwise, of a peer
+        whose log is as long as the leader's unless told otherwise."""
+        ends_at = self.last if ends_at is None else ends_at
         if number is None:
             number = max((one.round for one in self.beats(peer)), default=0)
-        reply = HeartbeatReply(self.term, loss, number, 0, match, match, match, 0, 0, *digest)
+        reply = HeartbeatReply(self.term, loss, number, 0, match, match, ends_at, 0, 0, *digest)
         self.hear(peer, reply)
 
     def beats(self, peer: str) -> list[Heartbeat]:
@@ -145,6 +148,26 @@ def test_an_older_acknowledgement_takes_nothing_back(leader: Leader) -> None:
     leading = leader.node.consensus.leading
     assert leading is not None
     assert (leading.peers["n2"].match, leading.peers["n2"].next_index) == (last, last + 1)
+
+
+def test_a_peer_whose_log_lost_what_it_acknowledged_gets_it_again(leader: Leader) -> None:
+    """Seed 110326: the end of its log went bad, and a power cut made its witness older."""
+    last = leader.submit(1, 2, 3)
+    leader.ack("n2", last)
+    leader.ack("n3", last)
+    leader.group.waiting("n1", "n2").clear()
+    leader.group.tick(0.5, steps=5)
+    leader.answer("n2", ends_at=last - 2)
+    leading = leader.node.consensus.leading
+    assert leading is not None
+    peer = leading.peers["n2"]
+    assert peer.match == 0, "what it acknowledged is gone"
+    assert leader.commit == last, "what was committed stays so"
+    sent = [one for one in leader.group.waiting("n1", "n2") if isinstance(one, Append)]
+    assert sent[-1].prev_index == last - 2
+    assert len(sent[-1].entries) == 2
+    leader.ack("n2", last)
+    assert peer.match == last
 
 
 def test_acknowledgements_of_an_older_term_do_not_count(leader: Leader) -> None:
