@@ -156,12 +156,15 @@ class Load:
 @click.option("--queues", default=1, show_default=True, help="Queues that they are spread over.")
 @click.option("--nodes", default=3, show_default=True, help="Nodes of the cluster.")
 @click.option("--due-within", default=0, help="They are scheduled, and all due within so many s.")
+@click.option("--memory-max", default=0, help="Hard limit of each node in MiB (root only).")
 @click.option("--keep/--no-keep", default=True, help="Append to bench/backlog.jsonl.")
-def main(tasks: int, size: int, queues: int, nodes: int, due_within: int, keep: bool) -> None:
+def main(
+    tasks: int, size: int, queues: int, nodes: int, due_within: int, memory_max: int, keep: bool
+) -> None:
     """Fill queues with a long backlog; measure memory, claims and restart."""
     console = Console(stderr=True)
     names = [f"backlog-{number}" for number in range(queues)]
-    with Cluster(nodes, SETTINGS) as cluster:
+    with Cluster(nodes, SETTINGS, memory_max) as cluster:
         row = asyncio.run(_measure(cluster, names, tasks, size, due_within, console))
     row = {
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
@@ -171,6 +174,7 @@ def main(tasks: int, size: int, queues: int, nodes: int, due_within: int, keep: 
         "queues": queues,
         "nodes": nodes,
         "due_within": due_within,
+        "memory_max": memory_max,
         **row,
         "load_average": round(os.getloadavg()[0], 1),
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",

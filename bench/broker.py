@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from bench.cgroup import MemoryGroup
 from taskq import Client
 
 START_SECS = 20.0
@@ -24,9 +25,12 @@ START_SECS = 20.0
 
 class Broker:
     """One running `python -m cluster.node`. `settings`: `{"group.key": value}` that differ from the
-    defaults. `address` is where clients connect, `folder` its data."""
+    defaults; `memory`: the group that it runs in. `address` is where clients connect, `folder` its
+    data."""
 
-    def __init__(self, home: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, home: Path, settings: Mapping[str, Any], memory: MemoryGroup | None = None
+    ) -> None:
         self.folder = home / "data"
         home.mkdir(exist_ok=True)
         self._ready = home / "ready.json"
@@ -42,6 +46,9 @@ class Broker:
         self._command = [sys.executable, "-m", "cluster.node", "--ready-file", str(self._ready)]
         for key, value in given.items():
             self._command += ["--set", f"{key}={value}"]
+        self._memory = memory
+        if memory is not None:
+            self._command = memory.command(self._command)
         self.start()
 
     def start(self) -> None:
@@ -91,14 +98,16 @@ class Broker:
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
+        if self._memory is not None:
+            self._memory.remove()
 
 
 class Cluster:
-    """`count` running brokers, one or a group; a context manager. `url` names all of them."""
+    """`count` running brokers, one or a group; a context manager. `url` names all of them.
+    `memory_mib`: the hard limit of each, 0 for none (`MemoryGroup`)."""
 
-    def __init__(self, count: int, settings: Mapping[str, Any]) -> None:
+    def __init__(self, count: int, settings: Mapping[str, Any], memory_mib: int = 0) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="taskq-bench-"))
         ports = {f"node{number}": free_port() for number in range(1, count + 1)}
         peers = ",".join(f"{name}=127.0.0.1:{port}" for name, port in ports.items())
@@ -111,7 +120,8 @@ class Cluster:
                 "raft.peers": peers,
             }
             given = {**(group if count > 1 else {}), **settings}
-            self.brokers[name] = Broker(self._home / name, given)
+            memory = MemoryGroup(f"{os.getpid()}-{name}", memory_mib) if memory_mib else None
+            self.brokers[name] = Broker(self._home / name, given, memory)
         try:
             self._wait()
         except BaseException:

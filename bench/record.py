@@ -94,14 +94,14 @@ def _backlogs(rows: list[dict[str, Any]]) -> list[str]:
         " are those of batches of 100,",
         "with completions, in turns from the backlog and from a queue without one. Goals: memory at"
         " most 200 MiB with",
-        "1,000,000 tasks of 1 KiB and 300 MiB with 10,000,000 of 100 B; serving 5 s after the start"
-        " of killed nodes;",
+        "1,000,000 tasks of 1 KiB and 300 MiB with 10,000,000 of 100 B (hard limit: of a control"
+        " group, page cache included); serving 5 s after the start of killed nodes;",
         "claims at least 0.75 x as fast. Submits are those of a client while tasks fall due.",
         "",
         "| when (UTC) | commit | tasks | queues | nodes | filled/s | idle | filling | falling due |"
-        " at rest | claiming | restarted | goal | claims/s short | backlog | ratio | restart s |"
-        " due within | last ready late | submit p50, p99, max ms | machine | load average |",
-        "|" + "---|" * 22,
+        " at rest | claiming | restarted | goal | hard limit | claims/s short | backlog | ratio |"
+        " restart s | due within | last ready late | submit p50, p99, max ms | machine | load average |",
+        "|" + "---|" * 23,
     ]
     return lines + [_backlog(row) for row in reversed(rows[-SHOWN_MAX:])]
 
@@ -114,7 +114,7 @@ def _backlog(row: dict[str, Any]) -> str:
         *(row["nodes"], f"{row['filled_per_sec']:,}", f"{row['memory_idle']:.0f}"),
         *(f"{row['memory_filling']:.0f}", f"{row['memory_due']:.0f}" if due else ""),
         *(f"{row[f'memory_{name}']:.0f}" for name in ("at_rest", "claiming", "restarted")),
-        _MEMORY_GOALS.get((row["tasks"], row["size"]), ""),
+        *(_MEMORY_GOALS.get((row["tasks"], row["size"]), ""), row.get("memory_max") or ""),
         *(f"{row['claims_short']:,}", f"{row['claims_backlog']:,}", f"{row['claims_ratio']:.2f}"),
         f"{row['restart_secs']:.1f}",
         *((f"{due} s", f"{row['ready_late_secs']:.1f} s") if due else ("", "")),
