@@ -100,7 +100,8 @@ def _backlogs(rows: list[dict[str, Any]]) -> list[str]:
         "",
         "| when (UTC) | commit | tasks | queues | nodes | filled/s | idle | filling | falling due |"
         " at rest | claiming | restarted | goal | hard limit | claims/s short | backlog | ratio |"
-        " restart s | due within | last ready late | submit p50, p99, max ms | machine | load average |",
+        " restart s | due within | last ready late | submit p50, p99, max ms | machine |"
+        " load average |",
         "|" + "---|" * 23,
     ]
     return lines + [_backlog(row) for row in reversed(rows[-SHOWN_MAX:])]
