@@ -19,6 +19,7 @@ from taskq.cli.local_folder import free_ports, nodes_in, ports_from
 from taskq.cli.output import note
 from taskq.cli.process import Broker, is_free, require_broker
 from taskq.cli.stopping import Interrupted, StopSignals
+from taskq.cli.usual_ports import take
 from taskq.client import Client
 
 PORT_DEFAULT = 6379
@@ -30,29 +31,32 @@ WATCH_SECS = 0.3
 LEADER_SECS = 20.0
 
 
-def choose_port(wanted: int | None) -> int:
-    """The port to serve on; 0 for any free one where the default is busy."""
+def choose_port(wanted: int | None, ends: contextlib.ExitStack) -> int:
+    """The port to serve on; 0 for any free one where the default is busy. It is ours until `ends`
+    ends."""
     if wanted is not None:
         if wanted and not is_free(wanted):
             raise Failure(f"Port {wanted} is in use by another program; --port names another one.")
         return wanted
-    if is_free(PORT_DEFAULT):
+    if take([PORT_DEFAULT], ends):
         return PORT_DEFAULT
     note(f"Port {PORT_DEFAULT} is in use by another program; taking a free one (--port names one).")
     return 0
 
 
-def choose_ports(wanted: int | None, count: int) -> list[int]:
+def choose_ports(wanted: int | None, count: int, ends: contextlib.ExitStack) -> list[int]:
     """The ports of the nodes of a cluster: from `wanted` on, or else from the default on, or else
-    any free ones."""
+    any free ones. Those from the default on are ours until `ends` ends."""
     if wanted:
         return ports_from(wanted, count)
     usual = range(PORT_DEFAULT, PORT_DEFAULT + count)
-    if wanted is None and all(is_free(port) for port in usual):
+    if wanted is None and take(usual, ends):
         return list(usual)
     if wanted is None:
-        busy = next(port for port in usual if not is_free(port))
-        note(f"Port {busy} is in use by another program; taking free ones (--port names others).")
+        note(
+            f"One of the ports {usual[0]} to {usual[-1]} is in use by another program; taking free "
+            f"ones (--port names others)."
+        )
     return free_ports(count)
 
 
@@ -111,7 +115,7 @@ def up_command(
             if count == 1:
                 _run_broker(events, stops, ends, data, port, log_level)
             else:
-                _run_cluster(events, stops, ends, data, choose_ports(port, count), log_level)
+                _run_cluster(events, stops, ends, data, choose_ports(port, count, ends), log_level)
             ctx.exit(exits.FAILED)
         except Interrupted:
             events.aside("stopping", f"\nStopping the {what} ...")
@@ -134,8 +138,8 @@ def _run_broker(
     there = nodes_in(data)
     if there is not None:
         raise Failure(f"{data} holds a cluster: taskq up --nodes {there} --data {data}")
-    chosen = choose_port(port)
-    monitoring = MONITORING_PORT_DEFAULT if is_free(MONITORING_PORT_DEFAULT) else 0
+    chosen = choose_port(port, ends)
+    monitoring = MONITORING_PORT_DEFAULT if take([MONITORING_PORT_DEFAULT], ends) else 0
     with stops.held():
         scratch = _scratch(ends)
         broker = Broker(data, scratch, chosen, log_level=log_level, monitoring_port=monitoring)
@@ -176,7 +180,7 @@ def _run_cluster(
 ) -> None:
     """Returns when no node can be kept running."""
     usual = range(MONITORING_PORT_DEFAULT, MONITORING_PORT_DEFAULT + len(ports))
-    monitoring = list(usual) if all(is_free(port) for port in usual) else None
+    monitoring = list(usual) if take(usual, ends) else None
     with stops.held():
         cluster = LocalCluster(
             data,

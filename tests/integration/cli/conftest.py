@@ -112,6 +112,14 @@ class Shell:
             sys.stderr.write(f"{process.args} ended with {process.returncode}: {told}\n")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_reaches_what_is_started() -> None:
+    """A shell lets its background jobs ignore SIGINT, and they hand that on: also to what the tests
+    of such a job start, which then could not be interrupted."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
     made = Shell(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from taskq.cli.local_folder import free_ports
+from taskq.cli.usual_ports import take
 from taskq.cli.wordcount import count_directly, count_file, standard_library
 from tests.unit.cli.documented import check
 
@@ -121,6 +124,18 @@ def test_up_names_the_option_when_the_port_is_taken(shell: Any) -> None:
         failed = shell.run("up", "--port", str(port), code=1)
     assert f"Port {port} is in use by another program; --port names another one." in failed.stderr
     assert not (shell.folder / "data").exists()
+
+
+def test_usual_ports_are_for_one_at_a_time() -> None:
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        a, b, c = free_ports(3)
+        assert take([a, b], first)
+        assert not take([c, b], second), "another one has looked at it, and will listen there"
+        assert take([c], second), "what was not taken whole is left"
+        first.close()
+        assert take([a, b], second)
+    with socket.create_server(("127.0.0.1", a)), contextlib.ExitStack() as third:
+        assert not take([a], third)
 
 
 def test_up_on_a_folder_that_is_in_use(shell: Any) -> None:

@@ -248,13 +248,14 @@ def test_ports_from_the_one_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_usual_ports_or_any(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(up, "is_free", lambda port: True)
-    assert up.choose_ports(None, 3) == [6379, 6380, 6381]
+    ends = contextlib.ExitStack()
+    monkeypatch.setattr(up, "take", lambda ports, _: True)
+    assert up.choose_ports(None, 3, ends) == [6379, 6380, 6381]
     assert capsys.readouterr().err == ""
-    assert set(up.choose_ports(0, 3)).isdisjoint([6379, 6380, 6381])
-    monkeypatch.setattr(up, "is_free", lambda port: port != 6380)
-    assert len(set(up.choose_ports(None, 3))) == 3
-    assert "Port 6380 is in use" in capsys.readouterr().err
+    assert set(up.choose_ports(0, 3, ends)).isdisjoint([6379, 6380, 6381])
+    monkeypatch.setattr(up, "take", lambda ports, _: False)
+    assert len(set(up.choose_ports(None, 3, ends))) == 3
+    assert "One of the ports 6379 to 6381 is in use" in capsys.readouterr().err
 
 
 def test_an_even_number_of_nodes_is_refused(taskq: Any) -> None:
