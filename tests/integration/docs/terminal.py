@@ -19,6 +19,11 @@ WIDTH, HEIGHT = 100, 40
 PROMPT = re.compile("\x01(\\d+)\x02")
 ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>])")
 WITHIN_SECS = 40.0
+# Signals as in a new window, also where our caller ignores Ctrl-C (a job in the background does).
+SHELL = [
+    *("setsid", "--ctty", "env", "--default-signal"),
+    *("bash", "--norc", "--noprofile", "--noediting", "-i"),
+]
 
 
 class Terminal:
@@ -29,7 +34,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         self._quiet(slave)
         self._shell = subprocess.Popen(
-            ["setsid", "--ctty", "bash", "--norc", "--noprofile", "--noediting", "-i"],
+            SHELL,
             cwd=folder,
             env={
                 **environment,
