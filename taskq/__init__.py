@@ -42,7 +42,7 @@ from taskq.errors import (
 )
 from taskq.results import ClaimedTask, HeartbeatReply, Stats, TaskState
 from taskq.worker.context import TaskContext, current_task
-from taskq.worker.function import raw
+from taskq.worker.function import NoRetry, raw
 from taskq.worker.heartbeats import WorkerLost
 from taskq.worker.target import WorkerError
 from taskq.worker.worker import Worker
@@ -61,6 +61,7 @@ __all__ = [
     "Handle",
     "HeartbeatReply",
     "InvalidRequest",
+    "NoRetry",
     "NotFound",
     "OutcomeUnknown",
     "PermissionDenied",

@@ -30,7 +30,7 @@ what [repeats and errors](client.md#repeats-and-errors) lists.
 CHAPTERS = {
     "Apps": ["App", "Task", "Submission", "Handle", "AsyncHandle"],
     "Inside a task": ["current_task", "TaskContext", "raw"],
-    "Workers": ["Worker", "WorkerError", "WorkerLost"],
+    "Workers": ["Worker", "NoRetry", "WorkerError", "WorkerLost"],
     "Clients": ["Client", "AsyncClient", "TaskSpec", "TaskHandle", "AsyncTaskHandle"],
     "Workers by hand": ["WorkerSession", "AsyncWorkerSession", "ClaimedTask", "HeartbeatReply"],
     "What the cluster says": [

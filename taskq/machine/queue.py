@@ -118,9 +118,7 @@ class Queues:
             if len(self.by_name) >= QUEUE_COUNT_MAX:
                 text = f"there are {QUEUE_COUNT_MAX} queues; no more can be made"
                 return refuse(ErrorCode.TOO_MANY_QUEUES, text)
-            queue = self.by_name[name] = Queue(
-                self._view, self._rooms, name, None, self._changed
-            )
+            queue = self.by_name[name] = Queue(self._view, self._rooms, name, None, self._changed)
         return queue
 
     def save(self) -> None:

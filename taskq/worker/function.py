@@ -9,7 +9,8 @@ Payload convention, for functions that are not marked `raw`:
 
 A function marked with `@raw` takes the payload as `bytes` and returns `bytes` or None. Coroutine
 functions may be either. What cannot work the next time either (a payload outside the convention,
-a result that cannot be written) fails without a retry; an exception of the function is retried.
+a result that cannot be written) fails without a retry; an exception of the function is retried,
+unless it is a `NoRetry`.
 
 Knows neither processes nor the network; the parent and the pool processes both call it.
 """
@@ -39,6 +40,13 @@ class Ended(NamedTuple):
     result: bytes | None = None
     error: str = ""
     retry: bool = True
+
+
+class NoRetry(Exception):
+    """Raised by a task's function: another attempt would not help. The task becomes a dead letter
+    at once, however many retries it has left; the text says why. Subclasses do the same."""
+
+    __module__ = "taskq"  # as people import it, and as a traceback shows it
 
 
 def raw(function: Function) -> Function:
@@ -148,7 +156,7 @@ async def run_coroutine(
 
 def failed(error: BaseException) -> Ended:
     """The failure that an exception of the function stands for."""
-    return Ended(False, None, describe(error))
+    return Ended(False, None, describe(error), not isinstance(error, NoRetry))
 
 
 def describe(error: BaseException) -> str:

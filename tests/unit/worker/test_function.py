@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import taskq
 from taskq.limits import ERROR_SIZE_MAX
 from taskq.worker import function as module
 from taskq.worker.function import (
@@ -120,6 +121,18 @@ def test_wrong_arguments_show_as_the_type_error() -> None:
     ended = run(one, b'{"args": [1, 2]}', {})
     assert "TypeError" in ended.error
     assert "takes 1 positional argument but 2 were given" in ended.error
+
+
+def test_a_function_can_say_that_no_retry_helps() -> None:
+    class Refused(taskq.NoRetry):
+        pass
+
+    def refuse() -> None:
+        raise Refused("no such card")
+
+    ended = run(refuse, b"", {})
+    assert (ended.ok, ended.retry) == (False, False)
+    assert ended.error.endswith("Refused: no such card")
 
 
 def test_long_error_keeps_its_end() -> None:
