@@ -293,6 +293,13 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         return self._first
 
     @property
+    def size(self) -> int:
+        """Bytes of the entries in the log, to within a MiB."""
+        if self._marks and self._marks[0][0] <= self._first:
+            return self._appended - self._marks[0][1]
+        return self._appended
+
+    @property
     def pending_size(self) -> int:
         """Bytes of entries that no flush has taken yet."""
         return sum(len(command) for _, _, command in self._pending.entries)

@@ -31,7 +31,7 @@ def note(replica: Replica, core: Core | None, membership: Membership | None) -> 
         state = LOST_LOG
     elif core.consensus.leading is not None and core.consensus.leading.differing:
         state = DIFFERS.format(", ".join(sorted(core.consensus.leading.differing)))
-    log_bytes = 0 if core is None or core.driver.stopped else core.log.size()
+    log_bytes = 0 if core is None or core.driver.stopped else core.raft.journal.size
     return Note(
         *(replica.address, state, replica.term, replica.applied_index, replica.commit_index),
         *(replica.free_bytes(), log_bytes),

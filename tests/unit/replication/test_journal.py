@@ -334,6 +334,21 @@ def test_the_tail_begins_where_so_many_bytes_are_left(monkeypatch: pytest.Monkey
     assert journal.tail_start(20_001) == journal.first_index
 
 
+def test_the_size_of_the_log_is_known_before_a_table_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal_module, "MARK_SIZE", 1000)
+    journal = appended(MemoryLog(Disk()), [100] * 200)
+    assert 19_900 <= journal.size <= 20_000
+    journal.flushed(200)
+    journal.take_pending()
+    journal.flushed_index = journal.synced_index = 200
+    for first in (50, 120, 190):
+        journal.drop_below(first)
+        kept = (200 - first + 1) * 100
+        assert kept <= journal.size <= kept + 1100
+
+
 def test_what_earlier_processes_wrote_has_a_tail_too() -> None:
     """Otherwise a node that often restarts would never cut its log."""
     store: Any = MemoryLog(Disk())
