@@ -186,6 +186,22 @@ class AgainstModel(RuleBasedStateMachine):
     def release(self, data: st.DataObject, task_id: bytes, delay: int, unknown: bool) -> None:
         self.apply(commands.Nack(task_id, self.token(data, task_id), delay, unknown))
 
+    @rule(data=st.data(), worker=workers, queue=queues, delay=delays)
+    def release_unknown(self, data: st.DataObject, worker: bytes, queue: str, delay: int) -> None:
+        """Everything due is claimed by a worker that knows none of it; the last may be a repeat."""
+        self.tick(64_000, 0)
+        self.apply(commands.Advance(1_000))
+        self.apply(commands.ResumeQueue(queue))
+        known = self.model.workers.get(worker)
+        number = 1 if known is None else max([known.floor, *known.claims]) + 1
+        self.apply(commands.ClaimTask(worker, number, number, [queue], 12))
+        for task in self.model.held(worker):
+            nack = commands.Nack(task.id, task.token, delay, True)
+            if data.draw(st.booleans()):
+                self.apply(commands.CancelTask(task.id))
+            for _ in range(data.draw(st.integers(0, 2))):
+                self.apply(nack)
+
     @rule(data=st.data(), task_id=ids, lease=leases)
     def extend(self, data: st.DataObject, task_id: bytes, lease: int | None) -> None:
         self.apply(commands.ExtendLease(task_id, self.token(data, task_id), lease))

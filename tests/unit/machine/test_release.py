@@ -35,6 +35,17 @@ def test_the_reason_names_the_task_and_is_the_error_of_its_last_attempt(name: st
     assert worker == id_of("w10").hex()
 
 
+def test_a_wanted_cancellation_goes_before_the_tenth_release() -> None:
+    script = Script()
+    script.run(["submit q id=a"])
+    for count in range(1, UNKNOWN_RELEASES_MAX):
+        script.run(["tick 64s", "advance", f"claim w{count} #1 q"])
+        script.run([f"release a token={count} unknown"])
+    script.run(["tick 64s", "advance", "claim w #1 q"])
+    script.run(["cancel a"])
+    assert script.run(["release a token=10 unknown"]) == ["cancelled", "-> ended a"]
+
+
 @pytest.mark.parametrize(("left_out", "unknown_releases"), [(0, 1), (1, 0), (2, 0)])
 def test_an_entry_without_the_flag_is_an_ordinary_release(
     left_out: int, unknown_releases: int
