@@ -21,6 +21,7 @@ from bench.cgroup import MemoryGroup
 from taskq import Client
 
 START_SECS = 20.0
+RESTART_SECS = 120.0
 
 
 class Broker:
@@ -56,9 +57,9 @@ class Broker:
         self._ready.unlink(missing_ok=True)
         self._process = subprocess.Popen(self._command)
 
-    def wait(self) -> None:
+    def wait(self, secs: float = START_SECS) -> None:
         """Until it serves. Raises RuntimeError."""
-        deadline = time.monotonic() + START_SECS
+        deadline = time.monotonic() + secs
         while not self._ready.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("the broker did not start; its log is above")
@@ -132,9 +133,9 @@ class Cluster:
         with Client(self.url, timeout=START_SECS) as client:
             self.leader = client.stats().node_id  # answered by who leads
 
-    def _wait(self) -> None:
+    def _wait(self, secs: float = START_SECS) -> None:
         for broker in self.brokers.values():
-            broker.wait()
+            broker.wait(secs)
 
     def kill(self) -> None:
         """SIGKILL for all."""
@@ -145,7 +146,7 @@ class Cluster:
         """Starts all again, with what their disks hold; until they answer."""
         for broker in self.brokers.values():
             broker.start()
-        self._wait()
+        self._wait(RESTART_SECS)
 
     @property
     def followers(self) -> list[Broker]:

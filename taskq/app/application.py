@@ -47,6 +47,13 @@ class MakesTask(Protocol):
         """The task."""
 
 
+def _abandon(client: Client) -> None:
+    """Closes without waiting: whoever collects garbage may be any thread, and hold any lock."""
+    link = client.core.channel.end()
+    if link is not None:
+        link.loop.call_soon_threadsafe(link.end)
+
+
 class App:
     """The tasks of a program.
 
@@ -94,7 +101,7 @@ class App:
         """The client that the app submits with; for everything else that clusters can do."""
         if self._client is None:
             self._client = Client(self._url, timeout=self._timeout)
-            weakref.finalize(self, Client.close, self._client)
+            weakref.finalize(self, _abandon, self._client)
         return self._client
 
     @property
