@@ -11,6 +11,8 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 SHARES = HERE / "where.jsonl"
 BACKLOGS = HERE / "backlog.jsonl"
+WORKERS = HERE / "workers.jsonl"
+FILES = (RESULTS, SHARES, BACKLOGS, WORKERS)
 PAGE = HERE / "RESULTS.md"
 # The page shows so many sessions, newest first; the file keeps all.
 SHOWN_MAX = 40
@@ -45,21 +47,26 @@ def append_backlog(row: dict[str, Any]) -> None:
     _add(BACKLOGS, [row])
 
 
+def append_workers(row: dict[str, Any]) -> None:
+    """Adds a comparison of workers, and makes the page anew."""
+    _add(WORKERS, [row])
+
+
 def _add(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("a") as file:
         for row in rows:
             file.write(json.dumps(row, sort_keys=True) + "\n")
-    PAGE.write_text(page(*(file.read_text() for file in (RESULTS, SHARES, BACKLOGS))))
+    PAGE.write_text(page(*(file.read_text() for file in FILES)))
 
 
-def page(results: str, shares: str, backlogs: str) -> str:
-    """The page for the contents of the three files."""
+def page(results: str, shares: str, backlogs: str, workers: str) -> str:
+    """The page for the contents of the files."""
     rows = [json.loads(line) for line in results.splitlines() if line]
     lines = [
         "# Measurements",
         "",
-        "Generated from `results.jsonl`, `backlog.jsonl` and `where.jsonl`; not typed. Medians of"
-        " the runs, the range in brackets.",
+        "Generated from `results.jsonl`, `workers.jsonl`, `backlog.jsonl` and `where.jsonl`; not"
+        " typed. Medians of the runs, the range in brackets.",
         "Durability fsync; client and brokers (one, or where the load says so three) on the same"
         " machine; CPU is that of all",
         "brokers together. The load average at the end tells how quiet the machine was.",
@@ -69,6 +76,7 @@ def page(results: str, shares: str, backlogs: str) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_row(row) for row in reversed(rows[-SHOWN_MAX:])]
+    lines += _workers([json.loads(line) for line in workers.splitlines() if line])
     lines += _backlogs([json.loads(line) for line in backlogs.splitlines() if line])
     newest = {row["load"]: row for row in map(json.loads, shares.splitlines())}
     for row in newest.values():
@@ -77,6 +85,35 @@ def page(results: str, shares: str, backlogs: str) -> str:
         ordered = sorted(row["shares"].items(), key=lambda pair: -pair[1])
         lines += [f"| {name} | {share:.1%} |" for name, share in ordered]
     return "\n".join(lines) + "\n"
+
+
+def _workers(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "",
+        "## Workers",
+        "",
+        "`python -m bench.workers`: no-op tasks per second of a worker with two slots, in turns."
+        " Ours against three nodes that",
+        "sync to disk, the others against one Redis that keeps nothing. CPU is that of each task,"
+        " in the worker and in the brokers.",
+        "",
+        "| when (UTC) | commit | worker | tasks/s | of the best else | worker CPU | broker CPU |"
+        " machine | load average |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in reversed(rows[-SHOWN_MAX:]):
+        rates = {one["worker"]: one["rate"] for one in row["workers"]}
+        for one in row["workers"]:
+            best = max((rate for name, rate in rates.items() if name != one["worker"]), default=0)
+            cells = [
+                *(row["when"], row["commit"], f"{one['worker']} {one['version']}"),
+                f"{one['rate']:,.0f} ({one['rate_min']:,.0f}-{one['rate_max']:,.0f})",
+                f"{one['rate'] / best:.2f} x" if best else "",
+                *(f"{one['worker_us']:,.0f} us", f"{one['broker_us']:,.0f} us"),
+                *(row["machine"], row["load_average"]),
+            ]
+            lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    return lines if rows else []
 
 
 # Goals for memory in MiB, by (tasks, bytes of payload).

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -22,8 +23,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 import psutil
@@ -31,6 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.broker import Cluster, free_port
+from bench.record import append_workers, commit
 
 PATIENCE_SECS = 180.0
 LOOK_SECS = 0.02
@@ -121,8 +125,15 @@ class Measured:
 @click.option("--executor", default="process", show_default=True, help="Of ours.")
 @click.option("--theirs", type=click.Path(path_type=Path), help="Environment with the others.")
 @click.option("--only", default="", help="Only systems whose name contains this.")
+@click.option("--keep/--no-keep", default=True, help="Append to bench/workers.jsonl.")
 def main(
-    tasks: int, runs: int, concurrency: int, executor: str, theirs: Path | None, only: str
+    tasks: int,
+    runs: int,
+    concurrency: int,
+    executor: str,
+    theirs: Path | None,
+    only: str,
+    keep: bool,
 ) -> None:
     """Measure workers with no-op tasks, side by side."""
     home = Path(tempfile.mkdtemp(prefix="taskq-bench-workers-"))
@@ -140,7 +151,25 @@ def main(
                 print(f"{system.name}: {run.rate:,.0f}/s", file=sys.stderr)
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    _show(found)
+    rows = _show(found, {system.name: _version(system) for system in systems})
+    session = {
+        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+        "commit": commit(),
+        "executor": executor,
+        "workers": rows,
+        "load_average": round(os.getloadavg()[0], 1),
+        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+    }
+    if keep:
+        append_workers(session)
+    print(json.dumps(session))
+
+
+def _version(system: System) -> str:
+    package = "taskq-cluster" if system.name == "taskq" else system.name
+    code = f"from importlib.metadata import version; print(version({package!r}))"
+    done = subprocess.run([system.python, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def _systems(concurrency: int, executor: str, theirs: Path | None) -> list[System]:
@@ -254,7 +283,7 @@ def _cpu_secs(pids: list[int]) -> float:
     return total
 
 
-def _show(found: dict[str, list[Measured]]) -> None:
+def _show(found: dict[str, list[Measured]], versions: dict[str, str]) -> list[dict[str, Any]]:
     table = Table(title="No-op tasks, median of the runs")
     columns = ("worker", "tasks/s", "least", "most", "worker CPU", "broker CPU", "of the best else")
     for name in columns:
@@ -265,6 +294,7 @@ def _show(found: dict[str, list[Measured]]) -> None:
         best = max((rate for other, rate in rates.items() if other != name), default=0.0)
         row = {
             "worker": name,
+            "version": versions[name],
             "rate": rates[name],
             "rate_min": min(run.rate for run in runs),
             "rate_max": max(run.rate for run in runs),
@@ -275,8 +305,8 @@ def _show(found: dict[str, list[Measured]]) -> None:
         cells = [f"{row[key]:,.0f}" for key in ("rate", "rate_min", "rate_max")]
         cells += [f"{row[key]:,.0f} us" for key in ("worker_us", "broker_us")]
         table.add_row(name, *cells, f"{rates[name] / best:.2f} x" if best else "")
-    Console().print(table)
-    print(json.dumps(rows))
+    Console(stderr=True).print(table)
+    return rows
 
 
 if __name__ == "__main__":

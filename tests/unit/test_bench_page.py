@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from bench.record import BACKLOGS, PAGE, RESULTS, SHARES, page
+from bench.record import FILES, PAGE, page
 
 
 def test_page_is_made_from_the_results() -> None:
-    made = page(*(file.read_text() for file in (RESULTS, SHARES, BACKLOGS)))
+    made = page(*(file.read_text() for file in FILES))
     assert PAGE.read_text() == made, "measure anew, do not edit"
 
 
 def test_page_changes_with_the_results() -> None:
-    results, shares, backlogs = (file.read_text() for file in (RESULTS, SHARES, BACKLOGS))
+    results, shares, *rest = (file.read_text() for file in FILES)
     first = results.splitlines(keepends=True)[-1]
-    made = page(results, shares, backlogs)
-    assert page(results + first.replace('"rate": ', '"rate": 1'), shares, backlogs) != made
-    assert page(results, shares.replace("0.1", "0.2"), backlogs) != made
-    assert page(results, shares, backlogs.replace('"claims_ratio": ', '"claims_ratio": 1')) != made
+    made = page(results, shares, *rest)
+    assert page(results + first.replace('"rate": ', '"rate": 1'), shares, *rest) != made
+    assert page(results, shares.replace("0.1", "0.2"), *rest) != made
+    backlogs, workers = rest
+    other = backlogs.replace('"claims_ratio": ', '"claims_ratio": 1')
+    assert page(results, shares, other, workers) != made
+    other = workers.replace('"rate": ', '"rate": 1')
+    assert page(results, shares, backlogs, other) != made
