@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster.storage.batches import batch_key
+from cluster.storage.batches import FENCE, batch_key
 from cluster.storage.database import Database
 from cluster.storage.errors import StorageFailed
 from cluster.storage.files import discard_unfinished, sync_tree
@@ -71,7 +71,7 @@ class IncomingState:
         if not self.open:
             raise ValueError("this state is finished or discarded")
         head = encode_state_head(1, self.index, self.terms, self.digest)
-        self._db.write([(batch_key(1), head)])
+        self._db.write([(batch_key(1), head), FENCE])
         self._db.close()
         self.open = False
         # Opened once more, what was in the write-ahead file is in a checksummed table.

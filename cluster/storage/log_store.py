@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cluster.storage.batches import Batches, batch_key
+from cluster.storage.batches import FENCE, Batches, batch_key
 from cluster.storage.database import OrderedStore
 from cluster.storage.errors import DataDamaged, StorageFailed
 from cluster.storage.files import is_missing_or_empty, set_aside
@@ -96,7 +96,7 @@ class LogStore:
             create_witness(witness, head.log_id, 1)
         except OSError as error:
             raise StorageFailed(f"creating {witness} failed: {error}") from error
-        create_whole(directory, lambda database: database.write([(batch_key(1), record)]))
+        create_whole(directory, lambda database: database.write([(batch_key(1), record), FENCE]))
 
     @classmethod
     def open(cls, directory: Path, witness: Path, *, create: bool = True) -> LogStore:

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cluster.storage.batches import batch_key
+from cluster.storage.batches import FENCE, batch_key
 from cluster.storage.database import Database
 from cluster.storage.errors import DataDamaged, FolderRefused, NoIdentity, StorageFailed
 from cluster.storage.examination import (
@@ -183,7 +183,9 @@ def _build_log(directory: Path, log: LogReport) -> None:
             known.vote if term == known.term else None,
             {**known.flags, REPAIRED_FLAG: 1},
         )
-        database.write([(batch_key(number), encode_head(head, encode_tail(head.vote, head.flags)))])
+        database.write(
+            [(batch_key(number), encode_head(head, encode_tail(head.vote, head.flags))), FENCE]
+        )
         check_log(database)
 
     create_whole(ready, fill)
@@ -225,7 +227,7 @@ def _build_state(directory: Path, state: StateReport) -> None:
             with salvaged_copy(directory) as source:
                 _copy_pairs(source, database)
                 index, terms, digest = read_state_head(source)[2:]
-        database.write([(batch_key(1), encode_state_head(1, index, terms, digest))])
+        database.write([(batch_key(1), encode_state_head(1, index, terms, digest)), FENCE])
 
     create_whole(ready, fill, bloom_filter_bits=BLOOM_FILTER_BITS)
 

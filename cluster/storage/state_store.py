@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.storage.batches import Batches, batch_key, check_batches, newest_batch
+from cluster.storage.batches import FENCE, Batches, batch_key, check_batches, newest_batch
 from cluster.storage.database import OrderedStore
 from cluster.storage.errors import DataDamaged, StorageFailed
 from cluster.storage.files import is_missing_or_empty
@@ -79,7 +79,7 @@ class StateStore:
         record = encode_state_head(1, 0, (0, 0), 0)
         create_whole(
             directory,
-            lambda database: database.write([(batch_key(1), record)]),
+            lambda database: database.write([(batch_key(1), record), FENCE]),
             bloom_filter_bits=BLOOM_FILTER_BITS,
         )
 
