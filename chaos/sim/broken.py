@@ -231,6 +231,8 @@ def _reply_without_term(stack: ExitStack) -> None:
         receive(self, peer_id, data)
 
     _put(stack, Consensus, "receive", received)
+    # The next heartbeat would show that a log is shorter than what was taken for acknowledged.
+    _put(stack, Leading, "_note_end", lambda self, peer_id, peer, last: None)
 
 
 # --- disk (L1-L5) ---------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from taskq.limits import MIB
 Entry = tuple[bytes, int, int]
 
 MEMORY_SIZE_MAX = 16 * MIB
+# In the place of an entry that only the state holds (A12): its index and term are true.
+STAND_IN = b"\2"
 # Every so many bytes of log a mark remembers the index, to find where a tail of a size begins.
 MARK_SIZE = MIB
 # So many marks are set in the log that is found at opening.
@@ -27,7 +29,8 @@ MARK_COUNT = 64
 
 class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
     """See the module. `synced_index`: the last entry known to be on disk. `flushed_index`: the last
-    one that counts as held, the same but with durability `interval`."""
+    one that counts as held, the same but with durability `interval`. `base_index`: entries up to
+    there cannot be told to anybody; they are gone, or stand-ins, or have no predecessor here."""
 
     def __init__(self, store: LogStore) -> None:
         self._store = store
@@ -36,6 +39,9 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         self._term = store.term
         self._vote = store.vote
         self._commit = store.commit_index
+        found = store.read(self._first, 2) if self._last else []
+        stand_ins = (index for index, _, command in found if command == STAND_IN)
+        self._stand_ins_end = max(stand_ins, default=0)
         self._recent: list[Entry] = []
         self._recent_first = self._last + 1
         self._recent_size = 0
@@ -130,6 +136,7 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         self._recent_size = sum(len(entry[0]) for entry in entries)
         self._first = self._recent_first = entries[0][1]
         self._last = entries[-1][1]
+        self._stand_ins_end = self._last
         self._appended += self._recent_size
         self._marks = [(self._last, self._appended)]
         self._taken = self.flushed_index = self.synced_index = 0
@@ -162,6 +169,11 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
     def first_index(self) -> int:
         """Index of the oldest entry."""
         return self._first
+
+    @property
+    def base_index(self) -> int:
+        """See the class."""
+        return max(self._first, self._stand_ins_end)
 
     @property
     def last_index(self) -> int:

@@ -126,7 +126,7 @@ class Leading:
         for peer_id, peer in self.peers.items():
             while peer.may_send(last):
                 start = peer.next_index
-                if start <= self._journal.first_index:
+                if start <= self._journal.base_index:
                     peer.stage = Stage.SNAPSHOT
                     self._on_lagging(peer_id)
                     break

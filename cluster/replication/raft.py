@@ -20,7 +20,7 @@ from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf, replicated, syncobj
 from pysyncobj.node import Node
 
 from cluster.replication import command_codec
-from cluster.replication.journal import LogJournal
+from cluster.replication.journal import STAND_IN, LogJournal
 from cluster.replication.majority import reached_by
 from cluster.replication.transport import Courier
 from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG
@@ -119,8 +119,8 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         self._SyncObj__raftLog = journal
         if not self._continues(journal, applied_index, terms[1]):
             # The state has all that the log held; entries above would be numbered twice.
-            before, last = (NO_OP, applied_index - 1, terms[0]), (NO_OP, applied_index, terms[1])
-            journal.rebase([before, last], terms[1])
+            indices = zip((applied_index - 1, applied_index), terms, strict=True)
+            journal.rebase([(STAND_IN, index, term) for index, term in indices], terms[1])
         elif len(journal) == 0:
             journal.add(NO_OP, 1, 0)
         term = max(journal.getCurrentTerm(), journal[-1][2])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cluster.replication import journal as journal_module
-from cluster.replication.journal import LogJournal
+from cluster.replication.journal import STAND_IN, LogJournal
 from cluster.storage.log_records import LogBatch
 from tests.unit.replication.disk import Disk, MemoryLog
 
@@ -297,6 +297,22 @@ def test_a_rebase_is_one_batch_that_keeps_term_and_vote() -> None:
     flushed(store, journal)
     assert (store.first_index, store.last_index, store.term, store.vote) == (9, 11, 1, "n1")
     assert LogJournal(store)[:] == journal[:]
+
+
+def test_stand_ins_are_known_also_after_a_restart() -> None:
+    store: Any = MemoryLog(Disk())
+    journal = appended(store, [10] * 5)
+    assert journal.base_index == journal.first_index
+    store.write(journal.take_pending()[0])
+    journal = LogJournal(store)
+    journal.rebase([(STAND_IN, 9, 1), (STAND_IN, 10, 1)], 1)
+    journal.add(b"real", 11, 1)
+    assert (journal.first_index, journal.base_index) == (9, 10)
+    store.write(journal.take_pending()[0])
+    assert LogJournal(store).base_index == 10
+    journal = LogJournal(store)
+    journal.drop_below(10)
+    assert journal.base_index == 10
 
 
 def test_a_rebase_to_a_higher_term_has_no_vote_in_it() -> None:

@@ -572,3 +572,29 @@ def test_a_peer_that_needs_what_the_log_has_dropped_gets_a_state(group: Group) -
     assert leading is not None
     assert leading.peers["n3"].stage is Stage.SNAPSHOT
     assert group.leaders() == ["n1"], "heartbeats go on"
+
+
+def test_a_leader_tells_nobody_what_only_its_state_holds(group: Group) -> None:
+    """Seed 1000196: n2 was given a state and leads; n3 lacks just the last entry in it, for which
+    the log of n2 has a stand-in. As an entry it would be another one than what was committed."""
+    group.elect("n2")
+    group.submit("n2", range(1, 6))
+    group.tick(0.5, steps=5)
+    node = group["n2"]
+    last = node.raft.last_index
+    terms = (node.raft.term_at(last - 1), node.raft.term_at(last))
+    group.crash("n3", noticed=True)
+    node.journal.drop_below(last)
+    node.journal._stand_ins_end = last
+    leading = node.consensus.leading
+    assert leading is not None
+    assert (node.journal.first_index, node.journal.base_index) == (last - 1, last)
+    assert terms == (1, 1)
+    group.restart("n3")
+    peer = leading.peers["n3"]
+    peer.forget(last)  # it has everything but the last entry
+    peer.connected = True
+    node.driver.wake()
+    group.loop.settle()
+    assert node.lagging[-1:] == ["n3"]
+    assert peer.stage is Stage.SNAPSHOT
