@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import platform
 import sys
 import time
-from datetime import UTC, datetime
 from statistics import median, quantiles
 from typing import Any
 
@@ -19,7 +16,7 @@ from rich.table import Table
 
 from bench.broker import Cluster
 from bench.loads import MEASURED, Measured, Outcome
-from bench.record import append, commit
+from bench.record import append, circumstances
 from taskq import AsyncClient
 
 SETTLE_SECS = 0.5
@@ -71,8 +68,7 @@ def _measure(measured: Measured, runs: int, secs: float, step: Any) -> dict[str,
             step()
             time.sleep(SETTLE_SECS)
     return {
-        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        "commit": commit(),
+        **circumstances(),
         "load": measured.name,
         "unit": measured.unit,
         "goal": measured.goal,
@@ -85,8 +81,6 @@ def _measure(measured: Measured, runs: int, secs: float, step: Any) -> dict[str,
         "client_us": median(client_us),
         "goal_ms": measured.goal_ms,
         "settings": measured.settings,
-        "load_average": round(os.getloadavg()[0], 1),
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
     }
 
 

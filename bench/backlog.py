@@ -14,12 +14,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import platform
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
@@ -28,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from bench.broker import Cluster
-from bench.record import append_backlog, commit
+from bench.record import append_backlog, circumstances
 from taskq import AsyncClient
 from taskq.client.identifier import new_task_id
 from taskq.commands import ClaimTask, SubmitTask, SubmitTasks, TaskResult, TaskResults
@@ -167,8 +164,7 @@ def main(
     with Cluster(nodes, SETTINGS, memory_max) as cluster:
         row = asyncio.run(_measure(cluster, names, tasks, size, due_within, console))
     row = {
-        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        "commit": commit(),
+        **circumstances(),
         "tasks": tasks,
         "size": size,
         "queues": queues,
@@ -176,13 +172,10 @@ def main(
         "due_within": due_within,
         "memory_max": memory_max,
         **row,
-        "load_average": round(os.getloadavg()[0], 1),
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
     }
     if keep:
         append_backlog(row)
     print(json.dumps(row))
-    sys.exit(0)
 
 
 @contextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,16 @@ def commit() -> str:
 def _git(*words: str) -> str:
     done = subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def circumstances() -> dict[str, Any]:
+    """When, of which commit, and on what kind of machine something was just measured."""
+    return {
+        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+        "commit": commit(),
+        "load_average": round(os.getloadavg()[0], 1),
+        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+    }
 
 
 def append(rows: list[dict[str, Any]]) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -23,7 +22,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.broker import Cluster, free_port
-from bench.record import append_workers, commit
+from bench.record import append_workers, circumstances
 
 PATIENCE_SECS = 180.0
 LOOK_SECS = 0.02
@@ -153,12 +151,9 @@ def main(
         shutil.rmtree(home, ignore_errors=True)
     rows = _show(found, {system.name: _version(system) for system in systems})
     session = {
-        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        "commit": commit(),
+        **circumstances(),
         "executor": executor,
         "workers": rows,
-        "load_average": round(os.getloadavg()[0], 1),
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
     }
     if keep:
         append_workers(session)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import os
 import signal
@@ -15,8 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from chaos.live.cluster import free_ports
-from chaos.live.node import LiveNode
+from tests.integration.serving import serving_node
 
 ROOT = Path(__file__).parents[3]
 
@@ -143,13 +141,8 @@ def until(condition: Callable[[], object], within_secs: float = 30.0) -> None:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A node that serves for the tests of a module; its URL."""
-    node = LiveNode(tmp_path_factory.mktemp("node"), {}, port=free_ports(1)[0])
-    node.spawn()
-    try:
-        asyncio.run(node.serving())
+    with serving_node(tmp_path_factory.mktemp("node")) as node:
         yield node.url
-    finally:
-        node.kill()
 
 
 @pytest.fixture

@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from chaos.live.cluster import LiveCluster
 from tests.integration.app.conftest import Shop, until
+from tests.integration.serving import whole_cluster
 
 COUNT = 300
 
 
 @pytest.mark.parametrize("executor", ["process", "thread"])
 def test_tasks_survive_a_killed_leader(tmp_path: Path, executor: str) -> None:
-    with LiveCluster(tmp_path / "cluster") as cluster:
-        cluster.start()
-        asyncio.run(cluster.whole())
+    with whole_cluster(tmp_path / "cluster") as cluster:
         shop = Shop(tmp_path, cluster.url)
         try:
             shop.work("--concurrency=2", f"--executor={executor}")

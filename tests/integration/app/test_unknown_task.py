@@ -16,6 +16,7 @@ from taskq import TaskFailed, TaskState
 from taskq.cli import exits
 from taskq.limits import UNKNOWN_RELEASES_MAX
 from tests.integration.app.conftest import Shop, until
+from tests.integration.serving import whole_cluster
 
 # The delays of a second and more are those of deploys that take minutes.
 VERSION = """
@@ -35,9 +36,7 @@ NEW = "from shop import app\n"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
-    with LiveCluster(tmp_path_factory.mktemp("cluster")) as cluster:
-        cluster.start()
-        asyncio.run(cluster.whole())
+    with whole_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
 
 

@@ -5,14 +5,13 @@ docs/howto/testing.md needs no broker: tests/integration/testing/test_page.py.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from chaos.live.node import LiveNode
 from tests.integration.docs.conftest import DOCS, beside
 from tests.integration.docs.page import Reader
+from tests.integration.serving import serving_node
 
 PAGES = {path.stem: path for path in (DOCS / "howto").glob("*.md") if path.stem != "testing"}
 
@@ -20,13 +19,8 @@ PAGES = {path.stem: path for path in (DOCS / "howto").glob("*.md") if path.stem 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A broker that serves the readers of all pages; they use other queues."""
-    node = LiveNode(tmp_path_factory.mktemp("node"))
-    node.spawn()
-    try:
-        asyncio.run(node.serving())
+    with serving_node(tmp_path_factory.mktemp("node")) as node:
         yield node.url
-    finally:
-        node.kill()
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
