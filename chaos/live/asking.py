@@ -12,18 +12,18 @@ from taskq.protocol.connection import ClientConnection
 READ_SIZE = 1 << 18
 
 
-async def ask(port: int, *commands: Any, timeout_secs: float = 2.0) -> list[Any]:
-    """The replies of the node at 127.0.0.1:`port` to these commands, asked one after the other on
+async def ask(host: str, port: int, *commands: Any, timeout_secs: float = 2.0) -> list[Any]:
+    """The replies of the node at `host`:`port` to these commands, asked one after the other on
     a connection of their own. Raises ConnectionFailed, and what a refusal stands for."""
     try:
         async with asyncio.timeout(timeout_secs):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(host, port)
             try:
                 return await _talk(reader, writer, commands, timeout_secs)
             finally:
                 writer.close()
     except (OSError, TimeoutError) as error:
-        raise ConnectionFailed(f"port {port}: {str(error) or 'no answer in time'}") from error
+        raise ConnectionFailed(f"{host}:{port}: {str(error) or 'no answer in time'}") from error
 
 
 async def _talk(

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from chaos.live.asking import ask
+from chaos.live.ground import Ground
 from chaos.live.node import LiveNode, NodeDied
 from taskq.commands import GetCluster
 from taskq.errors import TaskqError
@@ -35,10 +36,11 @@ class NotWhole(Exception):
 
 
 class LiveCluster:
-    """`count` members n1, n2 ... below `home`, on 127.0.0.1. Not running until `start`.
+    """`count` members n1, n2 ... with folders below `home`, on `ground`: else as processes on
+    127.0.0.1. Not running until `start`.
 
-    `settings`: of every node, beside folders and ports. Kills all that it started when its block
-    ends.
+    `settings`: of every node, beside folders and ports. Kills all that it started, and closes the
+    ground, when its block ends.
     """
 
     def __init__(
@@ -46,14 +48,17 @@ class LiveCluster:
         home: Path,
         count: int = 3,
         settings: Mapping[str, Any] | None = None,
+        ground: Ground | None = None,
     ) -> None:
         self._home = home
+        self.ground = ground or Ground()
         names = [f"n{number}" for number in range(1, count + 1)]
         ports = free_ports(2 * count)
         self.raft_ports = dict(zip(names, ports[count:], strict=True))
         self._ports = dict(zip(names, ports, strict=False))
         self._settings = settings or {}
         self.paused: set[str] = set()
+        self.ground.prepare(names)
         self.nodes = {name: self.make(name) for name in names}
 
     def make(
@@ -61,7 +66,8 @@ class LiveCluster:
     ) -> LiveNode:
         """A member as it should be, but for `settings` and `home`; not running, and not taken into
         `nodes`."""
-        peers = ",".join(f"{one}=127.0.0.1:{port}" for one, port in self.raft_ports.items())
+        where = ((one, self.ground.host(one), port) for one, port in self.raft_ports.items())
+        peers = ",".join(f"{one}={host}:{port}" for one, host, port in where)
         raft = {
             "raft.enabled": True,
             "raft.node_id": name,
@@ -70,14 +76,14 @@ class LiveCluster:
             "raft.secret": SECRET,
         }
         found = {**raft, **self._settings, **(settings or {})}
-        return LiveNode(home or self._home / name, found, port=self._ports[name])
+        return self.ground.node(name, home or self._home / name, found, self._ports[name])
 
     # --- addresses --------------------------------------------------------------------------------
 
     @property
     def urls(self) -> list[str]:
         """A URL for each node: that node first, then the others."""
-        addresses = [f"127.0.0.1:{node.port}" for node in self.nodes.values()]
+        addresses = [f"{node.host}:{node.port}" for node in self.nodes.values()]
         turns = (addresses[place:] + addresses[:place] for place in range(len(addresses)))
         return ["taskq://" + ",".join(turn) for turn in turns]
 
@@ -125,7 +131,7 @@ class LiveCluster:
             return None
         try:
             question = GetCluster(stale=True)
-            (status,) = await ask(node.port, question, timeout_secs=timeout_secs)
+            (status,) = await ask(node.host, node.port, question, timeout_secs=timeout_secs)
         except TaskqError:
             if not node.running:
                 raise NodeDied(f"{name}, exit code {node.returncode}: {node.log_tail()}") from None
@@ -197,8 +203,9 @@ class LiveCluster:
     # --- the end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Kills what still runs."""
+        """Kills what still runs, and removes the hosts."""
         self.kill(*(name for name, node in self.nodes.items() if node.running))
+        self.ground.close()
 
     def __enter__(self) -> LiveCluster:
         return self

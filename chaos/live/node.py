@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,14 @@ class NodeDied(Exception):
 
 
 class LiveNode:
-    """`python -m cluster.node` on `home`/data and a fixed port of 127.0.0.1.
+    """`python -m cluster.node` on `home`/data and a fixed port of `host`, an address of this
+    machine.
 
     `settings`: `{"group.key": value}` beside folder and ports. `module` may be one that runs the
     node in another way. Its log goes to `home`/node.log. Not running until `spawn`. `pid` and
-    `spawned_at` are those of the running, or last, process.
+    `spawned_at` are those of the running, or last, process. `prefix`: words before the command,
+    which end in running it in the same process. `environment`: variables of the next process,
+    beside ours; nemeses set them between two starts.
     """
 
     def __init__(
@@ -37,19 +40,24 @@ class LiveNode:
         home: Path,
         settings: Mapping[str, Any] | None = None,
         *,
+        host: str = "127.0.0.1",
         port: int | None = None,
         module: str = "cluster.node",
+        prefix: Sequence[str] = (),
     ) -> None:
+        self.host = host
+        self.environment: dict[str, str] = {}
         self.home = home
         self.folder = home / "data"
         self.log = home / "node.log"
         self.port = port or free_port()
         self.spawned_at = 0.0
         self._module = module
+        self._prefix = prefix
         self._ready = home / "ready.json"
         self._process: subprocess.Popen[bytes] | None = None
         self._settings = {
-            "broker.host": "127.0.0.1",
+            "broker.host": host,
             "broker.port": self.port,
             "monitoring.prometheus_port": 0,
             "persistence.data_dir": self.folder,
@@ -59,7 +67,7 @@ class LiveNode:
     @property
     def url(self) -> str:
         """Where clients connect."""
-        return f"taskq://127.0.0.1:{self.port}"
+        return f"taskq://{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -77,11 +85,12 @@ class LiveNode:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
 
-    def spawn(self, **options: Any) -> None:
-        """Starts the process and does not wait. `options` go to Popen."""
+    def spawn(self) -> None:
+        """Starts the process and does not wait."""
         assert not self.running, "already running"
         self._ready.unlink(missing_ok=True)
-        command = [sys.executable, "-m", self._module, "--ready-file", str(self._ready)]
+        command = [*self._prefix, sys.executable, "-m", self._module]
+        command += ["--ready-file", str(self._ready)]
         for key, value in self._settings.items():
             command += ["--set", f"{key}={value}"]
         self.home.mkdir(parents=True, exist_ok=True)
@@ -89,7 +98,11 @@ class LiveNode:
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C is for us, and we stop the node.
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True, **options
+                command,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
+                start_new_session=True,
             )
 
     def is_serving(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import time
 from collections.abc import Awaitable, Callable
@@ -32,7 +31,8 @@ async def test_below_the_reserve_what_grows_is_refused_and_the_rest_drains(tmp_p
     free.write_text(str(10 * RESERVE))
     settings = {"persistence.disk_reserve_bytes": RESERVE}
     with LiveNode(tmp_path, settings, module="tests.integration.node.faked_disk") as node:
-        node.spawn(env={**os.environ, "FREE_BYTES": str(free)})
+        node.environment["FREE_BYTES"] = str(free)
+        node.spawn()
         await node.serving()
         async with AsyncClient(node.url) as client:
             worker = client.worker()

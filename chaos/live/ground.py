@@ -1,0 +1,80 @@
+"""Where the nodes of a cluster under test live: as processes here, or on hosts of our own making.
+
+A ground gives each member its host and makes its node; one that has links between its hosts can cut
+and worsen them. `LiveCluster` stands on a ground; nemeses ask it for what it can do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from chaos.live.node import LiveNode
+
+# What a nemesis may need of a ground, beside starting, killing and pausing nodes.
+LINKS = "links"  # packets between hosts can be dropped and held up
+SHIM = "shim"  # a library can be put in front of libc in a node's process
+FOLDER = "folder"  # a node's files can be read and written from here
+
+# (from, to): names of members, one direction.
+Way = tuple[str, str]
+
+
+class Links(Protocol):
+    """The ways between the members' hosts. Clients reach every host all the time."""
+
+    def cut(self, ways: Iterable[Way]) -> None:
+        """Packets vanish on these ways, until `heal`; those of open connections, too."""
+
+    def worsen(
+        self, ways: Iterable[Way], *, delay_secs: float, jitter_secs: float, loss: float
+    ) -> None:
+        """Packets on these ways are held up for `delay_secs` +- `jitter_secs`, and the part `loss`
+        of them vanishes, until `heal`."""
+
+    def heal(self) -> None:
+        """All ways as at first."""
+
+
+class Ground:
+    """Processes on 127.0.0.1: nothing to make, no links. Others derive from it.
+
+    `form` is the word for it in the results.
+    """
+
+    form = "processes"
+    abilities: frozenset[str] = frozenset({SHIM, FOLDER})
+
+    @property
+    def links(self) -> Links:
+        """Raises LookupError where there are none."""
+        raise LookupError(f"{self.form} have no links of their own")
+
+    def prepare(self, names: Sequence[str]) -> None:
+        """Makes hosts for these members, before anything is started. What is left from before
+        under the same names is in the way: raises OSError."""
+
+    def host(self, name: str) -> str:
+        """The address at which clients, and the other members, reach this member."""
+        return "127.0.0.1"
+
+    def node(self, name: str, home: Path, settings: Mapping[str, Any], port: int) -> LiveNode:
+        """The member's node, not running. `settings` name no host and no folder: those are the
+        node's business."""
+        return LiveNode(home, settings, host=self.host(name), port=port)
+
+    def close(self) -> None:
+        """Removes all that `prepare` made. No node runs any more."""
+
+    def __enter__(self) -> Ground:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
