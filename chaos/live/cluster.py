@@ -66,7 +66,7 @@ class LiveCluster:
     ) -> LiveNode:
         """A member as it should be, but for `settings` and `home`; not running, and not taken into
         `nodes`."""
-        where = ((one, self.ground.host(one), port) for one, port in self.raft_ports.items())
+        where = ((one, self.ground.peer_host(one), port) for one, port in self.raft_ports.items())
         peers = ",".join(f"{one}={host}:{port}" for one, host, port in where)
         raft = {
             "raft.enabled": True,

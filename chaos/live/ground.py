@@ -6,7 +6,7 @@ and worsen them. `LiveCluster` stands on a ground; nemeses ask it for what it ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -20,22 +20,32 @@ FOLDER = "folder"  # a node's files can be read and written from here
 
 # (from, to): names of members, one direction.
 Way = tuple[str, str]
+# In the place of a member's name: whoever is outside and talks to members.
+CLIENTS = "clients"
+# Mends what was done, and nothing else; once.
+Mend = Callable[[], None]
 
 
 class Links(Protocol):
-    """The ways between the members' hosts. Clients reach every host all the time."""
+    """The ways between the members' hosts. Clients reach every host, unless they are named.
 
-    def cut(self, ways: Iterable[Way]) -> None:
-        """Packets vanish on these ways, until `heal`; those of open connections, too."""
+    What is done lasts until it is mended; several harms may lie on one way. The calls take up to
+    some tenths of a second (they start programs) and may come from any thread. They raise OSError.
+    """
+
+    @property
+    def means(self) -> str:
+        """By what the harm is done, for the results."""
+
+    def cut(self, ways: Iterable[Way]) -> Mend:
+        """Packets vanish on these ways; those of open connections, too."""
 
     def worsen(
         self, ways: Iterable[Way], *, delay_secs: float, jitter_secs: float, loss: float
-    ) -> None:
-        """Packets on these ways are held up for `delay_secs` +- `jitter_secs`, and the part `loss`
-        of them vanishes, until `heal`."""
-
-    def heal(self) -> None:
-        """All ways as at first."""
+    ) -> Mend:
+        """Packets on these ways, none of which are those of clients, are held up for `delay_secs`
+        +- `jitter_secs`, each by itself, and the part `loss` of them vanishes. Of two such harms on
+        one way the older counts; a cut counts before both."""
 
 
 class Ground:
@@ -57,8 +67,12 @@ class Ground:
         under the same names is in the way: raises OSError."""
 
     def host(self, name: str) -> str:
-        """The address at which clients, and the other members, reach this member."""
+        """The address at which this member listens, and clients reach it."""
         return "127.0.0.1"
+
+    def peer_host(self, name: str) -> str:
+        """The name or address by which the other members are told to reach this member."""
+        return self.host(name)
 
     def node(self, name: str, home: Path, settings: Mapping[str, Any], port: int) -> LiveNode:
         """The member's node, not running. `settings` name no host and no folder: those are the
