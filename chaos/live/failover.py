@@ -32,11 +32,13 @@ from chaos.history import REFUSED, UNKNOWN, Call, History
 from chaos.live.alike import differences
 from chaos.live.cluster import LiveCluster
 from chaos.live.failover_record import summary
-from chaos.live.faults import CALM_SECS, FAULTS, PLANNED, SETTLE_SECS, Faults, Strike
+from chaos.live.faults import FAULTS, PLANNED
 from chaos.live.load import Load
+from chaos.live.nemesis import Scene
 from chaos.live.probe import Probe
 from chaos.live.readout import read_out
 from chaos.live.recorder import NOT_SENT, Recorder
+from chaos.live.strikes import CALM_SECS, SETTLE_SECS, Strike, Striker
 from chaos.record import append
 from taskq import AsyncClient
 from taskq.errors import ErrorCode
@@ -99,8 +101,8 @@ async def run_failover(run: Run, on_strike: Callable[[], None] = lambda: None) -
         await cluster.whole()
         load = Load(cluster.urls, recorder, run.seed, run.pace_secs, hasty)
         probe = Probe(cluster.url, recorder)
-        faults = Faults(
-            *(cluster, probe, recorder, random.Random(run.seed)),
+        striker = Striker(
+            *(Scene(cluster, random.Random(run.seed)), probe, recorder),
             calm_secs=run.calm_secs,
             settle_secs=run.settle_secs,
         )
@@ -109,7 +111,7 @@ async def run_failover(run: Run, on_strike: Callable[[], None] = lambda: None) -
         for fault in run.plan:
             if run.stopped:
                 break
-            run.strikes.append(await faults.strike(fault))
+            run.strikes.append(await striker.strike(*FAULTS[fault], fault))
             run.load_averages.append(os.getloadavg()[0])
             failure = load.failure()
             if failure is not None:
@@ -151,7 +153,7 @@ def elections(cluster: LiveCluster) -> list[float]:
 
 
 @click.command()
-@click.option("--fault", type=click.Choice(FAULTS), required=True, help="What happens.")
+@click.option("--fault", type=click.Choice(list(FAULTS)), required=True, help="What happens.")
 @click.option("--times", default=50, show_default=True, help="How often.")
 @click.option("--seed", default=None, type=int, help="Of the load and the moments.")
 @click.option("--pace", default=0.02, show_default=True, help="Mean pause of a client, seconds.")

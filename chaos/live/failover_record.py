@@ -11,7 +11,7 @@ from chaos.record import spread
 
 if TYPE_CHECKING:
     from chaos.live.failover import Run
-    from chaos.live.faults import Strike
+    from chaos.live.strikes import Strike
 
 # The end of the calm before a fault, which may be the beginning of its gap.
 APART_SECS = 0.1
@@ -23,7 +23,7 @@ def summary(run: Run) -> dict[str, Any]:
     acknowledgement, where there was an election; `late`: how much too late a probe was sent in the
     time of its gap; `whole`: until all nodes were as before."""
     history, strikes = run.history, run.strikes
-    gaps = [longest_gap(run.acks, one.at, one.over) for one in strikes]
+    gaps = [one.gap(run.acks) for one in strikes]
     calm = [longest_gap(run.acks, one.at - run.calm_secs, one.at - APART_SECS) for one in strikes]
     parts = [part for one in strikes if (part := _parts(run, one)) is not None]
     outcomes = Counter(call.outcome for call in history.calls)
@@ -54,13 +54,13 @@ def summary(run: Run) -> dict[str, Any]:
 
 
 def _late(run: Run, strike: Strike) -> float:
-    return max((secs for when, secs in run.late if strike.at <= when <= strike.over), default=0.0)
+    return max((secs for when, secs in run.late if strike.at <= when <= strike.until), default=0.0)
 
 
 def _parts(run: Run, strike: Strike) -> tuple[float, float] | None:
     """From the fault to the first election after it, from that to the first acknowledgement; None
     where nobody was elected."""
-    wall_over = strike.wall + strike.over - strike.at
+    wall_over = strike.wall + strike.until - strike.at
     elected = [when for when in run.elected if strike.wall <= when <= wall_over]
     if not elected:
         return None

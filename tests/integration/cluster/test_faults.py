@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from chaos.history import Kill
 from chaos.live.failover import Run, run_failover
-from chaos.live.gaps import longest_gap
+from chaos.live.strikes import Strike
 
 UNPLANNED = [
     *("leader-crash", "follower-crash", "transfer", "leader-pause", "follower-wipe", "all-crash"),
@@ -27,6 +28,10 @@ def carried_out(plan: list[str], home: Path, *, scattered: bool = False) -> Run:
     return run
 
 
+def _each(run: Run) -> list[tuple[Kill, Strike]]:
+    return list(zip(run.history.kills, run.strikes, strict=True))
+
+
 @pytest.fixture(scope="module")
 def struck(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return carried_out(UNPLANNED, tmp_path_factory.mktemp("struck"))
@@ -35,7 +40,7 @@ def struck(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.timeout(150)
 def test_no_promise_is_broken(struck: Run) -> None:
     assert struck.violations == []
-    assert [one.fault for one in struck.strikes] == UNPLANNED
+    assert [kill.phase for kill, _ in _each(struck)] == UNPLANNED
 
 
 @pytest.mark.timeout(150)
@@ -52,7 +57,7 @@ def test_the_load_did_its_work_through_all_of_it(struck: Run) -> None:
 @pytest.mark.timeout(150)
 def test_service_comes_back_and_every_probe_finds_it(struck: Run) -> None:
     assert struck.failed == []
-    gaps = {one.fault: longest_gap(struck.acks, one.at, one.over) for one in struck.strikes}
+    gaps = {kill.phase: one.gap(struck.acks) for kill, one in _each(struck)}
     assert max(gaps.values()) < GAP_SECS_MAX, gaps
     assert gaps["leader-pause"] > 0.5, "an election time-out has to pass: was there a pause?"
     assert len(struck.elected) >= 1 + 4, "at the start, and after each leader that was gone"

@@ -12,7 +12,7 @@ from chaos.history import OK, REFUSED, UNKNOWN, Call, Final, History, Kill
 from chaos.live.cluster_page import page
 from chaos.live.failover import Run, without_service
 from chaos.live.failover_record import summary
-from chaos.live.faults import Strike
+from chaos.live.strikes import Strike
 
 
 def submit(queue: str, outcome: str, code: str = "") -> Call:
@@ -52,8 +52,8 @@ def run() -> Run:
         if not any(since < place / 100 < until + 0.005 for since, until in silent)
     ]
     made.strikes = [
-        Strike("leader-crash", ("n1",), 10.0, 1010.0, 11.2, 12.0),
-        Strike("leader-crash", ("n2",), 20.0, 1020.0, 21.2, 23.0),
+        Strike("kill", "leader", ("n1",), 10.0, 1010.0, over=11.2, whole=12.0),
+        Strike("kill", "leader", ("n2",), 20.0, 1020.0, over=21.2, whole=23.0),
     ]
     made.elected = [1000.0, 1010.04, 1020.01]
     made.late = [(9.0, 0.5), (10.5, 0.002), (20.5, 0.004)]

@@ -1,0 +1,44 @@
+"""Two nemeses at once: while the first lasts, the second strikes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from chaos.live.nemesis import Nemesis, Scene
+
+# Whom the second strikes: those that the first harms, or as many others as may be missing.
+SAME, OTHERS = "same", "others"
+# Between the two: sometimes nobody has noticed the first one yet, sometimes all have.
+APART_SECS = (0.0, 1.5)
+
+
+def combination(first: Nemesis, second: Nemesis, whom: str, targets: tuple[str, ...]) -> Nemesis:
+    """The nemesis `first` + `second`, the first of them aimed at `targets`. Both are mended when
+    its block ends, the second one first."""
+
+    @asynccontextmanager
+    async def harmed(scene: Scene, names: tuple[str, ...]) -> AsyncIterator[None]:
+        async with first.harm(scene, names):
+            await asyncio.sleep(scene.chance.uniform(*APART_SECS))
+            struck = names if whom == SAME else _others(scene, names)
+            async with second.harm(scene, struck):
+                yield
+
+    return Nemesis(
+        name=f"{first.name} + {second.name} ({whom})",
+        harm=harmed,
+        targets=targets,
+        needs=first.needs | second.needs,
+        lasts_secs=max(first.lasts_secs, second.lasts_secs),
+        silent=first.silent or second.silent,
+        clock=(min(first.clock[0], second.clock[0]), max(first.clock[1], second.clock[1])),
+    )
+
+
+def _others(scene: Scene, names: tuple[str, ...]) -> tuple[str, ...]:
+    nodes = scene.cluster.nodes
+    others = [name for name in nodes if name not in names]
+    count = min(len(others), (len(nodes) - 1) // 2)
+    return tuple(sorted(scene.chance.sample(others, count)))

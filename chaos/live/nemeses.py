@@ -1,0 +1,82 @@
+"""All nemeses, by name, and what of them is to strike: drawn from a seed, or told."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from chaos.live.combination import OTHERS, combination
+from chaos.live.nemesis import FOLLOWER, LEADER, MINORITY, Nemesis
+from chaos.live.process_faults import KILL, PAUSE, PROCESS_FAULTS, STOP, WIPE
+
+COMBINATIONS = (
+    combination(PAUSE, KILL, OTHERS, (LEADER, FOLLOWER)),
+    combination(STOP, KILL, OTHERS, (FOLLOWER,)),
+    # A follower that is brought up by a snapshot, and its source goes.
+    combination(WIPE, KILL, OTHERS, (FOLLOWER, MINORITY)),
+    combination(WIPE, PAUSE, OTHERS, (FOLLOWER,)),
+)
+ALL_NEMESES: Mapping[str, Nemesis] = {one.name: one for one in (*PROCESS_FAULTS, *COMBINATIONS)}
+
+
+class Aim(NamedTuple):
+    """A nemesis, by name, and at whom it is aimed. As text: `kill@leader`."""
+
+    fault: str
+    target: str
+
+    @property
+    def nemesis(self) -> Nemesis:
+        """Raises KeyError."""
+        return ALL_NEMESES[self.fault]
+
+    def __str__(self) -> str:
+        return f"{self.fault}@{self.target}"
+
+    @classmethod
+    def parse(cls, text: str) -> Aim:
+        """What `str` made. Raises ValueError where there is no such nemesis or target."""
+        fault, _, target = text.strip().rpartition("@")
+        found = ALL_NEMESES.get(fault)
+        if found is None or target not in found.targets:
+            raise ValueError(f"no such fault: {text.strip()!r}; see --list")
+        return cls(fault, target)
+
+
+def aims(
+    abilities: frozenset[str], faults: Iterable[str] = (), targets: Iterable[str] = ()
+) -> list[Aim]:
+    """Every fault with every target that it may be aimed at, where the ground can do it; only these
+    `faults` and `targets`, if there are any."""
+    wanted, whom = set(faults), set(targets)
+    return [
+        Aim(one.name, target)
+        for one in ALL_NEMESES.values()
+        for target in one.targets
+        if one.needs <= abilities
+        if not wanted or one.name in wanted
+        if not whom or target in whom
+    ]
+
+
+def drawn(deck: list[Aim], seed: int) -> Iterator[Aim]:
+    """Without end: all of the deck in an order from the seed, then all of it again in another."""
+    chance = random.Random(seed)
+    while deck:
+        yield from chance.sample(deck, len(deck))
+
+
+def missing(deck: list[Aim], count: int, so_far: Mapping[Aim, int], seed: int) -> list[Aim]:
+    """So that each of the deck has struck `count` times, with what there was `so_far`: the rarest
+    first, otherwise in an order from the seed."""
+    chance = random.Random(seed)
+    left: Counter[Aim] = Counter({one: max(0, count - so_far.get(one, 0)) for one in deck})
+    plan: list[Aim] = []
+    while left.total():
+        most = max(left.values())
+        turn = [one for one in deck if left[one] == most]
+        plan += chance.sample(turn, len(turn))
+        left.subtract(turn)
+    return plan
