@@ -53,7 +53,8 @@ class Nemesis:
     `needs`: abilities of a ground. `lasts_secs`: for so long the block lasts, (least, most).
     `planned`: nothing breaks, no request may fail. `silent`: members fall silent, they do not
     crash: an election takes its time-out. `clock`: members' monotonic clocks are wrong by a factor
-    from here to there while it lasts; bounds on leases are widened by it.
+    from here to there while it lasts; bounds on leases are widened by it. `clock_jump_secs`: what
+    one strike may add to, or take from, cluster time at once.
     """
 
     name: str
@@ -64,3 +65,4 @@ class Nemesis:
     planned: bool = False
     silent: bool = False
     clock: tuple[float, float] = (1.0, 1.0)
+    clock_jump_secs: float = 0.0
