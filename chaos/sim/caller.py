@@ -13,8 +13,9 @@ from chaos.sim.lines import LOST, NOT_SENT, Line, Lines
 from chaos.sim.world import World
 from taskq.errors import ErrorCode, Refusal
 
-# The fastest clock of a node: cluster time never runs faster than that.
-RATE_MAX = 1.1
+# The slowest and the fastest clock of a node: cluster time runs at a rate between them. Durations
+# in the history are as short as the fastest makes them.
+RATE_MIN, RATE_MAX = 0.9, 1.1
 # Some give up before a new leader is found, others wait for it.
 ATTEMPT_SECS = (0.6, 1.2, 6.0)
 PAUSE_SECS = (0.02, 0.2)

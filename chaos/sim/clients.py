@@ -82,7 +82,8 @@ class Actors:
         for queue in ageing_queues():
             made = False
             while not made and not self._stopping:
-                call, _ = await caller.call("queue", queue, {}, _nothing, PATIENT_SECS)
+                args = {"queue": queue.queue, "ageing_ms": queue.ageing_ms}
+                call, _ = await caller.call("queue", queue, args, _nothing, PATIENT_SECS)
                 made = call.ok
         while await self._go_on(chance, 1.2):
             for _ in range(BURST if chance.random() < BURST_CHANCE else 1):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from chaos.sim.caller import RATE_MIN
 from chaos.sim.hunts import Hunts
 from chaos.sim.lines import CLIENT
 from chaos.sim.plan import Fault
@@ -321,7 +322,7 @@ class Faults:
         one.jump_wall(secs)
 
     def _clock_rate(self, one: Machine, fault: Fault) -> None:
-        one.run_clock_at(0.9 + (fault.number % 21) / 100)
+        one.run_clock_at(RATE_MIN + (fault.number % 21) / 100)  # at most RATE_MAX
 
     # --- the end ----------------------------------------------------------------------------------
 

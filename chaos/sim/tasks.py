@@ -56,5 +56,6 @@ def submitted(task: SubmitTask) -> dict[str, Any]:
         "size": len(task.payload),
         "crc": zlib.crc32(task.payload),
         "delay_secs": task.delay_ms / 1000 / RATE_MAX,
+        "dated": task.run_at_wall_ms is not None,
         "ttl_secs": None if task.ttl_ms is None else task.ttl_ms / 1000 / RATE_MAX,
     }

@@ -3,78 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from chaos.checkers import CHECKERS, repeated_claim, violations
-from chaos.history import OK, REFUSED, UNKNOWN, Call, Final, History, Kill
-
-A, B, C, D = "aa" * 16, "bb" * 16, "cc" * 16, "dd" * 16
-
-
-def call(kind: str, start: float, reply: dict[str, Any] | None = None, **args: Any) -> Call:
-    return Call(kind, start, args, start + 0.01, OK, "", reply or {})
-
-
-def submit(task_id: str, start: float, delay_secs: float = 0.0) -> Call:
-    fields = {"queue": "q", "priority": 150, "size": 4, "crc": 7, "delay_secs": delay_secs}
-    return call("submit", start, id=task_id, **fields)
-
-
-def claim(start: float, *grants: tuple[str, int], worker: str = "w1", lease: float = 1.0) -> Call:
-    found = [
-        {"id": task_id, "token": token, "queue": "q", "attempt": 1, "lease_secs": lease, "crc": 7}
-        for task_id, token in grants
-    ]
-    return call("claim", start, {"grants": found}, worker=worker, lease_secs=lease, dead_secs=2.0)
-
-
-def complete(task_id: str, token: int, start: float) -> Call:
-    reply = {"state": "COMPLETED"}
-    return call("complete", start, reply, id=task_id, token=token, result=f"{task_id} by {token}")
-
-
-def status(task_id: str, start: float, state: str) -> Call:
-    return call("status", start, {"state": state}, id=task_id)
-
-
-def task(state: str, token: int, result: str | None = None) -> dict[str, Any]:
-    fields = {"state": state, "queue": "q", "size": 4, "priority": 150, "token": token}
-    return {**fields, "attempt": 1, "cancel_requested": False, "result": result}
-
-
-def good() -> History:
-    """A: completed under its second token after the first ran out. B: failed, retried, dead.
-    C: cancelled while it waited. D: unknown submit that was carried out, still ready."""
-    dead = call("fail", 3.0, {"state": "DEAD"}, id=B, token=4, retry=False, backoff_secs=0.2)
-    calls = [
-        *(submit(A, 0.0), submit(B, 0.1, 0.5), submit(C, 0.2, 30.0), submit(D, 0.3)),
-        *(claim(1.0, (A, 1)), claim(1.1, (B, 2))),
-        call("fail", 1.2, {"state": "RETRYING"}, id=B, token=2, retry=True, backoff_secs=0.2),
-        call("cancel", 1.3, {"state": "CANCELLED", "requested": False}, id=C, force=False),
-        *(status(A, 1.4, "LEASED"), status(C, 1.5, "CANCELLED")),
-        call("heartbeat", 1.5, {"invalid": [], "cancel": []}, worker="w1", tokens=[1]),
-        *(claim(2.6, (A, 3), worker="w2"), claim(2.8, (B, 4), worker="w2")),
-        Call("complete", 2.9, {"id": A, "token": 1, "result": "x"}, 2.91, REFUSED, "STALE_TOKEN"),
-        *(dead, complete(A, 3, 3.1), status(A, 3.2, "COMPLETED")),
-    ]
-    calls[3].outcome = UNKNOWN
-    tasks = {
-        A: task("COMPLETED", 3, f"{A} by 3"),
-        B: task("DEAD", 4),
-        C: task("CANCELLED", 0),
-        D: task("READY", 0),
-    }
-    states = {"ready": 1, "completed": 1, "dead": 1, "cancelled": 1, "leased": 0}
-    final = Final(
-        tasks,
-        {task_id: found["state"] for task_id, found in tasks.items()},
-        states,
-        {"submitted": 4, "removed": 0, "completed": 1},
-    )
-    return History(calls, [], final)
-
+from chaos.history import REFUSED, UNKNOWN, Call, Final, History, Kill
+from tests.unit.chaos.small_histories import (
+    A,
+    B,
+    C,
+    D,
+    call,
+    claim,
+    complete,
+    fail,
+    good,
+    heartbeat,
+    refused,
+    release,
+    status,
+    submit,
+    task,
+)
 
 Harm = Callable[[History, Final], None]
 
@@ -92,7 +42,7 @@ def keep_a_refused_task(history: History, final: Final) -> None:
 
 
 def invent_a_task(history: History, final: Final) -> None:
-    final.tasks["ee" * 16] = task("READY", 0)
+    final.tasks["ee" * 16] = task("READY")
 
 
 def make_two_of_one_id(history: History, final: Final) -> None:
@@ -150,19 +100,15 @@ def forget_a_wanted_cancel(history: History, final: Final) -> None:
 
 
 def not_find_a_submitted_task(history: History, final: Final) -> None:
-    asked = call("status", 0.5, id=A)
-    asked.outcome, asked.code = REFUSED, "NOT_FOUND"
-    history.calls.append(asked)
+    history.calls.append(refused(status(A, 0.5, ""), "NOT_FOUND"))
 
 
 def accept_a_stale_outcome(history: History, final: Final) -> None:
-    reply = {"state": "RETRYING"}
-    history.calls.append(call("fail", 2.7, reply, id=A, token=1, retry=True, backoff_secs=0.2))
+    history.calls.append(fail(A, 1, 2.7))
 
 
 def accept_a_stale_heartbeat(history: History, final: Final) -> None:
-    reply = {"invalid": [], "cancel": []}
-    history.calls.append(call("heartbeat", 2.75, reply, worker="w1", tokens=[1]))
+    history.calls.append(heartbeat(1, 2.75))
 
 
 def give_out_a_held_task(history: History, final: Final) -> None:
@@ -171,13 +117,11 @@ def give_out_a_held_task(history: History, final: Final) -> None:
 
 
 def end_a_lease_early(history: History, final: Final) -> None:
-    beaten = call("heartbeat", 1.6, {"invalid": [1], "cancel": []}, worker="w1", tokens=[1])
-    history.calls.append(beaten)
+    history.calls.append(heartbeat(1, 1.6, valid=False))
 
 
 def refuse_an_early_outcome(history: History, final: Final) -> None:
-    refused = Call("fail", 1.6, {"id": A, "token": 1}, 1.61, REFUSED, "STALE_TOKEN")
-    history.calls.append(refused)
+    history.calls.append(refused(fail(A, 1, 1.6), "STALE_TOKEN"))
 
 
 def refuse_what_was_carried_out(history: History, final: Final) -> None:
@@ -211,6 +155,42 @@ def retry_before_due(history: History, final: Final) -> None:
         one.args["backoff_secs"] = 10.0
 
 
+def keep_an_abandoned_lease(history: History, final: Final) -> None:
+    """A's second lease is never extended, and its token is accepted three seconds later."""
+    history.calls = [one for one in history.calls if one.start < 3.1]
+    history.calls += [submit(A, 2.6 + place / 5) for place in range(20)]  # there is service
+    history.calls.append(complete(A, 3, 6.1))
+
+
+def show_an_abandoned_lease(history: History, final: Final) -> None:
+    keep_an_abandoned_lease(history, final)
+    history.calls[-1].start = 3.1
+    history.calls.append(status(A, 6.0, "LEASED", token=3))
+
+
+def give_out_a_lease_and_tell_nobody(history: History, final: Final) -> None:
+    history.calls.append(claim(3.4, (D, 6)))
+    final.tasks[D].update(token=6, attempt=1)
+
+
+def pass_over_a_task(history: History, final: Final) -> None:
+    """D stood in the queue before A came."""
+    history.calls[3] = submit(D, -0.5)
+
+
+def show_a_held_task_as_ready(history: History, final: Final) -> None:
+    history.calls.append(status(A, 1.45, "READY"))
+
+
+def answer_a_cancel_with_an_old_state(history: History, final: Final) -> None:
+    reply = {"state": "LEASED", "requested": True}
+    history.calls.append(call("cancel", 1.05, reply, id=C, force=False))
+
+
+def stay_away(history: History, final: Final) -> None:
+    history.kills.append(Kill(5.0, "leader-crash", {}, served=True, over=6.0))
+
+
 HARMS: dict[str, tuple[Harm, ...]] = {
     "acknowledged_submits": (lose_a_task, change_a_field),
     "refused_submits": (keep_a_refused_task, invent_a_task),
@@ -229,6 +209,15 @@ HARMS: dict[str, tuple[Harm, ...]] = {
     "tokens_grow": (give_a_token_twice, give_an_older_token, forget_a_token),
     "payloads": (change_a_payload,),
     "never_early": (start_before_due, retry_before_due),
+    "leases_end_in_time": (keep_an_abandoned_lease, show_an_abandoned_lease),
+    "leases_are_told": (give_out_a_lease_and_tell_nobody,),
+    "in_order": (pass_over_a_task,),
+    "linearizable": (
+        *(show_a_held_task_as_ready, answer_a_cancel_with_an_old_state, lose_a_task),
+        *(undo_a_completion, accept_two_completions, accept_a_stale_outcome, give_out_a_held_task),
+        *(end_a_lease_early, start_before_due, retry_before_due, forget_a_token),
+    ),
+    "service_returns": (stay_away,),
 }
 
 
@@ -291,9 +280,10 @@ def test_a_release_repeated_after_a_kill_may_have_been_carried_out_before_it(
 ) -> None:
     """The task was claimed anew before the repeat came; without a kill nothing was repeated."""
     history = good()
-    args = {"id": B, "token": 4, "delay_secs": 0.0}
     history.calls = [one for one in history.calls if one.args.get("token") != 4]
-    history.calls.append(Call("release", 2.9, args, 3.5, REFUSED, "STALE_TOKEN"))
+    late = refused(release(B, 4, 2.9), "STALE_TOKEN")
+    late.end = 3.5
+    history.calls.append(late)
     history.calls.append(claim(3.2, (B, 5), worker="w3"))
     assert history.final is not None
     history.final.tasks[B]["token"] = 5
