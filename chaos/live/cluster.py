@@ -94,6 +94,12 @@ class LiveCluster:
 
     # --- single nodes -----------------------------------------------------------------------------
 
+    def equip(self, seed: int = 1) -> None:
+        """Puts a disk that can lose power and fail in front of each node's folder, before `start`; for
+        nemeses that need `SHIM`. Raises NoCompiler, OSError."""
+        for number, node in enumerate(self.nodes.values()):
+            node.equip(seed + number)
+
     def start(self, names: Iterable[str] = ()) -> None:
         """Starts all nodes, or those of `names`, and does not wait."""
         for name in names or self.nodes:
@@ -121,6 +127,9 @@ class LiveCluster:
         """Removes the folder of a node that does not run, as a new disk would."""
         assert not self.nodes[name].running, "a node that runs holds its folder"
         shutil.rmtree(self.nodes[name].folder)
+        disk = self.nodes[name].disk
+        if disk is not None:
+            disk.forget()
 
     # --- what they say ----------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from chaos.live.shim.control import ShimmedDisk
+
 START_SECS = 30.0
 STOP_SECS = 20.0
 # How often to look for the ready file.
@@ -32,7 +34,8 @@ class LiveNode:
     node in another way. Its log goes to `home`/node.log. Not running until `spawn`. `pid` and
     `spawned_at` are those of the running, or last, process. `prefix`: words before the command,
     which end in running it in the same process. `environment`: variables of the next process,
-    beside ours; nemeses set them between two starts.
+    beside ours; nemeses set them between two starts. `disk`: after `equip`, what stands in front of
+    its folder from the next start on.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class LiveNode:
     ) -> None:
         self.host = host
         self.environment: dict[str, str] = {}
+        self.disk: ShimmedDisk | None = None
         self.home = home
         self.folder = home / "data"
         self.log = home / "node.log"
@@ -85,6 +89,19 @@ class LiveNode:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
 
+    def equip(self, seed: int = 1) -> ShimmedDisk:
+        """Puts a disk that can fail in front of its folder. Raises NoCompiler, OSError."""
+        assert not self.running, "it is put there before a process starts"
+        self.disk = ShimmedDisk(self.folder, self.home / "disk", seed)
+        return self.disk
+
+    def _variables(self) -> dict[str, str]:
+        """Of the next process. Several libraries may be put in front of libc."""
+        sources = [self.environment, self.disk.environment if self.disk is not None else {}]
+        found = {**os.environ, **sources[0], **sources[1]}
+        libraries = [one["LD_PRELOAD"] for one in (os.environ, *sources) if one.get("LD_PRELOAD")]
+        return {**found, "LD_PRELOAD": ":".join(libraries)} if libraries else found
+
     def spawn(self) -> None:
         """Starts the process and does not wait."""
         assert not self.running, "already running"
@@ -101,7 +118,7 @@ class LiveNode:
                 command,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environment},
+                env=self._variables(),
                 start_new_session=True,
             )
 
