@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt .ci/setup
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 	@echo "  Set-up is part of every target; PYTHON=/path/to/python picks the interpreter."
 
 .PHONY: setup
@@ -57,6 +57,14 @@ bench: $(READY) ## Measure life cycles per second and latency (table; JSON in th
 .PHONY: sim
 sim: $(READY) ## Simulate whole clusters (SEEDS=1000 or FIRST:END; ARGS="--secs 240" ends sooner)
 	@$(BIN)/python -m chaos.sim --seeds $(or $(SEEDS),100) $(ARGS)
+
+.PHONY: image
+image: ## Build the container image taskq (docs/containers.md)
+	@sh .ci/image
+
+.PHONY: test-containers
+test-containers: $(READY) ## Build the image and run the tests that need Docker (at most 4 minutes)
+	@$(BIN)/python -m pytest tests -q -m docker $(ARGS)
 
 .PHONY: docs
 docs: $(READY) ## Regenerate the generated pages in docs/ and of the models
