@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from chaos.live.nemesis import Nemesis, Scene
+from chaos.live.nemesis import Nemesis, Scene, always_ready
 
 # Whom the second strikes: those that the first harms, or as many others as may be missing.
 SAME, OTHERS = "same", "others"
@@ -26,6 +26,11 @@ def combination(first: Nemesis, second: Nemesis, whom: str, targets: tuple[str, 
             async with second.harm(scene, struck):
                 yield
 
+    async def both_ready(scene: Scene) -> None:
+        await first.ready(scene)
+        await second.ready(scene)
+
+    plain = first.ready is second.ready is always_ready
     return Nemesis(
         name=f"{first.name} + {second.name} ({whom})",
         harm=harmed,
@@ -35,6 +40,7 @@ def combination(first: Nemesis, second: Nemesis, whom: str, targets: tuple[str, 
         silent=first.silent or second.silent,
         clock=(min(first.clock[0], second.clock[0]), max(first.clock[1], second.clock[1])),
         clock_jump_secs=first.clock_jump_secs + second.clock_jump_secs,
+        ready=always_ready if plain else both_ready,
     )
 
 

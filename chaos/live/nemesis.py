@@ -8,7 +8,7 @@ Nemeses that last can be put one in the other: that is a combination.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
@@ -42,6 +42,11 @@ class Scene:
 
 
 Harm = Callable[[Scene, tuple[str, ...]], AbstractAsyncContextManager[None]]
+Ready = Callable[[Scene], Awaitable[None]]
+
+
+async def always_ready(_: Scene) -> None:
+    """Nothing to do beforehand."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,10 @@ class Nemesis:
     `planned`: nothing breaks, no request may fail. `silent`: members fall silent, they do not
     crash: an election takes its time-out. `clock`: members' monotonic clocks are wrong by a factor
     from here to there while it lasts; bounds on leases are widened by it. `clock_jump_secs`: what
-    one strike may add to, or take from, cluster time at once.
+    one strike may add to, or take from, cluster time at once. `ready`: brings the cluster to where
+    the harm can be done (nodes that were started with a library in front of libc), before anything
+    is measured and members are chosen; restarts nodes as an upgrade does, and leaves a whole
+    cluster.
     """
 
     name: str
@@ -66,3 +74,4 @@ class Nemesis:
     silent: bool = False
     clock: tuple[float, float] = (1.0, 1.0)
     clock_jump_secs: float = 0.0
+    ready: Ready = always_ready

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from chaos.history import Kill
 from chaos.live.cluster import LiveCluster
 from chaos.live.gaps import first_after, longest_gap
-from chaos.live.nemesis import Nemesis, Scene
+from chaos.live.nemesis import Nemesis, Scene, always_ready
 from chaos.live.probe import Probe
 from chaos.live.recorder import Recorder
 
@@ -91,6 +91,7 @@ class Striker:
         """One fault (`name`: its word in the history); returns when the cluster is whole again.
         Raises NotWhole, NodeDied, and TimeoutError where there is no service again."""
         await self._cluster.whole(timeout_secs=WHOLE_SECS)
+        await self._made_ready(nemesis)
         await asyncio.sleep(self._calm_secs + self._scene.chance.uniform(0, 0.5))
         nodes = await self._scene.members(target)
         kind = {"silent": nemesis.silent, "planned": nemesis.planned}
@@ -110,6 +111,16 @@ class Striker:
         await self._cluster.whole(timeout_secs=WHOLE_SECS)
         kill.over = strike.whole = time.monotonic()
         return strike
+
+    async def _made_ready(self, nemesis: Nemesis) -> None:
+        """Nodes may be restarted meanwhile: the history says so, though it is no strike."""
+        if nemesis.ready is always_ready:
+            return
+        kill = Kill(time.monotonic(), "made ready", self._recorder.in_flight(), served=True)
+        self._recorder.history.kills.append(kill)
+        kill.over = float("inf")
+        await nemesis.ready(self._scene)
+        kill.over = time.monotonic()
 
     async def _lasts(self, strike: Strike, secs: float) -> None:
         harmed = time.monotonic()
