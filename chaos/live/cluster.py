@@ -95,8 +95,8 @@ class LiveCluster:
     # --- single nodes -----------------------------------------------------------------------------
 
     def equip(self, seed: int = 1) -> None:
-        """Puts a disk that can lose power and fail in front of each node's folder, before `start`; for
-        nemeses that need `SHIM`. Raises NoCompiler, OSError."""
+        """Puts a disk that can fail in front of each node's folder, before `start`: some nemeses
+        need it. Raises NoCompiler, OSError."""
         for number, node in enumerate(self.nodes.values()):
             node.equip(seed + number)
 
