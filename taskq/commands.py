@@ -207,7 +207,8 @@ class RegisterWorker(NamedTuple):
 
 @message(0x1A, Sort.COMMAND, role=Role.WORKER, reply=Deregistered)
 class DeregisterWorker(NamedTuple):
-    """Forgets a worker; the tasks it holds go back to their places and count as nothing."""
+    """Forgets a worker; the tasks it holds go back to their places and count as nothing. Its claims
+    that wait are answered empty: send no other after it."""
 
     worker_id: WorkerId
 

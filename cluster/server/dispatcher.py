@@ -79,6 +79,7 @@ class Dispatcher:
             commands.SubmitTask: self._submit,
             commands.SubmitTasks: self._submit_many,
             commands.ClaimTask: self._claim_remote,
+            commands.DeregisterWorker: self._deregister_remote,
             commands.QueryStatus: self._query_remote,
         }
         # What another node passes on for its clients. Their workers are linked to that node.
@@ -156,7 +157,7 @@ class Dispatcher:
 
     def _deregister(self, session: Requester, tag: Tag) -> None:
         self._links.forget(tag[1].command.worker_id)
-        self.propose(session, tag, tag[1].command)
+        self._deregister_remote(session, tag)
 
     def _claim(self, session: Requester, tag: Tag) -> None:
         self._links.note(tag[1].command.worker_id, session)
@@ -170,6 +171,12 @@ class Dispatcher:
             self._elsewhere(session, tag)
         elif self._may_enter(session, tag):
             self._waiting.claim(session, tag)
+
+    def _deregister_remote(self, session: Requester, tag: Tag) -> None:
+        if self.replica.is_leader():
+            self._waiting.deregister(session, tag)
+        else:
+            self._elsewhere(session, tag)
 
     def _query_remote(self, session: Requester, tag: Tag) -> None:
         if self._may_enter(session, tag):

@@ -4,7 +4,8 @@
        |                         ^   |
        +--none is there--> parked    +--lost the race--> parked again, at the front
                              |
-                             +--wait ends, connection closes, leader changes--> answered
+                             +--wait ends, connection closes, leader changes,
+                                worker deregisters--> answered
 
 First come, first served in each queue, and only as many are proposed as there are ready tasks:
 `_expected` is what proposed claims will take of a queue. All claims pass here, because each
@@ -13,7 +14,7 @@ reserves room for its answer in its session.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Any
 
 from cluster.server.replica import Replica
@@ -38,6 +39,9 @@ class ParkedClaims:
         self._queues: dict[str, OrderedDict[Waiter, None]] = {}
         # (worker, claim number) -> the parked claim: a repeat must find what the first was granted.
         self._numbers: dict[tuple[bytes, int], Waiter] = {}
+        self._workers: dict[bytes, dict[Waiter, None]] = {}
+        # Workers whose farewell is on its way through the log, and how many times.
+        self._leaving: Counter[bytes] = Counter()
         self._expected: dict[str, int] = {}
         self._recheck: set[str] = set()
         self._losers: list[Waiter] = []
@@ -110,6 +114,8 @@ class ParkedClaims:
         command = waiter.tag[1].command
         if command.wait_ms == 0 or not waiter.session.wants(waiter.tag):
             return False
+        if command.worker_id in self._leaving:
+            return False
         if waiter.deadline <= self._clock.loop.time():
             return False
         # A number that the worker has moved past is answered empty, whatever is ready.
@@ -169,6 +175,7 @@ class ParkedClaims:
             if front:
                 line.move_to_end(waiter, last=False)
         self._numbers[_number(waiter)] = waiter
+        self._workers.setdefault(_worker(waiter), {})[waiter] = None
         waiter.session.parked.add(waiter)
         if not waiter.timed:
             self._clock.add(waiter)
@@ -185,7 +192,26 @@ class ParkedClaims:
         number = _number(waiter)
         if self._numbers.get(number) is waiter:
             del self._numbers[number]
+        of_worker = self._workers[_worker(waiter)]
+        del of_worker[waiter]
+        if not of_worker:
+            del self._workers[_worker(waiter)]
         waiter.session.parked.discard(waiter)
+
+    # --- farewells --------------------------------------------------------------------------------
+
+    def withdraw(self, worker_id: bytes) -> None:
+        """The worker deregisters: its claims wait no longer, also those that are in the log now."""
+        self._leaving[worker_id] += 1
+        for waiter in list(self._workers.get(worker_id, ())):
+            self._unpark(waiter)
+            self._answer(waiter, self._nothing(waiter))
+
+    def withdrawn(self, worker_id: bytes) -> None:
+        """The farewell of a `withdraw` is through the log, or was refused."""
+        self._leaving[worker_id] -= 1
+        if not self._leaving[worker_id]:
+            del self._leaving[worker_id]
 
     # --- answers ----------------------------------------------------------------------------------
 
@@ -217,6 +243,11 @@ class ParkedClaims:
                 if waiter.parked:
                     self._unpark(waiter)
                     self._answer(waiter, refusal)
+
+
+def _worker(waiter: Waiter) -> bytes:
+    worker_id: bytes = waiter.tag[1].command.worker_id
+    return worker_id
 
 
 def _number(waiter: Waiter) -> tuple[bytes, int]:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cluster.server.farewells import Farewells
 from cluster.server.parked_claims import ParkedClaims
 from cluster.server.parked_queries import ParkedQueries
 from cluster.server.replica import Replica
@@ -31,6 +32,7 @@ class Waiting:
         self.claims = ParkedClaims(replica, self._clock)
         self.queries = ParkedQueries(replica, self._clock)
         self.claim = self.claims.claim
+        self.deregister = Farewells(replica, self.claims).deregister
         self.query = self.queries.query
 
     def bind(

@@ -21,7 +21,7 @@ from taskq.machine.settings import Settings
 from taskq.machine.state import CancelWanted
 from taskq.machine.view import MemoryView
 from taskq.registry import MESSAGE_OF, Sort
-from taskq.results import ClusterStatus, MemberRole, MemberView
+from taskq.results import Claimed, ClusterStatus, MemberRole, MemberView
 
 NODE_ID = "memory"
 CLUSTER_ID = "in-memory-broker"
@@ -86,6 +86,8 @@ class Engine:
         elif MESSAGE_OF[shape].sort is Sort.READ:
             answer(self._read(command))
         else:
+            if shape is commands.DeregisterWorker:
+                self._withdraw(command.worker_id)
             self._carry_out(_with_ids(command), answer)
         return None
 
@@ -114,6 +116,13 @@ class Engine:
                 return None
             self._settle(applied)  # what was ready had passed its TTL
         return self._wait(self._claims, command, patience_ms, answer)
+
+    def _withdraw(self, worker_id: bytes) -> None:
+        """A worker that deregisters takes nothing more: it would be known again."""
+        count_max = self.machine.settings.max_batch_claim
+        for waiting in [w for w in self._claims if w.command.worker_id == worker_id]:
+            self.drop(waiting)
+            waiting.answer(Claimed([], min(waiting.command.max_tasks, count_max)))
 
     def _query(
         self, command: commands.QueryStatus, patience_ms: int, answer: Callable[[Any], None]

@@ -12,7 +12,7 @@ from cluster.server.node_metrics import NodeMetrics
 from taskq import commands
 from taskq.errors import ErrorCode, ProtocolError, Refusal, refuse
 from taskq.protocol.codec import Request, decode_request, encode_request
-from taskq.results import BatchReply, Claimed, Submitted, TaskState, TaskView
+from taskq.results import BatchReply, Claimed, Deregistered, Submitted, TaskState, TaskView
 from tests.unit.server.group import Group
 from tests.unit.server.rig import Peer, claim, submit, task_id
 
@@ -163,6 +163,17 @@ def test_a_claim_that_lost_the_race_after_its_client_left_is_not_parked_again() 
     group.settle()
     assert group["n1"].server.waiting.claims.count == 0
     assert all(s.in_flight == 0 for s in group["n1"].server.remotes.all())
+
+
+def test_a_worker_that_deregisters_through_a_follower_takes_nothing_more() -> None:
+    group = led_by()
+    leaves = group["n2"].peer()
+    (claimed,) = leaves.send(claim(worker=W1))
+    group.settle()
+    assert ask(group, leaves, commands.DeregisterWorker(W1)) == Deregistered(0)
+    assert leaves.answer(claimed) == Claimed([], 1)
+    ask(group, group["n3"].peer(), submit(1))
+    assert group.carried_out(commands.ClaimTask) == []
 
 
 def test_parked_claims_and_queries_move_when_leadership_does() -> None:

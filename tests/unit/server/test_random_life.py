@@ -152,6 +152,7 @@ def run(seed: int) -> None:
     assert life.rig.failures == []
     claims = server.waiting.claims
     assert (claims.count, claims._queues, claims._numbers, claims._expected) == (0, {}, {}, {})
+    assert (claims._workers, claims._leaving) == ({}, {})
     assert server.waiting.queries.count == server.waiting._clock.count == 0
     for peer in life.peers:
         peer.hang_up()

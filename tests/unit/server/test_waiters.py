@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskq import commands
-from taskq.results import Claimed, TaskState
+from taskq.results import Claimed, Deregistered, TaskState
 from tests.unit.server.rig import Peer, Rig, claim, submit, task_id
 
 W1, W2, W3 = (bytes([n]) * 16 for n in (1, 2, 3))
@@ -134,6 +134,73 @@ def test_a_claim_on_a_closed_connection_is_never_proposed() -> None:
     rig.peer().send(submit(1))
     assert ids_of(left[0].answer(left[1])) == [task_id(1)]
     assert proposed_claims(rig) == 1
+
+
+def test_a_worker_that_deregisters_takes_nothing_more() -> None:
+    """Its parked claim would make it known again, and lease the task to nobody."""
+    rig = Rig()
+    leaves, stays = waiting(rig, W1), waiting(rig, W2)
+    (farewell,) = leaves[0].send(commands.DeregisterWorker(W1))
+    rig.peer().send(submit(1))
+    assert leaves[0].answer(farewell) == Deregistered(0)
+    assert leaves[0].answer(leaves[1]) == Claimed([], 1)
+    assert ids_of(stays[0].answer(stays[1])) == [task_id(1)]
+    assert proposed_claims(rig) == 1
+    assert rig.server.waiting.claims._leaving == {}
+
+
+def woken(rig: Rig, peer: Peer) -> None:
+    """A task becomes ready, and the claim that it wakes is in the log, not yet applied."""
+    rig.replica.held = True
+    peer.send(submit(1))
+    rig.replica.held = False
+    rig.replica._apply()
+    rig.replica.held = True
+
+
+def test_what_a_claim_took_before_the_farewell_is_given_back() -> None:
+    rig = Rig()
+    leaves, claimed = waiting(rig, W1)
+    woken(rig, rig.peer())
+    (farewell,) = leaves.send(commands.DeregisterWorker(W1))
+    rig.replica.release()
+    assert ids_of(leaves.answer(claimed)) == [], "it is gone with the entry that gave it"
+    assert leaves.answer(farewell) == Deregistered(1)
+    assert ids_of(rig.peer().ask(claim(worker=W2))) == [task_id(1)]
+
+
+@pytest.mark.parametrize("same_entry", [True, False])
+def test_a_claim_that_loses_while_its_worker_deregisters_is_not_parked_again(
+    same_entry: bool,
+) -> None:
+    rig = Rig()
+    rival = rig.peer()
+    leaves, claimed = waiting(rig, W1)
+    woken(rig, rival)
+    rival.send(claim(wait_ms=0, worker=W3))
+    rig.replica._batch.reverse()  # the rival was first
+    (farewell,) = leaves.send(commands.DeregisterWorker(W1))
+    if not same_entry:
+        later = rig.replica._batch.pop()
+        rig.replica.release()
+        rig.replica.held = True
+        rig.replica._batch = [later]
+    rival.send(submit(2))
+    rig.replica.release()
+    assert leaves.answer(farewell) == Deregistered(0)
+    assert leaves.answer(claimed) == Claimed([], 1)
+    assert ids_of(rival.ask(claim(2, worker=W3))) == [task_id(2)]
+
+
+def test_a_farewell_that_comes_while_nobody_leads_withdraws_what_waits_with_it() -> None:
+    rig = Rig()
+    leaves, claimed = waiting(rig, W1)
+    rig.replica.lose_leadership()
+    (farewell,) = leaves.send(commands.DeregisterWorker(W1))
+    rig.replica.lead()
+    rig.loop.settle()
+    assert leaves.answer(farewell) == Deregistered(0)
+    assert leaves.answer(claimed) == Claimed([], 1)
 
 
 def test_several_queues_wake_by_any_of_them() -> None:
