@@ -12,6 +12,7 @@ task and no timer: when to beat and what to run is the worker's business (`taskq
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -111,15 +112,20 @@ class AsyncWorkerSession:
         command = ClaimTask(
             self.worker_id, number, lowest, list(queues), max_tasks, wait_ms, lease_ms
         )
+        future: asyncio.Future[Claimed] = self._client.send(
+            command, timeout, wait=wait_ms / 1000, late=self._release_late
+        )
         self._last_number = number
         self._unanswered.add(number)
         try:
-            reply: Claimed = await self._client.send(
-                command, timeout, wait=wait_ms / 1000, late=self._release_late
-            )
+            return (await future).tasks
+        except asyncio.CancelledError:
+            # The answer may have come in the very round of the loop in which the caller went.
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._release_late(future.result())
+            raise
         finally:
             self._unanswered.discard(number)
-        return reply.tasks
 
     async def complete(
         self, task: ClaimedTask, result: bytes | None = None, timeout: Duration | None = None

@@ -189,7 +189,9 @@ class Worker:
         ]
         try:
             await self._ending.wait()
+            # Before anything else: a claim after the farewell would make the worker known again.
             claiming.cancel()
+            await asyncio.wait([claiming])
             await self._wind_up()
         finally:
             left = [claiming, *others, *self._releases.open]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import subprocess
 import sys
@@ -17,6 +18,10 @@ import taskq
 from taskq import TaskCancelled, TaskFailed, TaskState
 from taskq.cli import exits
 from tests.integration.app.conftest import ROOT, Shop, until
+
+# About every sixth used to leave a lease, to end by itself: a claim that waited came after the
+# worker's farewell, or was woken after it.
+STOPS = 30
 
 
 @pytest.mark.parametrize("executor", ["process", "thread", "coroutine"])
@@ -188,6 +193,28 @@ def test_a_script_is_app_and_worker_in_one(shop: Shop) -> None:
         timeout=50,
     )
     assert (done.stdout, done.returncode) == ("one.double 42\n", 0), done.stderr
+
+
+async def test_a_worker_that_was_stopped_while_tasks_arrive_holds_nothing(node: str) -> None:
+    async with taskq.AsyncClient(node) as client, asyncio.TaskGroup() as group:
+
+        async def submit_on() -> None:
+            while True:
+                await client.submit("stops")
+                await asyncio.sleep(random.uniform(0, 0.004))
+
+        submitting = group.create_task(submit_on())
+        for _ in range(STOPS):
+            how = {"executor": "thread", "concurrency": 1, "name": "stopped"}
+            worker = taskq.Worker(node, time.time, "stops", **how)
+            serving = group.create_task(worker.serve())
+            await asyncio.sleep(random.uniform(0.02, 0.05))
+            worker.stop()
+            await serving
+            leased = client.tasks(queue="stops", state=TaskState.LEASED)
+            assert [task async for task in leased] == []
+            assert "stopped" not in [one.name for one in await client.workers()]
+        submitting.cancel()
 
 
 @pytest.mark.parametrize(

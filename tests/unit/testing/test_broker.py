@@ -82,6 +82,39 @@ async def test_a_claim_that_waits_gets_its_task(broker: Broker, client: taskq.As
     assert [task.payload for task in await claims[1]] == [b"later"]
 
 
+async def test_a_claim_that_is_cancelled_in_any_round_keeps_nothing(
+    broker: Broker, client: taskq.AsyncClient
+) -> None:
+    worker = client.worker()
+    await worker.register()
+    handle = await client.submit("q")
+    came = 0
+    for rounds in range(12):
+        claim = asyncio.ensure_future(worker.claim(["q"]))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        claim.cancel()
+        for answer in await asyncio.gather(claim, return_exceptions=True):
+            if not isinstance(answer, asyncio.CancelledError):
+                came += 1
+                await worker.release(answer[0])
+        await settled()
+        assert (await handle.status()).state is taskq.TaskState.READY, rounds
+    assert came, "the last rounds are later than the answer"
+
+
+async def test_a_worker_that_deregisters_takes_nothing_more(
+    broker: Broker, client: taskq.AsyncClient
+) -> None:
+    worker = client.worker()
+    claim = asyncio.ensure_future(worker.claim(["q"], 500, wait=100))
+    await settled()
+    assert await worker.deregister() == 0
+    assert await claim == []
+    handle = await client.submit("q")
+    assert (await handle.status()).state is taskq.TaskState.READY
+
+
 async def test_a_wait_ends_with_the_brokers_time(broker: Broker, client: taskq.AsyncClient) -> None:
     handle = await client.submit("q", delay=1_000)
     claim = asyncio.ensure_future(client.worker().claim(["q"], wait=200))
