@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from chaos.live import cluster_page
+from chaos.live import campaign_page, cluster_page
 from chaos.sim import page as sim_page
 
 if TYPE_CHECKING:
@@ -109,6 +109,11 @@ def append(name: str, row: Mapping[str, Any]) -> None:
     PAGE.write_text(page(results()))
 
 
+def rows(name: str) -> list[dict[str, Any]]:
+    """The lines of results/`name`.jsonl, oldest first; none where there is no such file."""
+    return [json.loads(line) for line in results().get(name, "").splitlines() if line]
+
+
 def results() -> dict[str, str]:
     """The content of each file of results, by name."""
     return {path.stem: path.read_text() for path in sorted(RESULTS.glob("*.jsonl"))}
@@ -120,6 +125,7 @@ def page(found: Mapping[str, str]) -> str:
         "# What was tried on running nodes and in simulation",
         "",
         "Generated from `results/*.jsonl` by the experiments themselves; not typed.",
+        *campaign_page.page(found.get("chaos", "")),
         "",
         "## A node killed under load",
         "",

@@ -40,6 +40,7 @@ def combination(first: Nemesis, second: Nemesis, whom: str, targets: tuple[str, 
         silent=first.silent or second.silent,
         clock=(min(first.clock[0], second.clock[0]), max(first.clock[1], second.clock[1])),
         clock_jump_secs=first.clock_jump_secs + second.clock_jump_secs,
+        spreads=whom == OTHERS,
         ready=always_ready if plain else both_ready,
     )
 

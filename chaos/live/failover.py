@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from chaos.checkers import violations
-from chaos.history import REFUSED, UNKNOWN, Call, History
+from chaos.history import Call, History
 from chaos.live.alike import differences
 from chaos.live.cluster import LiveCluster
 from chaos.live.failover_record import summary
@@ -37,19 +37,17 @@ from chaos.live.load import Load
 from chaos.live.nemesis import Scene
 from chaos.live.probe import Probe
 from chaos.live.readout import read_out
-from chaos.live.recorder import NOT_SENT, Recorder
+from chaos.live.recorder import Recorder
 from chaos.live.strikes import CALM_SECS, SETTLE_SECS, Strike, Striker
+from chaos.live.unserved import without_service
 from chaos.record import append
 from taskq import AsyncClient
-from taskq.errors import ErrorCode
 
 SETTINGS = {"broker.queue_depth_threshold": 10_000_000}
 # Where nobody listens: clients that are told so stay at the node that they have.
 NOWHERE = "127.0.0.1:1"
 # Parts of the calls that give up early, so that some outcomes stay unknown.
 HASTY = 0.2
-# A call that ends so has found no service.
-_WITHOUT_SERVICE = (NOT_SENT, ErrorCode.NO_LEADER.value, ErrorCode.UNAVAILABLE.value)
 
 
 @dataclass
@@ -128,18 +126,6 @@ async def run_failover(run: Run, on_strike: Callable[[], None] = lambda: None) -
     run.failed = without_service(run.history, planned=run.planned)
     run.violations += violations(run.history)
     run.wall_secs = time.monotonic() - started
-
-
-def without_service(history: History, *, planned: bool) -> list[Call]:
-    """Calls that were to wait for service and ended without it: all, where nothing broke; the
-    probes, where calls of the load were let give up early."""
-    calls = history.calls if planned else history.of("submit")
-    return [
-        call
-        for call in calls
-        if call.outcome == UNKNOWN or (call.outcome == REFUSED and call.code in _WITHOUT_SERVICE)
-        if planned or call.args["queue"] == "probe"
-    ]
 
 
 def elections(cluster: LiveCluster) -> list[float]:

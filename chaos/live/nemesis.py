@@ -74,4 +74,5 @@ class Nemesis:
     silent: bool = False
     clock: tuple[float, float] = (1.0, 1.0)
     clock_jump_secs: float = 0.0
+    spreads: bool = False
     ready: Ready = always_ready

@@ -99,7 +99,7 @@ PAUSE = Nemesis("pause", paused, TARGETS, lasts_secs=HANGS_SECS, silent=True)
 STOP = Nemesis("stop", stopped, (LEADER, FOLLOWER, ALL), lasts_secs=AWAY_SECS, planned=True)
 WIPE = Nemesis("wipe", wiped, (LEADER, FOLLOWER, MINORITY), lasts_secs=AWAY_SECS)
 WIPE_RELIED_ON = Nemesis(
-    "wipe, then others crash", wiped_and_relied_on, (FOLLOWER, MINORITY), lasts_secs=AWAY_SECS
+    "wipe then kill (others)", wiped_and_relied_on, (FOLLOWER, MINORITY), lasts_secs=AWAY_SECS
 )
 TRANSFER = Nemesis("transfer", transferred, (LEADER,), planned=True)
 ROLLING_RESTART = Nemesis("rolling restart", restarted_in_turn, (ALL,), planned=True)

@@ -102,7 +102,9 @@ class Striker:
         # Until the end of time, where it never comes back.
         kill.over = float("inf")
         async with nemesis.harm(self._scene, nodes):
-            await self._lasts(strike, self._scene.chance.uniform(*nemesis.lasts_secs))
+            secs = self._scene.chance.uniform(*nemesis.lasts_secs)
+            minority = len(nodes) <= (len(self._cluster.nodes) - 1) // 2 and not nemesis.spreads
+            await self._lasts(strike, secs, minority=minority)
             strike.mending = time.monotonic()
         strike.mended = time.monotonic()
         await self._probe.served_after(strike.mended, SERVED_SECS)
@@ -122,9 +124,9 @@ class Striker:
         await nemesis.ready(self._scene)
         kill.over = time.monotonic()
 
-    async def _lasts(self, strike: Strike, secs: float) -> None:
+    async def _lasts(self, strike: Strike, secs: float, *, minority: bool) -> None:
         harmed = time.monotonic()
-        if len(strike.nodes) <= (len(self._cluster.nodes) - 1) // 2:
+        if minority:
             try:
                 await self._probe.served_after(harmed, max(secs, WITHOUT_SECS))
                 strike.without = True

@@ -10,9 +10,10 @@ import pytest
 
 from chaos.history import OK, REFUSED, UNKNOWN, Call, Final, History, Kill
 from chaos.live.cluster_page import page
-from chaos.live.failover import Run, without_service
+from chaos.live.failover import Run
 from chaos.live.failover_record import summary
 from chaos.live.strikes import Strike
+from chaos.live.unserved import without_service
 
 
 def submit(queue: str, outcome: str, code: str = "") -> Call:
