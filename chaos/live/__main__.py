@@ -25,7 +25,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from chaos.live.campaign import Round, carry_out
 from chaos.live.campaign_record import counts, next_seed, row_of
 from chaos.live.grounds import FORMS, ground_of
-from chaos.live.nemeses import ALL_NEMESES, Aim, aims, drawn, missing
+from chaos.live.nemeses import ALL_NEMESES, Aim, aims, drawn, missing, on_disks
 from chaos.live.nemesis import TARGETS
 from chaos.live.report import REPORTS, Told, write
 from chaos.live.strikes import Strike
@@ -69,7 +69,10 @@ class Campaign:
             home = Path(tempfile.mkdtemp(prefix=f"taskq-chaos-{self.seed}-"))
             secs = max(1.0, min(each, left) - ENDING_SECS)
             plan = drawn(self.deck, self.seed) if self.plan is None else _taken(self.plan)
-            yield Round(self.seed, plan, home, ground_of(self.form), self.nodes, secs)
+            yield Round(
+                *(self.seed, plan, home, ground_of(self.form, self.seed), self.nodes, secs),
+                equipped=on_disks(self.deck),
+            )
             self.seed += 1
 
 
@@ -87,7 +90,7 @@ def _taken(plan: deque[Aim]) -> Iterator[Aim]:
 @click.option("--target", multiple=True, type=click.Choice(TARGETS), help="Only these.")
 @click.option("--times", default=0, help="Each fault so often, then it ends.")
 @click.option("--fill", default=0, help="Each so often, with what is in the results already.")
-@click.option("--strikes", default="", help="Just these, in this order: kill@leader,pause@all")
+@click.option("--strikes", default="", help="Just these, in this order: 'kill@leader; pause@all'")
 @click.option("--keep/--no-keep", default=True, help="Append to chaos/results/chaos.jsonl.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each round.")
 @click.option("--list", "as_list", is_flag=True, help="The faults that this form knows.")
@@ -118,9 +121,14 @@ def main(
         return
     if not deck:
         raise click.UsageError(f"none of that can be done with {form}; see --list")
+    if strikes:
+        deck = list(_told(strikes))
     known = rows("chaos")
     first = next_seed(known, form) if seed is None else seed
-    plan = _planned(deck, first, times, fill, strikes, counts(known, form, int(nodes)))
+    so_far = counts(known, form, int(nodes)) if fill else {}
+    plan = deque(missing(deck, fill or times, so_far, first)) if fill or times else None
+    if strikes:
+        plan = deque(deck)
     if minutes is None:
         minutes = 3.0 if plan is None else 0.0
     campaign = Campaign(form, int(nodes), first, deck, plan, minutes, keep, console)
@@ -130,19 +138,12 @@ def main(
     sys.exit(1 if campaign.broken else 0)
 
 
-def _planned(
-    deck: list[Aim], seed: int, times: int, fill: int, strikes: str, so_far: dict[Aim, int]
-) -> deque[Aim] | None:
-    if strikes:
+def _told(strikes: str) -> Iterator[Aim]:
+    for text in strikes.split(";"):
         try:
-            return deque(Aim.parse(text) for text in strikes.split(","))
+            yield Aim.parse(text)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
-    if fill:
-        return deque(missing(deck, fill, so_far, seed))
-    if times:
-        return deque(missing(deck, times, {}, seed))
-    return None
 
 
 def _run(campaign: Campaign, *, as_json: bool) -> None:
@@ -223,7 +224,7 @@ def _tell_round(campaign: Campaign, round_: Round, row: dict[str, Any]) -> None:
 def _keep_folders(campaign: Campaign, round_: Round) -> None:
     round_.history.save(round_.home / "history.jsonl.gz")
     words = [*("python", "-m", "chaos.live"), "--form", campaign.form, "--nodes", str(round_.nodes)]
-    words += ["--seed", str(round_.seed), "--strikes", ",".join(str(one) for one in round_.struck)]
+    words += ["--seed", str(round_.seed), "--strikes", "; ".join(str(one) for one in round_.struck)]
     campaign.console.print(f"The folders and the history are kept in {round_.home}.")
     campaign.console.print(f"Once more: {shlex.join(words)}", markup=False, highlight=False)
 

@@ -21,7 +21,7 @@ from typing import Any
 from chaos.history import Call, History
 from chaos.live.alike import differences
 from chaos.live.cluster import LiveCluster, NotWhole
-from chaos.live.ground import Ground
+from chaos.live.ground import LINKS, Ground
 from chaos.live.load import Load
 from chaos.live.nemeses import Aim
 from chaos.live.nemesis import Scene
@@ -62,8 +62,9 @@ TOLD_COUNT_MAX = 2_000
 @dataclass
 class Round:
     """One round and how it went. Its `plan` (what strikes, one after the other), `nodes`, and all
-    chance from `seed` can be repeated; what clocks do to it cannot. No strike begins after
-    `secs`. `struck`: what was begun of the plan; `strikes`: what was carried out."""
+    chance from `seed` can be repeated; what the machine's time does to it cannot. No strike begins
+    after `secs`. `equipped`: with disks that can fail. `links`: by what they are harmed. `struck`:
+    what was begun of the plan; `strikes`: what was carried out."""
 
     seed: int
     plan: Iterator[Aim]
@@ -71,9 +72,11 @@ class Round:
     ground: Ground
     nodes: int = 3
     secs: float = 120.0
+    equipped: bool = False
     calm_secs: float = CALM_SECS
     settle_secs: float = SETTLE_SECS
     settings: Mapping[str, Any] = field(default_factory=dict)
+    links: str = ""
     history: History = field(default_factory=History)
     strikes: list[Strike] = field(default_factory=list)
     struck: list[Aim] = field(default_factory=list)
@@ -105,6 +108,10 @@ async def carry_out(round_: Round, on_strike: Callable[[Strike], None] = lambda 
     with LiveCluster(
         round_.home, round_.nodes, round_.all_settings, ground=round_.ground
     ) as cluster:
+        if LINKS in round_.ground.abilities:
+            round_.links = round_.ground.links.means
+        if round_.equipped:
+            cluster.equip(round_.seed)
         cluster.start()
         load = Load(cluster.urls, recorder, round_.seed, PACE_SECS, HASTY)
         probe = Probe(cluster.url, recorder)

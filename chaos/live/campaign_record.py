@@ -22,7 +22,8 @@ DOUBLED = ("one_completion", "one_task_per_id")
 
 def row_of(round_: Round) -> dict[str, Any]:
     """One line about a round. Times in seconds. `struck`: what was begun, in order, from which the
-    round can be repeated; `strikes`: what was carried out; `rules`: violations by broken rule."""
+    round can be repeated; `strikes`: what was carried out; `rules`: violations by broken rule;
+    `equipped`: with disks that can fail, which are a little slower."""
     rules = round_.verdict.by_rule()
     final = round_.history.final
     outcomes: dict[str, Counter[str]] = {}
@@ -32,8 +33,9 @@ def row_of(round_: Round) -> dict[str, Any]:
         **stamp(),
         "seed": round_.seed,
         "form": round_.ground.form,
-        "links": getattr(round_.ground, "means", ""),
+        "links": round_.links,
         "nodes": round_.nodes,
+        "equipped": round_.equipped,
         "settings": round_.all_settings,
         "struck": [str(aim) for aim in round_.struck],
         "strikes": [_strike(round_, one) for one in round_.strikes],

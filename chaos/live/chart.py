@@ -85,7 +85,7 @@ def over_time(
 ) -> str:
     """Series over seconds, with shaded bands; `labels`: of the bands, above the plot. With `log`
     from 1 `unit` on."""
-    top = LABELS_HEIGHT if labels else 12
+    top = LABELS_HEIGHT if labels else 22
     most = max((value for line in lines for _, value in line.points), default=0.0)
     high = 10.0 ** math.ceil(math.log10(max(most, 10.0))) if log else max(most * 1.08, 1e-9)
     x = Scale(0, max(secs, 1.0), LEFT, WIDTH - RIGHT)
@@ -120,7 +120,7 @@ def _grid(x: Scale, y: Scale, unit: str, top: int, height: int) -> list[str]:
         at = f"{y(value):.1f}"
         parts.append(f'<line class="grid" x1="{x.start}" x2="{x.end}" y1="{at}" y2="{at}"/>')
         parts.append(f'<text class="tick end" x="{x.start - 8}" y="{at}">{shown(value)}</text>')
-    parts.append(f'<text class="tick" x="4" y="{top - 2}">{escape(unit)}</text>')
+    parts.append(f'<text class="tick end" x="{x.start - 8}" y="{top - 10}">{escape(unit)}</text>')
     for value in x.ticks:
         text = f"{value:g} s" if value else "0"
         parts.append(
@@ -149,7 +149,8 @@ def strips(rows: Iterable[tuple[str, int, Sequence[tuple[float, str]]]], unit: s
         at = f"{x(value):.1f}"
         parts.append(f'<line class="grid" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}"/>')
         text = f"{shown(value)} {escape(unit)}"
-        parts.append(f'<text class="tick mid" x="{at}" y="{bottom + 16}">{text}</text>')
+        side = "end" if value == x.high else "mid"
+        parts.append(f'<text class="tick {side}" x="{at}" y="{bottom + 16}">{text}</text>')
     for place, (label, style, points) in enumerate(found):
         y = top + row_height * (place + 0.5)
         count = f'<tspan class="count">  {len(points)}</tspan>'
@@ -162,7 +163,7 @@ def strips(rows: Iterable[tuple[str, int, Sequence[tuple[float, str]]]], unit: s
                 f'<circle class="dot s{style}" cx="{x(value):.1f}" cy="{y:.1f}" r="4">{told}'
                 "</circle>"
             )
-        if points:
+        if len(points) > 2:
             middle = x(sorted(value for value, _ in points)[len(points) // 2])
             parts.append(
                 f'<line class="median" x1="{middle:.1f}" x2="{middle:.1f}" y1="{y - 9:.1f}"'

@@ -7,18 +7,40 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from chaos.live.combination import OTHERS, combination
+from chaos.live.clock_faults import CLOCK_FAULTS, JUMPING
+from chaos.live.combination import OTHERS, SAME, combination
+from chaos.live.disk_faults import DISK_FAULTS, FULL_DISK, POWER_CUT, SLOW_DISK
+from chaos.live.disk_faults import NEEDS as DISK_NEEDS
 from chaos.live.nemesis import FOLLOWER, LEADER, MINORITY, Nemesis
+from chaos.live.network_faults import DELAY_AND_LOSS, FLAPPING, NETWORK_FAULTS, PARTITION
 from chaos.live.process_faults import KILL, PAUSE, PROCESS_FAULTS, STOP, WIPE
+from chaos.live.rot_faults import BIT_FLIPS, ROT_FAULTS
 
+_ONE = (LEADER, FOLLOWER)
 COMBINATIONS = (
-    combination(PAUSE, KILL, OTHERS, (LEADER, FOLLOWER)),
+    combination(PAUSE, KILL, OTHERS, _ONE),
     combination(STOP, KILL, OTHERS, (FOLLOWER,)),
-    # A follower that is brought up by a snapshot, and its source goes.
+    # A follower that is brought up by a snapshot, and its source goes, hangs, or goes dark.
     combination(WIPE, KILL, OTHERS, (FOLLOWER, MINORITY)),
     combination(WIPE, PAUSE, OTHERS, (FOLLOWER,)),
+    combination(WIPE, POWER_CUT, OTHERS, (FOLLOWER,)),
+    combination(PAUSE, POWER_CUT, SAME, (LEADER,)),
+    combination(SLOW_DISK, KILL, SAME, (LEADER,)),
+    combination(FULL_DISK, KILL, OTHERS, (FOLLOWER,)),
+    combination(BIT_FLIPS, POWER_CUT, OTHERS, (FOLLOWER,)),
+    combination(JUMPING, PAUSE, OTHERS, _ONE),
+    combination(PARTITION, KILL, OTHERS, _ONE),
+    combination(PARTITION, POWER_CUT, SAME, (LEADER,)),
+    combination(FLAPPING, KILL, OTHERS, (FOLLOWER,)),
+    combination(DELAY_AND_LOSS, KILL, SAME, (LEADER,)),
 )
-ALL_NEMESES: Mapping[str, Nemesis] = {one.name: one for one in (*PROCESS_FAULTS, *COMBINATIONS)}
+ALL_NEMESES: Mapping[str, Nemesis] = {
+    one.name: one
+    for one in (
+        *(*PROCESS_FAULTS, *DISK_FAULTS, *ROT_FAULTS, *CLOCK_FAULTS, *NETWORK_FAULTS),
+        *COMBINATIONS,
+    )
+}
 
 
 class Aim(NamedTuple):
@@ -59,6 +81,11 @@ def aims(
         if not wanted or one.name in wanted
         if not whom or target in whom
     ]
+
+
+def on_disks(deck: Iterable[Aim]) -> bool:
+    """Whether some of them need disks that can fail."""
+    return any(one.nemesis.needs >= DISK_NEEDS for one in deck)
 
 
 def drawn(deck: list[Aim], seed: int) -> Iterator[Aim]:

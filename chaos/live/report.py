@@ -144,10 +144,15 @@ def _gaps(rows: Sequence[Row]) -> str:
                     if one["gap"] is not None
                 ],
             )
-            for (fault, target), found in sorted(groups.items())
+            for (fault, target), found in sorted(groups.items(), key=_place)
         ),
         "ms",
     )
+
+
+def _place(group: tuple[tuple[str, str], Sequence[Row]]) -> tuple[int, tuple[str, str]]:
+    """Those of a kind together, by name."""
+    return style_of(group[1][0]), group[0]
 
 
 def style_of(strike: Row) -> int:
@@ -178,7 +183,7 @@ def _round(told: Told) -> list[str]:
     return [
         f"<h2>Seed {row['seed']}, second by second</h2>",
         "<p>Shaded: from the fault until all nodes were as before; darker while the harm lasted."
-        " </p>",
+        "</p>",
         '<div class="card">',
         "<h3>Tasks per second</h3>",
         over_time(rates, "tasks/s", secs, bands, labels=True),
@@ -227,7 +232,7 @@ def _settings(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         words = [*("python", "-m", "chaos.live", "--form", row["form"])]
         words += [*("--nodes", str(row["nodes"]), "--seed", str(row["seed"]))]
-        words += ["--strikes", ",".join(row["struck"])]
+        words += ["--strikes", "; ".join(row["struck"])]
         settings = ", ".join(f"{key}={value}" for key, value in row["settings"].items())
         links = f", links: {row['links']}" if row["links"] else ""
         lines.append(
