@@ -20,6 +20,8 @@ from pathlib import Path
 from chaos.live.ground import CLIENTS, Mend, Way
 
 HOLD = Path(__file__).with_name("hold.py")
+# A queue that nobody reads: unlike DROP, it does not tell the sender on the same host.
+VANISH = "NFQUEUE --queue-num 65535"
 # Longer than a packet is held up; then the program is stuck.
 ENDS_SECS = 10.0
 OWN = Path("/proc/self/ns/net")
@@ -90,7 +92,7 @@ class NamespaceLinks:
             self._hosts[name] = _Host(namespace, inode)
             for harm in self._harms:
                 if harm.how is not None and name in _receivers(harm):
-                    self._end(harm.holding.pop(name, None))
+                    self._end(name, harm.holding.pop(name, None))
                     self._hold(harm, [name])
             self._rule([name])
 
@@ -116,9 +118,9 @@ class NamespaceLinks:
     def close(self) -> None:
         """Ends all programs; the rules stay, where the namespaces do."""
         with self._lock:
-            for harm in self._harms:
-                for holding in harm.holding.values():
-                    self._end(holding)
+            for holding in [one for harm in self._harms for one in harm.holding.values()]:
+                holding.kill()
+                holding.communicate()
             self._harms.clear()
             self._hosts.clear()
 
@@ -134,8 +136,8 @@ class NamespaceLinks:
                 return  # all was closed meanwhile
             self._harms.remove(harm)
             self._rule(_ruled(harm))
-            for holding in harm.holding.values():
-                self._end(holding)
+            for name, holding in harm.holding.items():
+                self._end(name, holding)
 
     # --- rules ------------------------------------------------------------------------------------
 
@@ -160,7 +162,7 @@ class NamespaceLinks:
                 if receiver == name:
                     yield f"-A INPUT -s {self._addresses[sender]} -j {what}"
                 elif (sender, receiver) == (name, CLIENTS):
-                    yield f"-A OUTPUT -d {self._addresses[CLIENTS]} -j {what}"
+                    yield f"-A OUTPUT -d {self._addresses[CLIENTS]} -j {VANISH}"
 
     # --- programs ---------------------------------------------------------------------------------
 
@@ -178,19 +180,22 @@ class NamespaceLinks:
                 _, errors = one.communicate()
                 raise OSError(f"packets to {name} cannot be held up: {errors.strip()}")
 
-    def _end(self, holding: subprocess.Popen[str] | None) -> None:
-        """Lets out what waits and ends; what was done is counted."""
+    def _end(self, name: str, holding: subprocess.Popen[str] | None) -> None:
+        """Lets out what waits and ends; what was done is counted. Raises OSError where it was not
+        done to the end."""
         if holding is None:
             return
         try:
-            words, _ = holding.communicate(timeout=ENDS_SECS)
+            words, errors = holding.communicate(timeout=ENDS_SECS)
         except subprocess.TimeoutExpired:
             holding.kill()
             raise
-        match words.split():
-            case [*_, "passed", passed, "lost", lost]:
-                self.passed += int(passed)
-                self.lost += int(lost)
+        if holding.returncode == 0:
+            _, passed, _, lost = words.split()[-4:]
+            self.passed += int(passed)
+            self.lost += int(lost)
+        elif self._hosts[name].there:
+            raise OSError(f"packets to {name} were not held up any more: {errors.strip()}")
 
     def _present(self, names: Iterable[str]) -> list[str]:
         return sorted(name for name in names if self._hosts[name].there)

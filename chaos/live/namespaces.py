@@ -86,8 +86,12 @@ class Namespaces(Ground):
         return self._addresses[name]
 
     def node(self, name: str, home: Path, settings: Mapping[str, Any], port: int) -> LiveNode:
-        prefix = ("nsenter", f"--net={self._namespace(name)}")
-        return LiveNode(home, settings, host=self.host(name), port=port, prefix=prefix)
+        inside = self.inside(name)
+        return LiveNode(home, settings, host=self.host(name), port=port, prefix=inside)
+
+    def inside(self, name: str) -> tuple[str, ...]:
+        """Words before a command that is to run on this host, in the same process."""
+        return ("nsenter", f"--net={self._namespace(name)}")
 
     def close(self) -> None:
         """Kills what still runs on the hosts, too."""
