@@ -22,15 +22,15 @@ from chaos.live.nemesis import (
     Nemesis,
     Scene,
 )
-from chaos.live.power import cut_power
+from chaos.live.power import Left, cut_power
 from chaos.live.process_faults import kill
 from chaos.live.shim.control import ALWAYS, EVERYTHING, LOG, STATE, ShimmedDisk
 
 NEEDS = frozenset({SHIM, FOLDER})
 # Room for some entries more, before a write fails in its middle. Bytes.
 LAST_ROOM = (0, 65_536)
-# A disk with bad spots: so many of a million calls fail.
-NOW_AND_THEN = 5_000
+# What fails: all calls, or so many of a million, as on a disk with bad spots.
+_FAILING = ((ALWAYS, EVERYTHING), (ALWAYS, LOG), (ALWAYS, STATE), (50_000, LOG))
 # A node that ends at an error has done so by then, mostly; it is waited for once more at the end.
 ENDS_SECS = 1.0
 
@@ -46,33 +46,45 @@ def disk_of(scene: Scene, name: str) -> ShimmedDisk:
 # --- power ----------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def power_cut(scene: Scene, names: tuple[str, ...]) -> AsyncIterator[None]:
-    """All of them lose power at once, and with it what they had not synced; started again at the
-    end."""
-    await kill(scene, names)
-    for name in names:
-        await asyncio.to_thread(cut_power, disk_of(scene, name), scene.chance)
-    try:
-        yield
-    finally:
-        scene.cluster.start(names)
+def power_cut(left: Left | None = None) -> Harm:
+    """The harm that takes the power of all of them at once, and with it what they had not synced,
+    `left` but for that which stays; started again at the end."""
+
+    @asynccontextmanager
+    async def cut(scene: Scene, names: tuple[str, ...]) -> AsyncIterator[None]:
+        disks = [disk_of(scene, name) for name in names]
+        await kill(scene, names)
+        for disk in disks:
+            await asyncio.to_thread(cut_power, disk, scene.chance, left)
+        try:
+            yield
+        finally:
+            scene.cluster.start(names)
+
+    return cut
 
 
 # --- slow, full, broken ---------------------------------------------------------------------------
 
 
-def _harmed(harm: Callable[[Scene, ShimmedDisk], None]) -> Harm:
-    """The harm that does this to each disk. A node may end by itself because of it, if it says why;
-    it is started again on a good disk, as its supervisor would."""
+def _harmed(harm: Callable[[Scene, ShimmedDisk], None], *, restarted: bool = False) -> Harm:
+    """The harm that does this to each disk, of nodes that run, or between kill and start. A node
+    may end by itself because of it, if it says why; it is started again on a good disk, as by its
+    supervisor. Raises AssertionError where no node has met it."""
 
     @asynccontextmanager
     async def harmed(scene: Scene, names: tuple[str, ...]) -> AsyncIterator[None]:
         disks = [disk_of(scene, name) for name in names]
+        met = sum(disk.met for disk in disks)
+        if restarted:
+            await kill(scene, names)
         for disk in disks:
             harm(scene, disk)
+        if restarted:
+            scene.cluster.start(names)
         try:
             yield
+            assert sum(disk.met for disk in disks) > met, f"no node of {names} met its bad disk"
         finally:
             for disk in disks:
                 disk.heal()
@@ -114,19 +126,18 @@ def _full_untold(scene: Scene, disk: ShimmedDisk) -> None:
 
 
 def _failing_writes(scene: Scene, disk: ShimmedDisk) -> None:
-    disk.fail(writes=scene.chance.choice((ALWAYS, NOW_AND_THEN)), aim=_aim(scene))
+    often, aim = scene.chance.choice(_FAILING)
+    disk.fail(writes=often, aim=aim)
 
 
 def _failing_syncs(scene: Scene, disk: ShimmedDisk) -> None:
-    disk.fail(syncs=scene.chance.choice((ALWAYS, NOW_AND_THEN)), aim=_aim(scene))
+    often, aim = scene.chance.choice(_FAILING)
+    disk.fail(syncs=often, aim=aim)
 
 
 def _failing_reads(scene: Scene, disk: ShimmedDisk) -> None:
-    disk.fail(reads=scene.chance.choice((ALWAYS, NOW_AND_THEN)), aim=_aim(scene))
-
-
-def _aim(scene: Scene) -> int:
-    return scene.chance.choice((EVERYTHING, LOG, STATE))
+    often, aim = scene.chance.choice(_FAILING)
+    disk.fail(reads=often, aim=aim)
 
 
 # --- the nemeses ----------------------------------------------------------------------------------
@@ -143,17 +154,23 @@ def _bad(
     return Nemesis(name, _harmed(harm), targets, NEEDS, BAD_SECS)
 
 
-POWER_CUT = Nemesis("power cut", power_cut, TARGETS, NEEDS, DARK_SECS)
+POWER_CUT = Nemesis("power cut", power_cut(), TARGETS, NEEDS, DARK_SECS)
+# Exactly what was synced is left, of all of them: what Jepsen did to NATS.
+BARE_POWER_CUT = Nemesis(
+    "power cut, nothing unsynced left", power_cut(Left.NOTHING), (MAJORITY, ALL), NEEDS, DARK_SECS
+)
 SLOW_DISK = _bad("slow disk", _slow, _MOST)
 STALLED_DISK = _bad("stalled disk", _stalled, _MOST)
 FULL_DISK = _bad("full disk", _full, _MOST)
 FULL_DISK_UNTOLD = _bad("full disk, untold", _full_untold, _MOST)
 FAILING_WRITES = _bad("failing writes", _failing_writes, _MOST)
 FAILING_SYNCS = _bad("failing syncs", _failing_syncs, _MOST)
-# What cannot be read is asked of the others: they have to be a majority.
-FAILING_READS = _bad("failing reads", _failing_reads, (LEADER, FOLLOWER, MINORITY))
+# A node reads most when it starts.
+FAILING_READS = Nemesis(
+    *("failing reads", _harmed(_failing_reads, restarted=True), _MOST, NEEDS, BAD_SECS)
+)
 
 DISK_FAULTS = (
-    *(POWER_CUT, SLOW_DISK, STALLED_DISK, FULL_DISK, FULL_DISK_UNTOLD),
+    *(POWER_CUT, BARE_POWER_CUT, SLOW_DISK, STALLED_DISK, FULL_DISK, FULL_DISK_UNTOLD),
     *(FAILING_WRITES, FAILING_SYNCS, FAILING_READS),
 )

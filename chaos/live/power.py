@@ -108,7 +108,8 @@ def _contents(
 ) -> tuple[bytes, bytes]:
     """The file as it is durable, and as it was at some moment since then."""
     if trace.image:
-        return Path(trace.image).read_bytes(), present
+        image = Path(trace.image).read_bytes()
+        return rebuilt(image, trace.changes, lambda change: change.durable), present
     pending = [change for change in trace.changes if not change.durable]
     count = _kept_count(0, len(pending), left, chance)
     until = pending[count].position if count < len(pending) else pending[-1].position + 1

@@ -56,13 +56,15 @@ class Record:
 @dataclass
 class FileTrace:
     """One file since it was last synced whole. `changes`: in order, the first is not durable;
-    `image`: where a mapped file lies as it was last synced, "" for others."""
+    `image`: "", or a copy that these changes had led to; what came later was not seen."""
 
     changes: list[Record] = field(default_factory=list)
     image: str = ""
 
     def synced(self, covers: int) -> None:
         """A sync that began at this position of the journal has succeeded."""
+        if self.image:
+            self.image, self.changes = "", []
         for change in self.changes:
             change.durable = change.durable or (change.position < covers and not change.lost)
         first = next((at for at, one in enumerate(self.changes) if not one.durable), None)
@@ -129,7 +131,8 @@ class _Reading:
     def _one(self, record: Record) -> None:
         kind, inode = record.kind, record.inode
         if kind in (Kind.WRITE, Kind.TRUNCATE):
-            self._files[inode].changes.append(record)
+            if not self._files[inode].image:
+                self._files[inode].changes.append(record)
         elif kind == Kind.SYNC:
             if inode in self._files:
                 self._files[inode].synced(record.offset)
@@ -140,9 +143,16 @@ class _Reading:
         elif kind == Kind.SYNC_DIRECTORY:
             self._sure(inode, record.offset)
         elif kind == Kind.IMAGE:
-            self._files[inode] = FileTrace(image=record.paths[0])
+            self._image(record)
         else:
             self._name(record)
+
+    def _image(self, record: Record) -> None:
+        """A mapping begins where the file was not synced before: what is durable is as old."""
+        trace = self._files[record.inode]
+        if record.offset:
+            trace.synced(record.position)
+        trace.image = trace.image or record.paths[0]
 
     def _name(self, record: Record) -> None:
         if record.kind == Kind.CREATE:  # the inode may have been another file's

@@ -92,7 +92,9 @@ static void tell(struct statvfs *found) {
     if (!control || control->room < 0 || !control->room_told) return;
     unsigned long unit = found->f_frsize ? found->f_frsize : 4096;
     unsigned long blocks = (unsigned long)control->room / unit;
-    if (blocks < found->f_bavail) found->f_bavail = found->f_bfree = blocks;
+    if (blocks >= found->f_bavail) return;
+    found->f_bavail = found->f_bfree = blocks;
+    count(&control->refused);
 }
 
 int statvfs64(const char *path, struct statvfs64 *found) {

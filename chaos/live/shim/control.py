@@ -107,16 +107,7 @@ class ShimmedDisk:
         self._put(stalled=0, room=-1)
 
     @property
-    def delayed(self) -> int:
-        """Calls so far that took longer."""
-        return self._get("delayed")
-
-    @property
-    def refused(self) -> int:
-        """Writes so far that had no room."""
-        return self._get("refused")
-
-    @property
-    def failed(self) -> int:
-        """Calls so far that ended in EIO."""
-        return self._get("failed")
+    def met(self) -> int:
+        """Calls so far that took longer, had no room, were told that there is none, or ended in
+        EIO."""
+        return self._get("delayed") + self._get("refused") + self._get("failed")

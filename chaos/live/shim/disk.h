@@ -32,7 +32,7 @@ enum part { OTHER = 0, LOG = 1, STATE = 2 };
 enum record_kind {
     WRITE = 1, TRUNCATE, SYNC, SYNC_DIRECTORY, SYNC_FAILED, /* bytes */
     CREATE, LINK, RENAME, UNLINK, MKDIR, RMDIR,             /* names */
-    IMAGE,                                                  /* a mapped file as it is durable */
+    IMAGE, /* of a mapped file: as it was when mapped, or (offset 1) as it was synced */
 };
 
 /* One record of the journal: this head, three paths without terminator, old bytes. */
@@ -68,7 +68,7 @@ void note_name(enum record_kind kind, uint64_t inode, const char *path, const ch
                const char *kept);
 void note_synced(enum record_kind kind, uint64_t inode, int64_t covers);
 void kept_name(char *name);
-void note_image(int fd, uint64_t inode);
+void note_image(int fd, uint64_t inode, int synced);
 
 /* maps.c */
 void renew_images(uint64_t inode);

@@ -85,8 +85,8 @@ void note_synced(enum record_kind kind, uint64_t inode, int64_t covers) {
 /* A name beside the folder, for what a call is about to remove. */
 void kept_name(char *name) { snprintf(name, 4096, "%s/kept/%lld", side, (long long)end); }
 
-/* A copy of a mapped file, as it is durable now. Writes through a mapping are not seen. */
-void note_image(int fd, uint64_t inode) {
+/* A copy of a mapped file: writes through a mapping are not seen. */
+void note_image(int fd, uint64_t inode, int synced) {
     char name[4096], copy[65536];
     kept_name(name);
     int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
@@ -99,7 +99,7 @@ void note_image(int fd, uint64_t inode) {
         offset += size;
     }
     syscall(SYS_close, image);
-    struct record record = {.kind = IMAGE, .inode = inode, .old_size = offset};
+    struct record record = {.kind = IMAGE, .inode = inode, .offset = synced, .old_size = offset};
     const char *paths[3] = {name, NULL, NULL};
     note(&record, paths, NULL, 0);
 }

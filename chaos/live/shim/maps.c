@@ -27,7 +27,7 @@ static void mapped(char *start, size_t size, int fd, uint64_t inode) {
         if (maps[place].start) continue;
         maps[place].start = start, maps[place].size = size, maps[place].inode = inode;
         maps[place].fd = (int)syscall(SYS_openat, AT_FDCWD, link, O_RDONLY | O_CLOEXEC, 0);
-        note_image(maps[place].fd, inode);
+        note_image(maps[place].fd, inode, 0);
         return;
     }
     give_up("too many mapped files");
@@ -36,7 +36,7 @@ static void mapped(char *start, size_t size, int fd, uint64_t inode) {
 /* The file was synced by its descriptor. */
 void renew_images(uint64_t inode) {
     for (int place = 0; place < MAPPED; place++)
-        if (maps[place].start && maps[place].inode == inode) note_image(maps[place].fd, inode);
+        if (maps[place].start && maps[place].inode == inode) note_image(maps[place].fd, inode, 1);
 }
 
 void *mmap64(void *start, size_t size, int rights, int flags, int fd, off64_t offset) {
@@ -86,7 +86,7 @@ int msync(void *start, size_t size, int flags) {
     slow_down(&control->sync_us_least, &control->sync_us_most);
     lock_journal();
     result = (int)syscall(SYS_msync, start, size, flags);
-    if (!result && (flags & MS_SYNC)) note_image(maps[place].fd, maps[place].inode);
+    if (!result && (flags & MS_SYNC)) note_image(maps[place].fd, maps[place].inode, 1);
     unlock_journal();
     return result;
 }
