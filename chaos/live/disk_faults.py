@@ -16,7 +16,6 @@ from chaos.live.nemesis import (
     FOLLOWER,
     LEADER,
     MAJORITY,
-    MINORITY,
     TARGETS,
     Harm,
     Nemesis,
