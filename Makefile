@@ -33,9 +33,9 @@ run: $(READY) ## Start three nodes and a worker and run a demo, until Ctrl-C (ON
 	@$(BIN)/taskq demo $(if $(ONCE),--once)
 
 .PHONY: test
-test: $(READY) ## Run every test that needs neither root nor Docker (at most 6 minutes on 2 cores)
+test: $(READY) ## Run every test that needs neither root nor Docker nor minutes (at most 6 minutes on 2 cores)
 	@$(BIN)/python -m pytest tests -q -n $(WORKERS) --dist worksteal \
-		-m "not root and not docker" $(ARGS)
+		-m "not root and not docker and not slow" $(ARGS)
 
 .PHONY: check
 check: $(READY) ## Format, lint, types and unit tests: what must be green before a commit

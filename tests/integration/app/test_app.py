@@ -105,13 +105,30 @@ def test_a_crashed_process_fails_its_task_with_the_reason_and_is_replaced(shop: 
 
 
 def test_a_task_that_holds_the_interpreter_lock_keeps_its_lease(shop: Shop) -> None:
-    # As 60 s are to a lease of 30 s.
+    # As 60 s are to a lease of 30 s; at full length below.
     worker = shop.work("--concurrency=1", "--lease=2s")
     handle = shop.module.hold.submit(4.0)
     assert handle.result(timeout=30) == 1
     status = handle.status()
     assert (status.attempt, status.lease_expiries) == (1, 0)
     assert worker.poll() is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_a_task_that_holds_the_interpreter_lock_for_a_minute_keeps_its_lease(shop: Shop) -> None:
+    """With the lease of 30 s that everybody has, and a second worker that would take the task."""
+    shop.work("--concurrency=1")
+    handle = shop.module.hold.submit(60)
+    until(lambda: handle.status().state is TaskState.LEASED)
+    rival = shop.work("--concurrency=1")
+    assert handle.result(timeout=120) == 1
+    status = handle.status()
+    assert (status.attempt, status.lease_expiries, len(status.attempts)) == (1, 0, 1)
+    assert status.ended_at - status.started_at >= timedelta(seconds=60)
+    rival.send_signal(signal.SIGTERM)
+    assert rival.wait(30) == exits.OK
+    assert "token" not in shop.log(0).read_text(), "the worker knew of no lost lease"
 
 
 @pytest.mark.parametrize(
