@@ -90,12 +90,11 @@ async def submit(
     """Submits a task; the key, if there is one, becomes its id."""
     task_id = idempotency_key or uuid4()
     spec = factor.options(task_id=task_id).spec(wanted.number)
-    (outcome,) = await client.submit_many([spec])
-    if isinstance(outcome, taskq.OutcomeUnknown):
+    try:
+        await client.submit_spec(spec)
+    except taskq.OutcomeUnknown:
         text = f"It may have been submitted. POST it again with Idempotency-Key: {task_id}"
-        raise HTTPException(504, text)
-    if isinstance(outcome, taskq.TaskqError):
-        raise outcome
+        raise HTTPException(504, text) from None
     response.headers["Location"] = f"/factorings/{task_id}"
     return Factoring(id=task_id, state="submitted")
 

@@ -13,6 +13,10 @@
 Importing starts nothing; the connection is made at the first submit, one for the process.
 """
 
+# A `timeout` here is the deadline of a request, which the repeats share; cancelling from outside,
+# which the rule asks for, could not tell a request that was never sent from one that was.
+# ruff: noqa: ASYNC109
+
 from __future__ import annotations
 
 import importlib
@@ -197,27 +201,41 @@ class App:
     def submit_spec(self, spec: TaskSpec, arguments: Arguments) -> Handle:
         """What `Task.submit` does."""
         client = self.client
-        return self._handle(client.submit(**_fields(spec)).id.bytes, _decoder(arguments))
+        return self._handle(client.submit_spec(spec).id.bytes, _decoder(arguments))
 
     async def submit_spec_async(self, spec: TaskSpec, arguments: Arguments) -> AsyncHandle:
         """What `Task.submit_async` does."""
         client = self.client
-        made = await on_client_loop(client.core.submit(**_fields(spec)))
+        made = await on_client_loop(client.core.submit_spec(spec))
         return AsyncHandle(client, made.id.bytes, _decoder(arguments))
 
-    def submit_many(self, specs: Iterable[TaskSpec]) -> list[Handle | TaskqError]:
+    def submit_many(
+        self,
+        specs: Iterable[TaskSpec],
+        *,
+        timeout: Duration | None = None,
+        retry_full: bool = False,
+    ) -> list[Handle | TaskqError]:
         """Submits many tasks, made by `Task.spec`, in few frames; for each, in order, its handle or
-        what went wrong."""
-        outcomes = self.client.submit_many(specs)
+        what went wrong. `timeout` (default: the app's) is for all of them together; `retry_full`
+        waits for room within it instead of giving QueueFull for those that found none."""
+        outcomes = self.client.submit_many(specs, timeout=timeout, retry_full=retry_full)
         return [
             one if isinstance(one, TaskqError) else self._handle(one.id.bytes, None)
             for one in outcomes
         ]
 
-    async def submit_many_async(self, specs: Iterable[TaskSpec]) -> list[AsyncHandle | TaskqError]:
+    async def submit_many_async(
+        self,
+        specs: Iterable[TaskSpec],
+        *,
+        timeout: Duration | None = None,
+        retry_full: bool = False,
+    ) -> list[AsyncHandle | TaskqError]:
         """`submit_many` for asyncio code."""
         client = self.client
-        outcomes = await on_client_loop(client.core.submit_many(list(specs)))
+        submitting = client.core.submit_many(list(specs), timeout=timeout, retry_full=retry_full)
+        outcomes = await on_client_loop(submitting)
         return [
             one if isinstance(one, TaskqError) else AsyncHandle(client, one.id.bytes, None)
             for one in outcomes
@@ -271,10 +289,6 @@ def _name_of(function: Callable[..., Any]) -> str:
         file = getattr(function, "__globals__", {}).get("__file__")
         module = Path(file).stem if file else module
     return f"{module}.{name}"
-
-
-def _fields(spec: TaskSpec) -> dict[str, Any]:
-    return {name: getattr(spec, name) for name in TaskSpec.__slots__}
 
 
 def _decoder(arguments: Arguments) -> Decode:

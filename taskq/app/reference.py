@@ -50,8 +50,6 @@ INSIDE = {
     *("Worker.room_made", "Worker.extend", "AsyncClient.send", "AsyncClient.pages"),
     *("TaskSpec.command", "AsyncWorkerSession.pushed", "AsyncWorkerSession.lowest_unanswered"),
 }
-# Their methods are made from those of the asyncio twin, and say what that one returns.
-BLOCKING = {"Client": "AsyncClient", "WorkerSession": "AsyncWorkerSession"}
 # A signature that is longer stands on several lines.
 SIGNATURE_WIDTH = 88
 
@@ -80,10 +78,7 @@ def _entry(name: str) -> str:
         parts.append(_members(thing))
     else:
         parts.extend(_class(name, thing))
-    text = "\n".join(part for part in parts if part)
-    if name in BLOCKING:
-        text = re.sub(r"\bAsync(TaskHandle|Iterator)\b", r"\1", text)
-    return text
+    return "\n".join(part for part in parts if part)
 
 
 def _class(name: str, thing: type) -> Iterator[str]:

@@ -48,6 +48,7 @@ from taskq.commands import (
     QueryStatus,
     RedriveDead,
     ResumeQueue,
+    SubmitTask,
 )
 from taskq.errors import ConnectionFailed, ProtocolError, TaskqError
 from taskq.limits import BATCH_COUNT_MAX
@@ -157,6 +158,22 @@ class AsyncClient:
             keep_result=keep_result,
             task_id=task_id,
         )
+        return await self._submit(command, timeout, retry_full)
+
+    async def submit_spec(
+        self,
+        task: TaskSpec | Mapping[str, Any],
+        *,
+        timeout: Duration | None = None,
+        retry_full: bool = False,
+    ) -> AsyncTaskHandle:
+        """`submit` of a task that was described before, as for `submit_many`."""
+        spec = task if isinstance(task, TaskSpec) else TaskSpec(**task)
+        return await self._submit(spec.command(), timeout, retry_full)
+
+    async def _submit(
+        self, command: SubmitTask, timeout: Duration | None, retry_full: bool
+    ) -> AsyncTaskHandle:
         assert command.id is not None
         await self.send(command, timeout, retry_full=retry_full)
         return AsyncTaskHandle(self, command.id)
@@ -168,7 +185,8 @@ class AsyncClient:
         timeout: Duration | None = None,
         retry_full: bool = False,
     ) -> list[AsyncTaskHandle | TaskqError]:
-        """Submits many tasks in few frames; for each, in order, its handle or what went wrong."""
+        """Submits many tasks in few frames; for each, in order, its handle or what went wrong.
+        `timeout` is for all of them together; `retry_full` waits for room within it."""
         seconds = self.channel.timeout if timeout is None else seconds_of(timeout, "timeout")
         commands = [as_command(task) for task in tasks]
         answers = await submit_all(commands, self.send, seconds, retry_full=retry_full)

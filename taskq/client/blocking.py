@@ -7,6 +7,7 @@ signature. Safe across threads, and in a forked child, which connects by itself.
 from __future__ import annotations
 
 import functools
+import inspect
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -38,6 +39,14 @@ def blocking(
     return waits
 
 
+def _returning(function: Callable[P, Shown], kind: str) -> Callable[P, Shown]:
+    """Lets editors and `help` show what a method returns here, not what its asyncio core does."""
+    function.__annotations__ = {**function.__annotations__, "return": kind}
+    signature = inspect.signature(function)
+    function.__signature__ = signature.replace(return_annotation=kind)  # type: ignore[attr-defined]
+    return function
+
+
 def converting(
     method: Callable[Concatenate[Core, P], Coroutine[Any, Any, Reply]],
     convert: Callable[[Any, Reply], Shown],
@@ -48,7 +57,7 @@ def converting(
     def waits(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Shown:
         return convert(self, loop_thread().run(method(self.core, *args, **kwargs)))
 
-    return waits
+    return _returning(waits, convert.__annotations__["return"])
 
 
 def iterating(
@@ -62,7 +71,8 @@ def iterating(
         while piece := loop_thread().run(_piece(source)):
             yield from piece
 
-    return iterates
+    kind = iterates.__annotations__["return"].removeprefix("Async")
+    return _returning(iterates, kind)
 
 
 async def _piece(source: AsyncIterator[Reply]) -> list[Reply]:
@@ -120,6 +130,7 @@ class Client:
             loop_thread().run(link.close())
 
     submit = converting(AsyncClient.submit, _handle)
+    submit_spec = converting(AsyncClient.submit_spec, _handle)
     submit_many = converting(AsyncClient.submit_many, _handles)
     tasks = iterating(AsyncClient.tasks)
     dead = iterating(AsyncClient.dead)

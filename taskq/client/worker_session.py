@@ -100,7 +100,9 @@ class AsyncWorkerSession:
         timeout: Duration | None = None,
     ) -> list[ClaimedTask]:
         """The next tasks of the queues, in the order listed; waits up to `wait` for the first, at
-        most 300 s. The deadline is `timeout` after that.
+        most 300 s. The deadline is `timeout` after that. However many are asked for, no more come
+        than the broker's `max_batch_claim` (10 unless it says otherwise): that few came does not
+        mean that no more are there.
 
         Several claims may be under way. A broken connection repeats a claim under its number.
         Tasks that come after the caller has gone (cancelled, or out of time) are released.
@@ -169,10 +171,20 @@ class AsyncWorkerSession:
         return answers
 
     async def release(
-        self, task: ClaimedTask, delay: Duration = 0.0, timeout: Duration | None = None
+        self,
+        task: ClaimedTask,
+        delay: Duration = 0.0,
+        timeout: Duration | None = None,
+        *,
+        unknown_task: bool = False,
     ) -> TaskState:
-        """Gives a task back to its place, or makes it wait `delay` first; counts as nothing."""
-        command = Nack(task.task_id, task.token, duration_ms(delay, "delay"))
+        """Gives a task back to its place, or makes it wait `delay` first; counts as nothing.
+
+        With `unknown_task` it says that this worker does not know the task's name: then the
+        cluster lets it wait for a newer worker, longer each time (`delay` is the first wait), and
+        at the tenth time it is dead (`UNKNOWN_TASK`).
+        """
+        command = Nack(task.task_id, task.token, duration_ms(delay, "delay"), unknown_task)
         return TaskState((await self._client.send(command, timeout)).state)
 
     async def extend(

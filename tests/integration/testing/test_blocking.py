@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -38,6 +39,53 @@ def test_blocking_client(broker: Broker) -> None:
     worker.complete(task, b"sent")
     assert handle.result() == b"sent"
     assert [one.id for one in client.tasks()] == [handle.id]
+
+
+def test_a_task_that_was_described_before_is_submitted_alone(broker: Broker) -> None:
+    client = broker.client()
+    spec = taskq.TaskSpec(queue="mails", payload=b"x", task_id=bytes(15) + b"1")
+    handle = client.submit_spec(spec)
+    assert isinstance(handle, taskq.TaskHandle)
+    assert client.submit_spec({"queue": "mails", "payload": b"x", "task_id": handle.id}) == handle
+    assert [one.id for one in client.tasks()] == [handle.id]
+    with pytest.raises(TypeError, match="colour"):
+        client.submit_spec({"queue": "mails", "colour": "red"})
+    with pytest.raises(taskq.InvalidRequest, match="queue"):
+        client.submit_spec({"queue": "two words"})
+
+
+def test_a_worker_by_hand_says_that_it_does_not_know_a_task(broker: Broker) -> None:
+    client = broker.client()
+    handle = client.submit("mails", name="new")
+    worker = client.worker()
+    for wait in [1, 2, 4, 8, 16, 32, 64, 64, 64]:
+        (task,) = worker.claim(["mails"])
+        assert worker.release(task, 1, unknown_task=True) is taskq.TaskState.SCHEDULED
+        broker.advance(wait)
+    (task,) = worker.claim(["mails"])
+    assert worker.release(task, 1, unknown_task=True) is taskq.TaskState.DEAD
+    with pytest.raises(taskq.TaskFailed, match="UNKNOWN_TASK"):
+        handle.result()
+
+
+def test_an_app_waits_for_room_if_it_is_told_to() -> None:
+    with Broker(settings={"queue_depth_threshold": 2}) as broker, taskq.App(broker.url) as app:
+        largest = app.task(max)
+        specs = [largest.spec(1, 2) for _ in range(3)]
+        assert [isinstance(one, taskq.QueueFull) for one in app.submit_many(specs)] == [0, 0, 1]
+
+        def make_room() -> None:
+            worker = broker.client().worker()
+            for _ in range(2):
+                worker.claim(["default"], 2, wait=20)
+
+        working = threading.Thread(target=make_room)
+        working.start()
+        answers = asyncio.run(app.submit_many_async(specs, timeout=30, retry_full=True))
+        working.join()
+        assert [type(one) for one in answers] == [taskq.AsyncHandle] * 3
+        answers = app.submit_many(specs, timeout=0.05, retry_full=True)
+        assert [isinstance(one, taskq.QueueFull) for one in answers] == [0, 1, 1]
 
 
 def test_a_wait_ends_with_real_time_as_well(broker: Broker) -> None:

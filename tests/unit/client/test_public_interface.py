@@ -64,3 +64,11 @@ def test_no_blocking_method_is_a_coroutine():
     for face in (taskq.Client, taskq.WorkerSession, taskq.TaskHandle):
         for name in public(face):
             assert not inspect.iscoroutinefunction(getattr(face, name)), name
+
+
+def test_the_blocking_face_says_what_it_returns():
+    for face in (taskq.Client, taskq.WorkerSession, taskq.TaskHandle):
+        for name in public(face):
+            if inspect.isfunction(method := inspect.getattr_static(face, name)):
+                assert "Async" not in str(inspect.signature(method)), name
+                assert "Async" not in method.__annotations__["return"], name
