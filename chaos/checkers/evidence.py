@@ -103,8 +103,12 @@ class Evidence:
     def may_be_repeated(self, call: Call) -> bool:
         """Whether something happened during the call that makes a client repeat it: what it tells
         is of its last attempt, and an earlier one may have been carried out, too."""
-        place = bisect_left(self._struck, call.end) - 1
-        return place >= 0 and self._over[place] > call.start
+        return self.fault_between(call.start, call.end)
+
+    def fault_between(self, since: float, until: float) -> bool:
+        """Whether a fault was under way, or struck, at some moment between these."""
+        place = bisect_left(self._struck, until) - 1
+        return place >= 0 and self._over[place] > since
 
     def may_have_run(self, call: Call) -> bool:
         """Whether the call may have been carried out.

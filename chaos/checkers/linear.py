@@ -92,7 +92,7 @@ def events_by_task(evidence: Evidence) -> dict[str, list[Event]]:
         for call in calls:
             found[task_id] += _of_call(call)
             if call.ok and evidence.may_be_repeated(call):
-                found[task_id].append(Event(call.start, call.end, Act("cancel", call), sure=False))
+                found[task_id].append(Event(call.start, inf, Act("cancel", call), sure=False))
     for task_id, calls in evidence.statuses.items():
         found[task_id] += [event for call in calls for event in _of_call(call) if event.sure]
     for task_id in evidence.final.statuses.keys() | evidence.final.tasks.keys() | found.keys():
@@ -135,6 +135,8 @@ def _of_lease(evidence: Evidence, grant: Grant) -> Iterator[Event]:
     for call in evidence.deregistered.get(claim.args["worker"], ()):
         if call.maybe and (call.end > claim.start or not call.ok):
             yield _event(call, "deregister", token)
+        if call.ok and evidence.may_be_repeated(call):  # what was repeated may come late
+            yield Event(call.start, inf, Act("deregister", call, None, token), sure=False)
 
 
 def _at_the_end(evidence: Evidence, task_id: str) -> Iterator[Event]:

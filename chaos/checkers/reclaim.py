@@ -32,9 +32,9 @@ def leases_end_in_time(evidence: Evidence) -> Iterator[str]:
 
 def _held(evidence: Evidence, service: Service, grant: Grant, call: Call) -> float | None:
     """How long the lease has lasted with service when the call is asked; None if not too long, or
-    if a call without an answer may have extended it."""
+    if a call without an answer may have extended it, or one that was repeated, and came late."""
     extensions = [one for one in evidence.extensions.get(grant.token, ()) if one.start < call.start]
-    if any(one.maybe and not one.ok for one in extensions):
+    if any(one.maybe and (not one.ok or evidence.may_be_repeated(one)) for one in extensions):
         return None
     renewed = max([grant.claim.end, *(one.end for one in extensions)])
     held = service.secs(renewed, call.start)

@@ -12,6 +12,9 @@ from chaos.history import WRITES
 # While acknowledgements are not farther apart, somebody leads and its time advances. A round of the
 # driver that is longer counts as no more than this.
 APART_SECS = 0.5
+# The same where a fault is under way: who leads next goes on from the last entry, so that cluster
+# time has lost what lies between two of them.
+APART_IN_FAULT_SECS = 0.1
 
 
 class Service:
@@ -23,8 +26,10 @@ class Service:
         ]
         self.acks = sorted(call.end for call in calls)
         self._last_start = max((call.start for call in calls), default=0.0)
-        gaps = [after - before for before, after in pairwise(self.acks)]
-        served = [gap if gap <= APART_SECS else 0.0 for gap in gaps]
+        served = [
+            _served(after - before, fault=evidence.fault_between(before, after))
+            for before, after in pairwise(self.acks)
+        ]
         self._served = list(accumulate(served, initial=0.0))
 
     def secs(self, since: float, until: float) -> float:
@@ -36,6 +41,10 @@ class Service:
     def begun_after(self, moment: float) -> bool:
         """Whether something that was asked after `moment` was acknowledged."""
         return self._last_start > moment
+
+
+def _served(gap: float, *, fault: bool) -> float:
+    return gap if gap <= (APART_IN_FAULT_SECS if fault else APART_SECS) else 0.0
 
 
 def service_returns(evidence: Evidence) -> Iterator[str]:

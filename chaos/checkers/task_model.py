@@ -98,14 +98,12 @@ class TaskModel:
             yield state._replace(name="EXPIRED", timer=0.0), max(now, self._ttl_ends)
 
     def _lease_ends(self, state: State, moment: float) -> Iterator[tuple[State, float]]:
-        ended = state._replace(timer=0.0)
-        if state.wanted:
-            yield ended._replace(name="CANCELLED"), moment
-            return
-        yield ended._replace(name="READY"), moment
-        yield ended._replace(name="DEAD"), moment  # when it was one expiry too many
+        names = ("CANCELLED",) if state.wanted else ("READY", "DEAD")  # dead: the sixth time
+        for name in names:
+            yield state._replace(name=name, timer=0.0), moment
         if not state.told:  # its worker, whom nobody knows, may have deregistered
-            yield ended._replace(name="READY", attempt=state.attempt - 1), moment
+            attempt = state.attempt - 1
+            yield state._replace(name=names[0], attempt=attempt, timer=0.0), moment
 
     # --- calls ------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from itertools import accumulate
 from math import inf
 
 from chaos.checkers.evidence import Evidence
-from chaos.history import OPEN, UNKNOWN
+from chaos.history import Call
 
 
 class Untold:
@@ -52,18 +52,36 @@ class Untold:
 
 
 def leases_are_told(evidence: Evidence) -> Iterator[str]:
-    """P4: a lease that no client was told of comes from a claim whose answer was lost, or that was
-    repeated."""
+    """P4: a lease that no client was told of comes from a claim whose answer was lost or that was
+    repeated, or was taken away in the very moment (by a forced cancel, or by its worker's leave).
+
+    What a client repeated may come late, long after the answer to the repeat: a worker that was
+    taken for dead meanwhile is given new tasks for it.
+    """
+    lost = [call.start for call in evidence.claims if _may_be_lost(evidence, call)]
+    first = min(lost, default=inf)
     untold = Untold(evidence)
-    lost = [
-        (call.start, inf if call.outcome in (UNKNOWN, OPEN) else call.end)
-        for call in evidence.claims
-        if call.outcome in (UNKNOWN, OPEN) or evidence.may_be_repeated(call)
-    ]
-    lost.sort()
-    starts = [start for start, _ in lost]
-    ends = list(accumulate((end for _, end in lost), max))
     for token, since, until in zip(untold.tokens, untold.since, untold.until, strict=True):
-        place = bisect_right(starts, until) - 1
-        if place < 0 or ends[place] < since:
+        if first > until and not _taken_at_once(evidence, since, until):
             yield f"token {token}: given out between {since:.3f} and {until:.3f}, and told nobody"
+
+
+def _may_be_lost(evidence: Evidence, call: Call) -> bool:
+    return call.maybe and (not call.ok or evidence.may_be_repeated(call))
+
+
+def _taken_at_once(evidence: Evidence, since: float, until: float) -> bool:
+    """Whether something that takes leases away was under way together with a claim."""
+    forced = (call for calls in evidence.cancels.values() for call in calls if call.args["force"])
+    gone = (call for calls in evidence.deregistered.values() for call in calls)
+    takers = [
+        (max(call.start, since), min(call.end if call.ok else inf, until))
+        for call in (*forced, *gone)
+        if call.maybe
+    ]
+    return any(
+        max(call.start, start) <= min(call.end, end)
+        for start, end in takers
+        if start <= end
+        for call in evidence.claims
+    )
