@@ -52,9 +52,12 @@ class ContainerNode(LiveNode):
     @property
     def pid(self) -> int:
         """Of the node's process, as this machine counts; process 1 of the container is its parent.
-        Raises psutil.NoSuchProcess where it is gone."""
+        Raises ProcessLookupError where it is not there yet, or gone."""
         assert self._life is not None, "not spawned"
-        (child,) = psutil.Process(_first_pid(self._life.container())).children()
+        try:
+            (child,) = psutil.Process(_first_pid(self._life.container())).children()
+        except (LookupError, ValueError, psutil.NoSuchProcess) as error:
+            raise ProcessLookupError(f"{self._name} has no process") from error
         return int(child.pid)
 
     @property

@@ -16,7 +16,7 @@ from typing import Any
 
 import docker
 import psutil
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import EndpointConfig, IPAMConfig, IPAMPool
 from testcontainers.core.config import testcontainers_config
@@ -27,7 +27,7 @@ from chaos.live.container_node import ContainerNode
 from chaos.live.ground import CLIENTS, FOLDER, LINKS, SHIM, Ground
 from chaos.live.links import NamespaceLinks
 
-IMAGE = "taskq:test"
+IMAGE = "taskq"
 # On everything that we make: the process that made it, so that the next one can remove what a
 # killed one left behind.
 OWNER = "taskq.chaos.owner"
@@ -72,10 +72,13 @@ class Containers(Ground):
         return self._links
 
     def prepare(self, names: Sequence[str]) -> None:
-        """Makes the network. Raises OSError where no engine answers or no address is free."""
+        """Makes the network; also removes what dead runs left. Raises OSError where no engine
+        answers, there is no image, or no address is free."""
         try:
-            sweep()
+            sweep(self._image)
             subnet = self._make_network()
+        except ImageNotFound as error:
+            raise OSError(f"there is no image {self._image}: make image") from error
         except DockerException as error:
             raise OSError(f"no network for containers: {error}") from error
         places = {name: place for place, name in enumerate(names, FIRST_ADDRESS)}
@@ -154,9 +157,11 @@ class Containers(Ground):
             engine.close()
 
 
-def sweep() -> None:
-    """Removes containers and networks whose experiment is no more."""
+def sweep(image: str) -> None:
+    """Removes containers and networks whose experiment is no more. Raises DockerException; where
+    there is no such image, ImageNotFound."""
     engine = docker.from_env()
+    engine.images.get(image)
     for network in engine.networks.list(filters={"label": OWNER}):
         if not psutil.pid_exists(int(network.attrs["Labels"][OWNER])):
             _remove(network, engine)
