@@ -15,7 +15,7 @@ from typing import NamedTuple
 WIDTH = 1080
 LEFT, RIGHT, BOTTOM = 64, 16, 26
 # Above the plot: slanted labels of bands.
-LABELS_HEIGHT = 84
+LABELS_HEIGHT = 98
 TICKS_COUNT = 5
 
 
@@ -108,7 +108,7 @@ def _band(band: Band, x: Scale, top: int, height: int, *, labels: bool) -> str:
     if labels:
         at = f"{x(band.start) + 3:.1f} {top - 6}"
         parts.append(
-            f'<text class="label" transform="translate({at}) rotate(-32)">'
+            f'<text class="label" transform="translate({at}) rotate(-36)">'
             f"{escape(band.label)}{title}</text>"
         )
     return "".join(parts)

@@ -19,6 +19,11 @@ STYLE = HERE / "report.css"
 SILENT, CRASHED, PLANNED = 3, 1, 2  # styles of the marks
 # Longer ones would run over those of the next fault.
 LABEL_COUNT_MAX = 24
+IN_FORM = {
+    "processes": "as processes",
+    "namespaces": "as processes, each in a network namespace of its own",
+    "containers": "in containers",
+}
 Row = Mapping[str, Any]
 
 
@@ -43,7 +48,7 @@ def render(rounds: Sequence[Told]) -> str:
     first = rows[0]
     strikes = sum(len(row["strikes"]) for row in rows)
     parts = [
-        f"<h1>{strikes} strikes on {first['nodes']} nodes as {escape(first['form'])}</h1>",
+        f"<h1>{strikes} strikes on {first['nodes']} nodes {IN_FORM[first['form']]}</h1>",
         f"<p>{escape(first['when'])} UTC, commit {escape(first['commit'])},"
         f" {escape(first['machine'])}.</p>",
         tiles(_numbers(rows)),

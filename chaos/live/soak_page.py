@@ -1,0 +1,61 @@
+"""The part of chaos/RESULTS.md about soaks. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from chaos.live.bounded import GAUGES
+
+
+def page(content: str) -> list[str]:
+    """Lines for the page, from the content of results/soak.jsonl; newest first."""
+    rows = [json.loads(line) for line in reversed(content.splitlines()) if line]
+    if not rows:
+        return []
+    titles = " | ".join(gauge.title for gauge in GAUGES.values())
+    return [
+        "",
+        "## Soaks: steady load and random faults for long",
+        "",
+        "`make soak MINUTES=30` (`python -m chaos.live.soak`): life cycles at a part of the peak"
+        " that was measured, submitted",
+        "whatever happens, and one random fault after the other. Retention removes what is"
+        " finished. At the end every acknowledged",
+        "task has been completed, once, and all nodes hold the same. What a node uses: the most in"
+        " the middle third - in the last,",
+        "of the node that uses most; the rule is in `chaos/live/bounded.py`.",
+        "",
+        "| when (UTC) | commit | minutes | tasks/s wanted, done | of peak | strikes |"
+        " without service ms | acknowledged | unknown | refused | lost | doubled |"
+        f" {titles} | broken promises | changed settings | machine |",
+        "|" + "---|" * (15 + len(GAUGES)),
+        *(_line(row) for row in rows),
+    ]
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    gap = " / ".join(f"{row['gap'][name] * 1000:.0f}" for name in ("p50", "p99", "max"))
+    cells = [
+        *(row["when"], row["commit"], f"{row['load_secs'] / 60:.0f}"),
+        f"{row['rate']['wanted']:,}, {row['rate']['done']:,}",
+        f"{row['rate']['wanted'] / row['peak']['rate']:.0%} of {row['peak']['rate']:,}",
+        *(str(sum(row["strikes"].values())), gap, f"{row['acknowledged']:,}"),
+        *(f"{row['unknown']:,}", f"{sum(row['refused'].values()):,}"),
+        *(str(row["lost"]), str(row["doubled"])),
+        *(_use(row, name) for name in GAUGES),
+        str(row["violations"]),
+        ", ".join(f"{key}={value}" for key, value in row["settings"].items()),
+        row["machine"],
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _use(row: Mapping[str, Any], name: str) -> str:
+    """`uses` are the most, that of the middle third, that of the last."""
+    each = row["uses"].get(name)
+    if not each:
+        return ""
+    unit = GAUGES[name].unit
+    return " - ".join(f"{max(use[at] for use in each.values()) / unit:.0f}" for at in (1, 2))
