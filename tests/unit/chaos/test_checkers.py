@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from chaos.checkers import CHECKERS, repeated_claim, violations
+from chaos.checkers import CHECKERS, page, repeated_claim, violations
 from chaos.history import REFUSED, UNKNOWN, Call, Final, History, Kill
 from tests.unit.chaos.small_histories import (
     A,
@@ -306,3 +306,10 @@ def test_a_worker_taken_for_dead_claims_anew() -> None:
     first = claim(1.0, (A, 1))
     assert repeated_claim(first, claim(2.98, (B, 2))) is not None
     assert repeated_claim(first, claim(3.0, (B, 2))) is None
+
+
+def test_the_page_of_rules_is_up_to_date() -> None:
+    assert page.PAGE.read_text() == page.render(), (
+        "python -m chaos.checkers.page > chaos/checkers/README.md"
+    )
+    assert set(page.CATCHES) == {check.__name__ for check in CHECKERS}
