@@ -22,7 +22,7 @@ def one_completion(evidence: Evidence) -> Iterator[str]:
 
 
 def outcomes_stay(evidence: Evidence) -> Iterator[str]:
-    """An acknowledged end of a task (by outcome or cancel) is its end for ever."""
+    """P4: an acknowledged end of a task (by outcome or cancel) is its end for ever."""
     for calls in (*evidence.outcomes.values(), *evidence.cancels.values()):
         for call in calls:
             if call.ok and call.reply["state"] in FINAL:

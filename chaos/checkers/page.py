@@ -66,21 +66,22 @@ CATCHES = {
     " never ends",
     "payloads": "mixes up or cuts payloads; makes up tasks",
     "one_completion": "accepts completions of two workers; keeps the result of the one that lost",
-    "outcomes_stay": "loses an acknowledged completion, failure or cancel; runs an ended task again",
+    "outcomes_stay": "loses an acknowledged completion, failure or cancel; gives out a task that has"
+    " ended",
     "reads_see_submits": "a deposed leader, or a follower, answers reads as if it led",
     "refused_outcomes": "answers a repeated completion with STALE_TOKEN though it was carried out",
     "stale_tokens": "does not compare tokens; keeps an old lease alive by a heartbeat",
     "leases_end_late": "gives a held task to another; a new leader, or a clock that jumped, ends"
     " leases too early",
-    "leases_end_in_time": "an abandoned lease lives on: clocks stand still, an expiry is forgotten at"
-    " a change of leader, extensions without end",
+    "leases_end_in_time": "lets an abandoned lease live on: its time stands still, or an expiry is"
+    " forgotten at a change of leader",
     "tokens_grow": "gives out a token again after a restart or an election",
     "leases_are_told": "leases a task in a claim and leaves it out of the answer",
     "never_early": "runs a scheduled or retried task too early",
     "in_order": "loses the order at a restart (dict or set order); mixes up priorities; a window of"
     " the queue that leaves out tasks",
-    "linearizable": "old reads, answers that do not fit together, attempts that are counted wrongly,"
-    " cancels that are forgotten; nearly all of the above, once more",
+    "linearizable": "answers old reads, counts attempts wrongly, forgets wanted cancels, gives"
+    " answers that do not fit together; nearly all of the above once more",
     "service_returns": "never serves again after a fault",
 }
 

@@ -48,8 +48,8 @@ def _served(gap: float, *, fault: bool) -> float:
 
 
 def service_returns(evidence: Evidence) -> Iterator[str]:
-    """P2: after each fault that lasted, something is acknowledged that was asked after it began. (How
-    long that took is measured by `chaos.live.gaps`.)"""
+    """P2: after each fault that lasted, something is acknowledged that was asked after it began.
+    How long that took is measured by `chaos.live.gaps`."""
     service = Service(evidence)
     for kill in evidence.history.kills:
         if kill.over and not service.begun_after(kill.at):
