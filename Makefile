@@ -66,6 +66,14 @@ image: ## Build the container image taskq (docs/containers.md)
 test-containers: $(READY) ## Build the image and run the tests that need Docker (at most 4 minutes)
 	@$(BIN)/python -m pytest tests -q -m docker $(ARGS)
 
+.PHONY: chaos
+chaos: $(READY) ## Strike clusters under load (MINUTES=3, FORM=processes, namespaces or containers, ARGS="--list")
+	@$(BIN)/python -m chaos.live $(if $(MINUTES),--minutes $(MINUTES)) $(if $(FORM),--form $(FORM)) $(ARGS)
+
+.PHONY: soak
+soak: $(READY) ## Load a cluster for long at half of its peak and strike it all the time (MINUTES=30)
+	@$(BIN)/python -m chaos.live.soak --minutes $(or $(MINUTES),30) $(ARGS)
+
 .PHONY: docs
 docs: $(READY) ## Regenerate the generated pages in docs/ and of the models
 	@$(BIN)/python -m taskq.protocol.page > docs/.page && mv docs/.page docs/protocol.md || \
