@@ -143,7 +143,7 @@ async def run_soak(soak: Soak, on_strike: Callable[[Strike], None] = lambda _: N
     soak.failed = without_service(history)
     for name, each in soak.uses.items():
         for node, use in each.items():
-            soak.violations += unbounded(name, node, use)
+            soak.violations += unbounded(name, node, use, soak.load_secs)
 
 
 async def _strikes(

@@ -80,20 +80,23 @@ def test_sums_that_do_not_fit_are_told() -> None:
 
 def test_what_goes_up_and_down_is_bounded() -> None:
     values = [100 * MIB + place % 7 * 10 * MIB for place in range(90)]
-    assert unbounded("disk", "n1", use_of(values)) == []
+    assert unbounded("disk", "n1", use_of(values), 1_800.0) == []
 
 
 def test_what_grows_all_the_time_is_not() -> None:
     for name, gauge in GAUGES.items():
         step = 6 * gauge.slack // 60
         values = [place * step for place in range(60)]
-        told = unbounded(name, "n2", use_of(values))
+        told = unbounded(name, "n2", use_of(values), 1_800.0)
         assert any(f"{name} of n2 grows" in line for line in told)
+        warming = unbounded(name, "n2", use_of(values), 120.0)
+        assert not any("grows" in line for line in warming)
 
 
 def test_what_was_too_much_for_a_moment_is_told() -> None:
     values = [10] * 5 + [GAUGES["files"].ceiling + 1] + [10] * 30
-    assert unbounded("files", "n1", use_of(values)) == ["files of n1: 1,001, more than 1,000"]
+    told = unbounded("files", "n1", use_of(values), 120.0)
+    assert told == ["files of n1: 1,001, more than 1,000"]
 
 
 @pytest.fixture
