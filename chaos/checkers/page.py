@@ -66,8 +66,7 @@ CATCHES = {
     " never ends",
     "payloads": "mixes up or cuts payloads; makes up tasks",
     "one_completion": "accepts completions of two workers; keeps the result of the one that lost",
-    "outcomes_stay": "loses an acknowledged completion, failure or cancel; gives out a task that has"
-    " ended",
+    "outcomes_stay": "loses an acknowledged completion, failure or cancel; gives out ended tasks",
     "reads_see_submits": "a deposed leader, or a follower, answers reads as if it led",
     "refused_outcomes": "answers a repeated completion with STALE_TOKEN though it was carried out",
     "stale_tokens": "does not compare tokens; keeps an old lease alive by a heartbeat",
