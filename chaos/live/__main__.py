@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from chaos.live.campaign import Round, carry_out
 from chaos.live.campaign_record import counts, next_seed, row_of
-from chaos.live.grounds import FORMS, ground_of
+from chaos.live.grounds import FORMS, ground_of, make_ready
 from chaos.live.nemeses import ALL_NEMESES, Aim, aims, drawn, missing, on_disks
 from chaos.live.nemesis import TARGETS
 from chaos.live.report import REPORTS, Told, write
@@ -125,6 +125,10 @@ def main(
         raise click.UsageError(f"none of that can be done with {form}; see --list")
     if strikes:
         deck = list(_told(strikes))
+    try:
+        make_ready(form)
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
     known = rows("chaos")
     first = next_seed(known, form) if seed is None else seed
     so_far = counts(known, form, int(nodes)) if fill else {}
@@ -173,6 +177,11 @@ def _carried_out(campaign: Campaign, round_: Round, struck: Any) -> dict[str, An
     gc.disable()  # a full collection of the history would stop the probe for 0.1 s
     try:
         asyncio.run(_until_interrupted(campaign, round_, struck))
+    except OSError as error:
+        if round_.struck:
+            _keep_folders(campaign, round_)
+            raise
+        raise click.ClickException(f"no ground for {campaign.form}: {error}") from error
     except BaseException:
         _keep_folders(campaign, round_)
         raise
