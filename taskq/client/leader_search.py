@@ -1,5 +1,5 @@
 """Keeps a link with the leader: goes there when a node names it, asks where none is named, looks
-whether the others have another one when a node says nothing.
+whether the others have another one when a node says nothing, or knows of none for long.
 
 A node that does not lead passes requests on, so that all of this is about time, not about success.
 """
@@ -18,7 +18,7 @@ from taskq.results import HelloReply
 
 # A node that does not lead and knows of no leader that can be reached is asked again after so long,
 # doubling. It says by itself when another leads.
-SEEK_SECONDS = 0.5
+SEEK_SECONDS = 0.25
 SEEK_SECONDS_MAX = 10.0
 # A thousand clients that hear of a new leader at once go there within this time.
 MOVE_SECONDS = 0.1
@@ -69,7 +69,7 @@ class LeaderSearch:
         if leader == hello.node_id:
             self._seek_seconds = SEEK_SECONDS
         elif not leader:
-            self._seek(connection)
+            self._seek(connection, leaderless=True)
         elif self._moving is None:
             self._moving = self._loop.create_task(self._move(connection, leader))
 
@@ -81,10 +81,15 @@ class LeaderSearch:
 
     def suspected(self, connection: Connection) -> None:
         """Not a byte from a node that owes answers: is it still what the others take it for?"""
+        self._look(connection, "the node was silent, and the others do without it")
+
+    def _look(self, connection: Connection, why: str, *, leaderless: bool = False) -> None:
         if connection is self._current() and self._looking is None and not self._stopped:
             others = self._dialer.others(connection)
             if others:
-                self._looking = self._loop.create_task(self._look_around(connection, others))
+                random.shuffle(others)  # the first may be cut off together with this one
+                look = self._look_around(connection, others, why, leaderless=leaderless)
+                self._looking = self._loop.create_task(look)
 
     # --- going there -------------------------------------------------------------------------
 
@@ -115,30 +120,40 @@ class LeaderSearch:
             address = self._dialer.address_of(leader)
         return address
 
-    def _seek(self, connection: Connection) -> None:
+    def _seek(self, connection: Connection, *, leaderless: bool = False) -> None:
         if self._seeking is None and not self._stopped:
-            self._seeking = self._loop.call_later(self._seek_seconds, self._ask, connection)
+            pause = self._seek_seconds + random.uniform(0, MOVE_SECONDS)
+            self._seeking = self._loop.call_later(pause, self._ask, connection, leaderless)
             self._seek_seconds = min(2 * self._seek_seconds, SEEK_SECONDS_MAX)
 
-    def _ask(self, connection: Connection) -> None:
+    def _ask(self, connection: Connection, leaderless: bool) -> None:
         self._seeking = None
         if connection is self._current() and connection.usable:
             connection.ping()  # its answer names the leader
+            if leaderless:
+                # Cut off from the other nodes, it would hold our requests as long as that lasts.
+                why = "the node knew of no leader, and another one did"
+                self._look(connection, why, leaderless=True)
 
-    async def _look_around(self, silent: Connection, others: list[Address]) -> None:
+    async def _look_around(
+        self, left: Connection, others: list[Address], why: str, *, leaderless: bool
+    ) -> None:
+        """`leaderless`: the node answers, and is left only for one that names a leader."""
         try:
             other = await self._dialer.race(others, ASK_SECONDS)
         except TaskqError:
             return
         finally:
             self._looking = None
-        before, now = silent.hello, other.hello
+        before, now = left.hello, other.hello
         assert before is not None
         assert now is not None
-        leads = now.leader == before.node_id or now.term < before.term
-        if self._current() is not silent or not silent.usable or leads:
+        stays = now.leader == before.node_id or now.term < before.term
+        if leaderless and not now.leader:
+            stays = True
+        if self._current() is not left or not left.usable or stays:
             other.drain()
             return
         self._adopt(other)
-        silent.abort(ConnectionFailed("the node was silent, and the others do without it"))
+        left.abort(ConnectionFailed(why))
         self.seen(other, now.leader)

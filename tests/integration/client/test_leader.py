@@ -73,7 +73,7 @@ async def test_a_node_that_knew_no_leader_is_asked_again():
         async with AsyncClient(a.url, timeout=5) as client:
             await client.submit("q")
             a.hello["leader"] = "b"
-            await settled(lambda: b.connection_count == 1)
+            await settled(lambda: b.connection_count >= 1 and not a.peers)
 
 
 async def test_a_crashed_leader_costs_no_pause():
@@ -139,6 +139,40 @@ async def test_a_leader_that_hangs_is_left_as_soon_as_the_others_have_another():
             started = time.perf_counter()
             await call
             assert time.perf_counter() - started < 0.5
+
+
+async def test_a_node_without_a_leader_is_left_for_one_that_has_one():
+    async with ScriptedNode("a") as a, ScriptedNode("b") as b:
+        group(a, b, leader=a)
+        async with AsyncClient(a.url, timeout=10) as client:
+            await client.submit("q")
+            # Cut off from the others: it answers pings, and holds requests.
+            a.script = lambda command: None if isinstance(command, c.Ping) else Silent()
+            a.hello["leader"] = ""
+            a.announce()
+            call = asyncio.create_task(client.submit("q"))
+            await settled(lambda: b.connection_count >= 1)
+            await asyncio.sleep(0.2)
+            assert not call.done()
+            assert a.connection_count == 1, "b takes a for the leader still"
+            group(a, b, leader=b, term=2)
+            a.hello["leader"] = ""
+            await asyncio.wait_for(call, 2.5)
+            assert b.count(c.SubmitTask) == 1
+            await settled(lambda: not a.peers)
+
+
+async def test_nobody_is_left_for_a_node_that_has_no_leader_either():
+    async with ScriptedNode("a") as a, ScriptedNode("b") as b:
+        group(a, b, leader=a)
+        async with AsyncClient(a.url, timeout=10) as client:
+            await client.submit("q")
+            for node in (a, b):
+                node.hello.update(leader="", term=2)
+            a.announce()
+            await settled(lambda: b.connection_count >= 2)
+            await client.submit("q")
+            assert (a.count(c.SubmitTask), a.connection_count) == (2, 1)
 
 
 async def test_a_node_that_is_behind_does_not_call_the_client_away():
