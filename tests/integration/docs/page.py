@@ -151,7 +151,7 @@ class Reader:
     def _pattern(self, line: str, names: dict[str, str]) -> str:
         """What a line of the page looks like in truth."""
         if line.strip() == "...":
-            return r"(?:.*\n)*?"
+            return r"(?:.*\n)*?(?:.+\Z)?"  # a last line may have no end
         pattern, end = "", 0
         for token in TOKEN.finditer(line):
             pattern += _plain(line[end : token.start()]) + self._token(token, names)
