@@ -186,6 +186,8 @@ def _undo_name(record: Record) -> None:
             shutil.rmtree(path)
     elif record.kind == Kind.RMDIR:
         path.mkdir(exist_ok=True)
+        above = path.parent.stat()
+        os.chown(path, above.st_uid, above.st_gid)
     elif record.kind == Kind.UNLINK:
         assert kept is not None
         if kept.exists():

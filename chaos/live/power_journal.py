@@ -16,6 +16,10 @@ from dataclasses import dataclass, field
 
 # `struct record` of shim/disk.h.
 _HEAD = struct.Struct("<IH3H4xQ2Qqqq")
+_SIZE_AND_KIND = struct.Struct("<IH")
+# What is older the system has long written back by itself: it does after 30 s. Bytes of journal,
+# a minute and more of full load.
+WRITTEN_BACK_SIZE = 16 << 20
 
 
 class Kind(enum.IntEnum):
@@ -87,8 +91,14 @@ class Journal:
 
 
 def records(data: bytes) -> Iterator[Record]:
-    """Every whole record; a kill may leave half of one at the end, of a change not made."""
+    """Every whole record but for those of what was written back; a kill may leave half of one at
+    the end, of a change not made."""
     position = 0
+    while position < len(data) - WRITTEN_BACK_SIZE:
+        size, kind = _SIZE_AND_KIND.unpack_from(data, position)
+        if kind == Kind.IMAGE:  # of a mapped file, of which nothing is written back that is seen
+            break
+        position += size
     while position + _HEAD.size <= len(data):
         size, kind, *sizes, inode, parent, parent2, offset, length, old_size = _HEAD.unpack_from(
             data, position

@@ -70,6 +70,11 @@ void note_synced(enum record_kind kind, uint64_t inode, int64_t covers);
 void kept_name(char *name);
 void note_image(int fd, uint64_t inode, int synced);
 
+/* kept.c */
+void touch_name(uint64_t inode, int64_t position);
+void keep(int64_t position);
+void names_survive(uint64_t inode, int64_t covers);
+
 /* maps.c */
 void renew_images(uint64_t inode);
 

@@ -74,12 +74,17 @@ void note_name(enum record_kind kind, uint64_t inode, const char *path, const ch
     const char *paths[3] = {path, path2, kept};
     record.parents[0] = parent_of(path);
     if (path2) record.parents[1] = parent_of(path2);
+    touch_name(inode, end);
+    for (int place = 0; place < 2; place++)
+        if (record.parents[place]) touch_name(record.parents[place], end);
+    if (kept) keep(end);
     note(&record, paths, NULL, 0);
 }
 
 void note_synced(enum record_kind kind, uint64_t inode, int64_t covers) {
     struct record record = {.kind = kind, .inode = inode, .offset = covers};
     note(&record, NULL, NULL, 0);
+    if (kind != SYNC_FAILED) names_survive(inode, covers);
 }
 
 /* A name beside the folder, for what a call is about to remove. */

@@ -1,7 +1,7 @@
 /* Names that appear, change and vanish below the folder.
 
-   What a call removes is kept under another name beside the folder until a cut or the end, so that
-   it can be undone; its inode is not used again meanwhile. */
+   What a call removes is kept under another name beside the folder, so that it can be undone; its
+   inode is not used again meanwhile. */
 
 #define _GNU_SOURCE
 #include "disk.h"

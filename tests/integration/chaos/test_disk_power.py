@@ -166,6 +166,20 @@ def test_a_killed_process_leaves_its_journal_to_the_next(disk: ShimmedDisk) -> N
     assert content(disk) == {"a": b"1", "b": b"b"}
 
 
+def test_what_no_cut_can_bring_back_is_not_kept(disk: ShimmedDisk) -> None:
+    run(
+        disk,
+        """
+for number in range(100):
+    synced(put(f"{number}", b"1" * 100))
+    os.unlink(at(f"{number}"))
+""",
+    )
+    assert len(list(disk.kept.iterdir())) == 1
+    cut(disk, Left.NOTHING)
+    assert content(disk) == {"99": b"1" * 100}
+
+
 def test_what_it_cannot_follow_ends_the_process_with_a_word(disk: ShimmedDisk) -> None:
     with pytest.raises(AssertionError, match="disk shim: a vectored write"):
         run(disk, 'os.writev(opened("a"), [b"1", b"2"])')
