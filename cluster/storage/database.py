@@ -23,6 +23,7 @@ from cluster.storage.table import check_table
 # filter, and is mapped: 2 MiB that count as resident, though the system may take them back. With 64
 # tables, the least that LevelDB takes, claims from a thousand queues cost half as much again.
 MAX_OPEN_FILES = 266
+WRITE_BUFFER_SIZE = 4 * 1024 * 1024  # bytes; LevelDB's default
 BLOCK_CACHE_SIZE = 2 * 1024 * 1024  # bytes; the page cache does the rest
 
 
@@ -115,8 +116,17 @@ class Database:
         self.directory = directory
 
     @classmethod
-    def open(cls, directory: Path, *, create: bool, bloom_filter_bits: int = 0) -> Database:
+    def open(
+        cls,
+        directory: Path,
+        *,
+        create: bool,
+        bloom_filter_bits: int = 0,
+        write_buffer_size: int = WRITE_BUFFER_SIZE,
+    ) -> Database:
         """Open `directory`; with `create`, a missing or empty folder becomes a new database.
+
+        Up to two times `write_buffer_size` bytes of what was written last are in memory.
 
         Raises DataDamaged (nothing there, CURRENT lost, strict checks failed), StorageFailed (in
         use, no space, no permission). A folder that cannot be read is never written to.
@@ -134,6 +144,7 @@ class Database:
                 max_open_files=MAX_OPEN_FILES,
                 lru_cache_size=BLOCK_CACHE_SIZE,
                 bloom_filter_bits=bloom_filter_bits,
+                write_buffer_size=write_buffer_size,
                 compression=None,
             )
         except plyvel.Error as error:

@@ -173,15 +173,16 @@ def check_folder(directory: Path, verify: Verify) -> Condition:
     return condition
 
 
-def open_folder(condition: Condition, *, bloom_filter_bits: int = 0) -> Database:
-    """Open what `check_folder` found good, with its torn ends cut off. Raises StorageFailed."""
+def open_folder(condition: Condition, **options: int) -> Database:
+    """Open what `check_folder` found good, with its torn ends cut off. `options`: those of
+    `Database.open`. Raises StorageFailed."""
     directory = condition.directory
     if condition.cuts:
         try:
             cut_torn_ends(condition)
         except OSError as error:
             raise StorageFailed(f"opening {directory} failed: {error}") from error
-    return Database.open(directory, create=False, bloom_filter_bits=bloom_filter_bits)
+    return Database.open(directory, create=False, **options)
 
 
 def create_whole(
