@@ -53,7 +53,9 @@ class Kill:
     """A SIGKILL, or another fault that makes clients repeat. `in_flight`: requests by kind that had
     been sent, or were about to be, over an open connection, and had no answer (in phase `stopping`:
     when the node was told to stop). `phase`: the moment that was aimed for. `served`: the node had
-    served before. `over`: when a fault that lasts was over; 0 for one of a moment.
+    served before. `over`: when a fault that lasts was over; 0 for one of a moment. `clock`: what it
+    did to monotonic clocks: the slowest rate, the fastest, and how many seconds of cluster time its
+    jumps may have added or taken; empty where they were right.
     """
 
     at: float
@@ -64,6 +66,7 @@ class Kill:
     serving_secs: float | None = None
     first_reply_secs: float | None = None
     over: float = 0.0
+    clock: list[float] = field(default_factory=list)
 
     @property
     def writes_in_flight(self) -> int:

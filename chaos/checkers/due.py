@@ -19,12 +19,13 @@ def never_early(evidence: Evidence) -> Iterator[str]:
         submits = [call for call in evidence.submits.get(task_id, ()) if call.maybe]
         for call in submits[:1]:
             first = min(one.start for one in submits)
-            yield from _early(task_id, grants, first + wait(call.args["delay_secs"]), "submit")
+            due = first + wait(call.args["delay_secs"], first)
+            yield from _early(task_id, grants, due, "submit")
         for older, newer in pairwise(grants):
             accepted = [call for call in evidence.outcomes.get(older.token, ()) if call.ok]
             for call in accepted:
                 first = min(one.start for one in evidence.outcomes[older.token])
-                due = first + wait(delay_after(call, call.reply["state"]))
+                due = first + wait(delay_after(call, call.reply["state"]), first)
                 yield from _early(task_id, [newer], due, call.kind)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from itertools import accumulate
+from math import inf
 from typing import Any, NamedTuple
 
-from chaos.checkers.clocks import Clocks
+from chaos.checkers.clocks import Clocks, Skew
 from chaos.history import Call, Final, History
 
 FINAL = frozenset({"COMPLETED", "DEAD", "CANCELLED", "EXPIRED"})
@@ -29,8 +30,9 @@ class Grant(NamedTuple):
 
 
 class Evidence:
-    """See the module. `clock_rate`: the slowest and the fastest that cluster time may run, measured
-    by the clock of the history; `clock_jump_secs`: see `Clocks.jump_secs`."""
+    """See the module. Beside what the history itself says of its clocks: `clock_rate`: the slowest
+    and the fastest that cluster time may run, measured by the clock of the history, and
+    `clock_jump_secs`: what jumps may add or take, near each moment."""
 
     def __init__(
         self,
@@ -42,7 +44,17 @@ class Evidence:
         assert history.final is not None, "without a read-out nothing can be judged"
         self.history = history
         self.final: Final = history.final
-        self.clocks = Clocks(*clock_rate, clock_jump_secs)
+        told = Skew(-inf, inf, *clock_rate, clock_jump_secs)
+        self.clocks = Clocks(
+            [
+                told,
+                *(
+                    Skew(kill.at, max(kill.at, kill.over), *kill.clock)
+                    for kill in history.kills
+                    if kill.clock
+                ),
+            ]
+        )
         self.submits: dict[str, list[Call]] = defaultdict(list)
         self.outcomes: dict[int, list[Call]] = defaultdict(list)
         self.extensions: dict[int, list[Call]] = defaultdict(list)
@@ -136,7 +148,7 @@ class Evidence:
         for call in self.extensions.get(grant.token, ()):
             if call.ok and grant.token not in call.reply.get("invalid", ()):
                 starts.append(call.start)
-        return max(starts) + self.clocks.at_least(grant.lease_secs)
+        return max(start + self.clocks.at_least(grant.lease_secs, start) for start in starts)
 
 
 def _grant(one: dict[str, Any], call: Call) -> Grant:

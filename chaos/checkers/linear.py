@@ -56,7 +56,7 @@ def linearizability(evidence: Evidence, steps_max: int = STEPS_MAX) -> Lineariza
 def _model(evidence: Evidence, untold: Untold, task_id: str) -> TaskModel:
     submits = [call for call in evidence.submits.get(task_id, ()) if call.maybe]
     ends = [
-        call.start + evidence.clocks.at_least(call.args["delay_secs"] + ttl)
+        call.start + evidence.clocks.at_least(call.args["delay_secs"] + ttl, call.start)
         for call in submits
         if (ttl := call.args.get("ttl_secs")) is not None
     ]

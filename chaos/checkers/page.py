@@ -22,10 +22,10 @@ twice, both are allowed, so what a rule reports has no innocent explanation.
     python -m chaos.checkers FILE                      # judge a history that was kept
     python -m chaos.checkers FILE --rate 0.9 1.1       # clocks of nodes ran at these rates
 
-Clocks of nodes that run wrong (libfaketime: monotonic rate, jumps) widen all bounds by what
-`Evidence(history, clock_rate=..., clock_jump_secs=...)` is told; by default there is no allowance
-but for the rounding to milliseconds. Wrong wall clocks need none: leases and delays do not use
-them.
+Monotonic clocks of nodes that run wrong (libfaketime: rate, jumps) widen the bounds that they may
+have touched: `Kill.clock` in the history says how wrong and when, or `Evidence(history,
+clock_rate=..., clock_jump_secs=...)` is told for all of it. Otherwise there is no allowance but for
+the rounding to milliseconds. Wrong wall clocks need none: leases and delays do not use them.
 
 Each rule is shown to find its own harm in a history made by hand
 (`tests/unit/chaos/test_checkers.py`), and lies told in the history of a real run

@@ -38,7 +38,7 @@ def _held(evidence: Evidence, service: Service, grant: Grant, call: Call) -> flo
         return None
     renewed = max([grant.claim.end, *(one.end for one in extensions)])
     held = service.secs(renewed, call.start)
-    longest = evidence.clocks.at_most(grant.full_secs) + RECLAIM_SECS
+    longest = evidence.clocks.at_most(grant.full_secs, renewed, call.start) + RECLAIM_SECS
     return held if held > longest else None
 
 

@@ -112,7 +112,7 @@ class TaskModel:
         if state.name != "ABSENT":
             yield state
         elif args["delay_secs"]:
-            due = now + self._clocks.at_least(args["delay_secs"])
+            due = now + self._clocks.at_least(args["delay_secs"], now)
             yield state._replace(name="SCHEDULED", timer=due)
         else:
             yield state._replace(name="READY")
@@ -122,7 +122,7 @@ class TaskModel:
     def _claim(self, state: State, act: Act, now: float) -> Iterator[State]:
         if state.name != "READY" or act.token <= state.token:
             return
-        leased = _leased(state, act.token, now + self._clocks.at_least(act.lease_secs))
+        leased = _leased(state, act.token, now + self._clocks.at_least(act.lease_secs, now))
         assert act.reply is not None, "a grant is known by its answer"
         if act.reply["attempt"] in (None, leased.attempt):
             yield leased
@@ -160,12 +160,12 @@ class TaskModel:
         for name in ("CANCELLED",) if state.wanted else names:
             if _answered(act, name):
                 waits = name in ("SCHEDULED", "RETRYING")
-                secs = self._clocks.at_least(delay_after(act.call, name)) if waits else 0.0
+                secs = self._clocks.at_least(delay_after(act.call, name), now) if waits else 0.0
                 yield _ended(state, act.kind, name)._replace(timer=now + secs if waits else 0.0)
 
     def _extend(self, state: State, act: Act, now: float) -> Iterator[State]:
         if _holds(state, act.token):
-            until = now + self._clocks.at_least(act.lease_secs)
+            until = now + self._clocks.at_least(act.lease_secs, now)
             yield state._replace(timer=max(state.timer, until))
 
     def _heartbeat(self, state: State, act: Act, now: float) -> Iterator[State]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from chaos.checkers import Evidence, violations
+from chaos.checkers.clocks import ROUNDING_SECS, Clocks, Skew
 from chaos.checkers.reclaim import leases_end_in_time
 from chaos.checkers.service import Service
 from chaos.history import Call, History, Kill
@@ -48,6 +51,42 @@ def test_no_lease_ends_before_the_fastest_clock_says_so(
     assert {line.partition(":")[0] for line in found} == (
         {"leases_end_late", "linearizable"} if early else set()
     )
+
+
+@pytest.mark.parametrize(
+    ("since", "secs"),
+    [
+        pytest.param(7.0, 1.0, id="over before it begins"),
+        pytest.param(9.5, 0.5, id="a jump as soon as it may be"),
+        pytest.param(9.0, 1.0, id="in time without it"),
+        pytest.param(12.0, 0.25, id="a jump, and the rest at the faster rate"),
+        pytest.param(19.9, 0.4, id="just before its end"),
+        pytest.param(20.1, 1.0, id="after it"),
+    ],
+)
+def test_wrong_clocks_shorten_what_they_may_have_met(since: float, secs: float) -> None:
+    clocks = Clocks([Skew(10.0, 20.0, 1.0, 2.0, 0.5)])
+    assert clocks.at_least(1.0, since) == pytest.approx(secs - ROUNDING_SECS)
+
+
+def test_what_begins_later_never_ends_earlier() -> None:
+    clocks = Clocks([Skew(10.0, 20.0, 0.9, 1.1, 0.5), Skew(15.0, 16.0, 1.0, 1.5, 0.3)])
+    for length in (0.2, 1.0, 3.0):
+        ends = [since / 50 + clocks.at_least(length, since / 50) for since in range(1100)]
+        assert all(one <= other for one, other in pairwise(ends))
+
+
+@pytest.mark.parametrize(
+    ("since", "early"),
+    [(1.5, False), (2.5, True)],
+    ids=["while the clock was wrong", "before it was"],
+)
+def test_a_history_tells_when_its_clocks_were_wrong(since: float, early: bool) -> None:
+    history = reclaimed(1.55)
+    history.kills = [Kill(since, "jump", {}, served=True, over=4.0, clock=[1.0, 1.0, 0.5])]
+    history.calls.append(submit(A, 5.0))
+    found = {line.partition(":")[0] for line in violations(history)}
+    assert found == ({"leases_end_late", "linearizable"} if early else set())
 
 
 @pytest.mark.parametrize(("fastest", "early"), [(1.0, True), (1.1, False)])
