@@ -182,7 +182,7 @@ def _judge(round_: Round) -> None:
             told = f"{len(failed)} probes found no service in a {strike.fault}"
             round_.verdict.violations.append(f"planned: {told}")
     if round_.history.final is not None:
-        verdict = judged(round_.history, (aim.nemesis for aim in round_.struck))
+        verdict = judged(round_.history)
         round_.verdict.violations += verdict.violations
         round_.verdict.undecided = verdict.undecided
     round_.judge_secs = time.monotonic() - started

@@ -98,6 +98,8 @@ class Striker:
         strike = Strike(nemesis.name, target, nodes, time.monotonic(), time.time(), **kind)
         in_flight = self._recorder.in_flight()
         kill = Kill(strike.at, name or f"{nemesis.name}@{target}", in_flight, served=True)
+        if nemesis.clock != (1.0, 1.0) or nemesis.clock_jump_secs:
+            kill.clock = [*nemesis.clock, nemesis.clock_jump_secs]
         self._recorder.history.kills.append(kill)
         # Until the end of time, where it never comes back.
         kill.over = float("inf")

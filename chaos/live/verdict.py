@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from chaos.checkers import CHECKERS, Evidence
 from chaos.checkers.linear import linearizability, linearizable
 from chaos.history import History
-from chaos.live.nemesis import Nemesis
 
 
 @dataclass
@@ -25,16 +23,9 @@ class Verdict:
         return dict(Counter(line.partition(":")[0] for line in self.violations))
 
 
-def judged(history: History, struck: Iterable[Nemesis] = ()) -> Verdict:
-    """The verdict on a history with its read-out. `struck`: the nemesis of each strike; what they
-    did to clocks widens the bounds in cluster time."""
-    each = list(struck)
-    rate = (
-        min((one.clock[0] for one in each), default=1.0),
-        max((one.clock[1] for one in each), default=1.0),
-    )
-    jumps = sum(one.clock_jump_secs for one in each)
-    evidence = Evidence(history, clock_rate=rate, clock_jump_secs=jumps)
+def judged(history: History) -> Verdict:
+    """The verdict on a history with its read-out."""
+    evidence = Evidence(history)
     searched = linearizability(evidence)
     lines = [
         f"{check.__name__}: {line}"
