@@ -7,6 +7,7 @@ our own. See `chaos/live/rot_faults.py` for damage at rest.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -32,6 +33,9 @@ LAST_ROOM = (0, 65_536)
 _FAILING = ((ALWAYS, EVERYTHING), (ALWAYS, LOG), (ALWAYS, STATE), (50_000, LOG))
 # A node that ends at an error has done so by then, mostly; it is waited for once more at the end.
 ENDS_SECS = 1.0
+# A node that does nothing for so long is no node under load.
+MET_SECS = 10.0
+LOOK_SECS = 0.05
 
 
 def disk_of(scene: Scene, name: str) -> ShimmedDisk:
@@ -83,13 +87,23 @@ def _harmed(harm: Callable[[Scene, ShimmedDisk], None], *, restarted: bool = Fal
             scene.cluster.start(names)
         try:
             yield
-            assert sum(disk.met for disk in disks) > met, f"no node of {names} met its bad disk"
+            await _met(scene, names, met)
         finally:
             for disk in disks:
                 disk.heal()
             await started_again(scene, names)
 
     return harmed
+
+
+async def _met(scene: Scene, names: tuple[str, ...], before: int) -> None:
+    """Waits until one of them has met its bad disk. Raises AssertionError where none does."""
+    deadline = time.monotonic() + MET_SECS
+    while sum(disk_of(scene, name).met for name in names) == before:
+        if not any(scene.cluster.nodes[name].running for name in names):
+            return  # another nemesis has ended them first
+        assert time.monotonic() < deadline, f"no node of {names} met its bad disk"
+        await asyncio.sleep(LOOK_SECS)
 
 
 async def started_again(scene: Scene, names: tuple[str, ...]) -> None:

@@ -90,11 +90,11 @@ class Journal:
     sure: int = 0
 
 
-def records(data: bytes) -> Iterator[Record]:
+def records(data: bytes, written_back_size: int = WRITTEN_BACK_SIZE) -> Iterator[Record]:
     """Every whole record but for those of what was written back; a kill may leave half of one at
     the end, of a change not made."""
     position = 0
-    while position < len(data) - WRITTEN_BACK_SIZE:
+    while position < len(data) - written_back_size:
         size, kind = _SIZE_AND_KIND.unpack_from(data, position)
         if kind == Kind.IMAGE:  # of a mapped file, of which nothing is written back that is seen
             break
@@ -118,9 +118,9 @@ def records(data: bytes) -> Iterator[Record]:
         position += size
 
 
-def read_journal(data: bytes) -> Journal:
+def read_journal(data: bytes, written_back_size: int = WRITTEN_BACK_SIZE) -> Journal:
     """What is not durable after all that `data` tells."""
-    return _Reading().run(data)
+    return _Reading().run(records(data, written_back_size))
 
 
 class _Reading:
@@ -130,8 +130,8 @@ class _Reading:
         # Places in `names` by the inodes that they touch.
         self._touching: defaultdict[int, list[int]] = defaultdict(list)
 
-    def run(self, data: bytes) -> Journal:
-        for record in records(data):
+    def run(self, found: Iterator[Record]) -> Journal:
+        for record in found:
             self._one(record)
         self._found.files = {
             inode: one for inode, one in self._files.items() if one.changes or one.image

@@ -34,9 +34,34 @@ class Place:
     where: Where
 
 
-def damage(folder: Path, place: Place, how: str, chance: random.Random) -> str:
-    """Flips a bit, or cuts the file, there; what was done, "" where there is no such place. A node
-    that runs may remove the file just then. Raises OSError."""
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What was done to a file of `size` bytes: it was cut at `offset`, or, where `bit` is not
+    negative, that bit of the byte there was flipped."""
+
+    path: Path
+    inode: int
+    size: int
+    offset: int
+    bit: int
+
+    def __str__(self) -> str:
+        what = "cut" if self.bit < 0 else f"bit {self.bit} flipped"
+        return f"{self.path}: {what} at {self.offset} of {self.size}"
+
+    def mend(self) -> None:
+        """Flips the bit back, where nobody has put another file in its place. Damage in a table is
+        met only when that block is read, which may be much later. Raises OSError."""
+        try:
+            if self.bit >= 0 and self.path.stat().st_ino == self.inode:
+                _flip(self.path, self.offset, self.bit)
+        except FileNotFoundError:
+            pass  # removed, or set aside
+
+
+def damage(folder: Path, place: Place, how: str, chance: random.Random) -> Damage | None:
+    """Flips a bit, or cuts the file, there; None where there is no such place. A node that runs may
+    remove the file just then. Raises OSError."""
     files = sorted(folder.glob(place.pattern))
     chance.shuffle(files)
     for path in files:
@@ -45,15 +70,16 @@ def damage(folder: Path, place: Place, how: str, chance: random.Random) -> str:
             offset = place.where(content, chance) if content else None
             if offset is None:
                 continue
+            bit = chance.randrange(8) if how == FLIP else -1
+            done = Damage(path, path.stat().st_ino, len(content), offset, bit)
             if how == CUT:
                 os.truncate(path, offset)
-                return f"{path} cut at {offset} of {len(content)}"
-            bit = chance.randrange(8)
-            _flip(path, offset, bit)
-            return f"{path} bit {bit} of byte {offset} of {len(content)}"
+            else:
+                _flip(path, offset, bit)
+            return done
         except FileNotFoundError:
             continue
-    return ""
+    return None
 
 
 def _flip(path: Path, offset: int, bit: int) -> None:

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from chaos.live.ground import FOLDER
 from chaos.live.nemesis import FOLLOWER, LEADER, MINORITY, Harm, Nemesis, Scene
 from chaos.live.process_faults import kill
-from chaos.live.rot import CUT, FLIP, IDENTITY, PLACES, damage
+from chaos.live.rot import CUT, FLIP, IDENTITY, PLACES, Damage, damage
 
 NEEDS = frozenset({FOLDER})
 WHOM = (LEADER, FOLLOWER, MINORITY)
@@ -27,15 +27,14 @@ ATTEMPTS_MAX = 20
 
 def _rotten(how: str, *, running: bool) -> Harm:
     """The harm that damages some places of each folder, of nodes that run (and are killed and
-    started at the end, so that they meet it), or between kill and start."""
+    started at the end, so that they meet it), or between kill and start. What nobody has met when
+    all is whole again is mended: with the damage of the next strike it would be a majority's."""
 
     @asynccontextmanager
     async def rotten(scene: Scene, names: tuple[str, ...]) -> AsyncIterator[None]:
         if not running:
             await kill(scene, names)
-        for name in names:
-            done = await asyncio.to_thread(rot, scene, name, how)
-            assert done, f"nothing of {name} could be damaged"
+        done = [one for name in names for one in await asyncio.to_thread(rot, scene, name, how)]
         try:
             yield
         finally:
@@ -43,24 +42,29 @@ def _rotten(how: str, *, running: bool) -> Harm:
             if running:
                 await kill(scene, alive)
             scene.cluster.start(names)
+            await scene.cluster.whole()
+            for one in done:
+                one.mend()
 
     return rotten
 
 
-def rot(scene: Scene, name: str, how: str) -> list[str]:
+def rot(scene: Scene, name: str, how: str) -> list[Damage]:
     """Damages some places of this node's folder; what was done. Written to damage.txt beside it,
-    for whoever looks into a run that went wrong."""
+    for whoever looks into a run that went wrong. Raises AssertionError where nothing could be
+    damaged."""
     node = scene.cluster.nodes[name]
-    done: list[str] = []
+    done: list[Damage] = []
     count = scene.chance.choice(COUNTS)
     for _ in range(ATTEMPTS_MAX):
         if len(done) == count:
             break
         place = scene.chance.choice(PLACES)
         if what := damage(node.folder, place, how, scene.chance):
-            done.append(f"{place.name}: {what}")
+            done.append(what)
+    assert done, f"nothing of {name} could be damaged"
     with (node.home / "damage.txt").open("a") as notes:
-        notes.writelines(f"{time.time():.3f} {line}\n" for line in done)
+        notes.writelines(f"{time.time():.3f} {one}\n" for one in done)
     return done
 
 

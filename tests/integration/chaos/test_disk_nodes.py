@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from chaos.live.campaign import Round, carry_out
 from chaos.live.ground import Ground
-from chaos.live.nemeses import Aim
 from chaos.live.node import LiveNode
 from chaos.live.power import Left, cut_power
+from chaos.live.stock import power_fails
 from chaos.live.stock_node import StockGround
 from taskq import AsyncClient
 from tests.integration.chaos.disk_writer import shimmed
@@ -23,6 +22,9 @@ pytestmark = pytest.mark.slow
 
 # So small that tables are written and old files removed between two cuts.
 CUTTING = {"persistence.checkpoint_log_bytes": 65_536, "persistence.compact_interval_secs": 1}
+
+
+SEED = 20261122
 
 
 async def submitted(node: LiveNode, count: int, chance: random.Random) -> set[str]:
@@ -62,31 +64,25 @@ async def test_a_node_comes_back_from_power_cuts_with_all_that_it_acknowledged(
         assert await held(node) == acknowledged
 
 
-def carried_out(home: Path, ground: Ground, *plan: str) -> Round:
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
     # Longer than the time after which every stack is printed; `timeout` still does it.
     faulthandler.cancel_dump_traceback_later()
-    shimmed(home / "probe")  # skips where nothing can be compiled
-    aims = iter([Aim.parse(text) for text in plan])
-    made = Round(20261122, aims, home / "cluster", ground, secs=60.0, equipped=True)
-    asyncio.run(carry_out(made))
-    return made
-
-
-# A clean stop syncs everything, PySyncObj's journal, too: what is lost after it, no sync covered.
-POWER_FAILS = ("stop@all", "power cut, nothing unsynced left@all")
+    shimmed(tmp_path / "probe")  # skips where nothing can be compiled
+    return tmp_path
 
 
 @pytest.mark.timeout(240)
 def test_the_journal_of_pysyncobj_loses_what_was_acknowledged_when_the_power_fails(
-    tmp_path: Path,
+    home: Path,
 ) -> None:
-    made = carried_out(tmp_path, StockGround(), *POWER_FAILS)
+    made = power_fails(home, StockGround(), SEED)
     assert len(made.struck) == 2, made.verdict.violations[:5]
     assert made.verdict.by_rule().get("acknowledged_submits", 0) > 0
 
 
 @pytest.mark.timeout(240)
-def test_ours_loses_nothing_in_the_same_run(tmp_path: Path) -> None:
-    made = carried_out(tmp_path, Ground(), *POWER_FAILS)
+def test_ours_loses_nothing_in_the_same_run(home: Path) -> None:
+    made = power_fails(home, Ground(), SEED)
     assert made.verdict.violations == []
     assert len(made.strikes) == 2
