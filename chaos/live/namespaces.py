@@ -96,8 +96,7 @@ class Namespaces(Ground):
     def close(self) -> None:
         """Kills what still runs on the hosts, too."""
         if self._links is not None:
-            self._links.close()
-            self._links = None
+            self._links.close()  # what it counted stays
         if self._lock is not None:
             _clear(self._slot)
             self._lock.close()
