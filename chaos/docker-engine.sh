@@ -12,7 +12,7 @@ START_SECS=60
 mkdir -p "$STATE"
 
 install_packages() {
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$@"
 }
 
 # 1. The engine; docker-compose, where `docker compose` is not part of it.
