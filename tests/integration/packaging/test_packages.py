@@ -89,7 +89,8 @@ def test_the_sdist_can_be_tested_and_built_again(packages: Any) -> None:
     assert sources("taskq", "cluster", "tests", "chaos", "bench", "examples") <= held
     front = {"Makefile", ".ci/setup", ".ci/run", "constraints.txt", ".pre-commit-config.yaml"}
     pages = {"README.md", "CHANGELOG.md", "SECURITY.md", "DESIGN.md", "docs/command-line.md"}
-    assert front | pages <= held
+    image = {"Dockerfile", ".dockerignore", "docker-compose.yaml", ".ci/image"}
+    assert front | pages | image <= held
     assert not [name for name in held if "__pycache__" in name or name.startswith(".venv")]
 
 
