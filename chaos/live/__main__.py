@@ -213,6 +213,7 @@ def _tell_strike(console: Console, round_: Round, strike: Strike) -> None:
     at = time.strftime("%H:%M:%S", time.gmtime(strike.wall))
     told = f"{at} {strike.fault}@{strike.target} ({', '.join(strike.nodes)}): "
     told += f"{gap * 1000:.0f} ms without service, whole after {whole:.1f} s"
+    told += f"; does not count, {strike.missed}" if strike.missed else ""
     console.print(told, markup=False, highlight=False)
 
 

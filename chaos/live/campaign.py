@@ -64,7 +64,8 @@ class Round:
     """One round and how it went. Its `plan` (what strikes, one after the other), `nodes`, and all
     chance from `seed` can be repeated; what the machine's time does to it cannot. No strike begins
     after `secs`. `equipped`: with disks that can fail. `links`: by what they are harmed. `struck`:
-    what was begun of the plan; `strikes`: what was carried out."""
+    what was begun of the plan; `strikes`: what was carried out; `missed`: what met
+    nobody."""
 
     seed: int
     plan: Iterator[Aim]
@@ -79,6 +80,7 @@ class Round:
     links: str = ""
     history: History = field(default_factory=History)
     strikes: list[Strike] = field(default_factory=list)
+    missed: list[Strike] = field(default_factory=list)
     struck: list[Aim] = field(default_factory=list)
     acks: list[float] = field(default_factory=list)
     late: list[tuple[float, float]] = field(default_factory=list)
@@ -162,7 +164,7 @@ async def _strikes(
     for aim in round_.plan:
         round_.struck.append(aim)
         strike = await striker.strike(aim.nemesis, aim.target)
-        round_.strikes.append(strike)
+        (round_.missed if strike.missed else round_.strikes).append(strike)
         round_.load_averages.append(os.getloadavg()[0])
         failure = load.failure()
         if failure is not None:

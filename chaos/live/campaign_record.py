@@ -22,8 +22,9 @@ DOUBLED = ("one_completion", "one_task_per_id")
 
 def row_of(round_: Round) -> dict[str, Any]:
     """One line about a round. Times in seconds. `struck`: what was begun, in order, from which the
-    round can be repeated; `strikes`: what was carried out; `rules`: violations by broken rule;
-    `equipped`: with disks that can fail, which are a little slower."""
+    round can be repeated; `strikes`: what was carried out; `missed`: what met nobody
+    and does not count; `rules`: violations by broken rule; `equipped`: with disks that can fail,
+    which are a little slower."""
     rules = round_.verdict.by_rule()
     final = round_.history.final
     outcomes: dict[str, Counter[str]] = {}
@@ -38,6 +39,7 @@ def row_of(round_: Round) -> dict[str, Any]:
         "equipped": round_.equipped,
         "settings": round_.all_settings,
         "struck": [str(aim) for aim in round_.struck],
+        "missed": [f"{one.fault}@{one.target}: {one.missed}" for one in round_.missed],
         "strikes": [_strike(round_, one) for one in round_.strikes],
         "calls": {kind: dict(sorted(each.items())) for kind, each in sorted(outcomes.items())},
         "tasks": dict(final.states) if final else {},

@@ -19,6 +19,7 @@ from chaos.live.nemesis import (
     MAJORITY,
     TARGETS,
     Harm,
+    Missed,
     Nemesis,
     Scene,
 )
@@ -73,7 +74,7 @@ def power_cut(left: Left | None = None) -> Harm:
 def _harmed(harm: Callable[[Scene, ShimmedDisk], None], *, restarted: bool = False) -> Harm:
     """The harm that does this to each disk, of nodes that run, or between kill and start. A node
     may end by itself because of it, if it says why; it is started again on a good disk, as by its
-    supervisor. Raises AssertionError where no node has met it."""
+    supervisor. Raises Missed where no node has met it."""
 
     @asynccontextmanager
     async def harmed(scene: Scene, names: tuple[str, ...]) -> AsyncIterator[None]:
@@ -97,12 +98,13 @@ def _harmed(harm: Callable[[Scene, ShimmedDisk], None], *, restarted: bool = Fal
 
 
 async def _met(scene: Scene, names: tuple[str, ...], before: int) -> None:
-    """Waits until one of them has met its bad disk. Raises AssertionError where none does."""
+    """Waits until one of them has met its bad disk. Raises Missed where none does."""
     deadline = time.monotonic() + MET_SECS
     while sum(disk_of(scene, name).met for name in names) == before:
         if not any(scene.cluster.nodes[name].running for name in names):
             return  # another nemesis has ended them first
-        assert time.monotonic() < deadline, f"no node of {names} met its bad disk"
+        if time.monotonic() > deadline:
+            raise Missed(f"no node of {names} met its bad disk")
         await asyncio.sleep(LOOK_SECS)
 
 

@@ -41,6 +41,10 @@ class Scene:
         return tuple(sorted(self.chance.sample(names, count)))
 
 
+class Missed(Exception):
+    """The harm met nobody, and nothing happened: such a strike does not count."""
+
+
 Harm = Callable[[Scene, tuple[str, ...]], AbstractAsyncContextManager[None]]
 Ready = Callable[[Scene], Awaitable[None]]
 
@@ -54,8 +58,8 @@ class Nemesis:
     """One kind of fault.
 
     `name`: its word in the results. `harm`: does the harm to these members, and mends it when its
-    block ends; a cluster is whole again some time after. `targets`: those it may be aimed at.
-    `needs`: abilities of a ground. `lasts_secs`: for so long the block lasts, (least, most).
+    block ends, or raises Missed; a cluster is whole again some time after. `targets`: those it may
+    be aimed at. `needs`: abilities of a ground. `lasts_secs`: for so long the block lasts, (least, most).
     `planned`: nothing breaks, no request may fail. `silent`: members fall silent, they do not
     crash: an election takes its time-out. `clock`: members' monotonic clocks are wrong by a factor
     from here to there while it lasts; bounds on leases are widened by it. `clock_jump_secs`: what

@@ -152,7 +152,8 @@ async def _strikes(
     for aim in soak.plan:
         soak.struck.append(aim)
         strike = await striker.strike(aim.nemesis, aim.target)
-        soak.strikes.append(strike)
+        if not strike.missed:
+            soak.strikes.append(strike)
         failure = load.failure()
         if failure is not None:
             raise AssertionError(f"a client failed: {failure!r}") from failure

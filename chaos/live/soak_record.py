@@ -41,7 +41,9 @@ def row_of(soak: Soak, reference: dict[str, Any]) -> dict[str, Any]:
             "done": round(account.done() / soak.load_secs) if soak.load_secs else 0,
         },
         "load_secs": round(soak.load_secs, 1),
-        "strikes": dict(sorted(Counter(str(one) for one in soak.struck).items())),
+        "strikes": dict(
+            sorted(Counter(f"{one.fault}@{one.target}" for one in soak.strikes).items())
+        ),
         "gap": spread(one.gap(soak.acks) for one in soak.strikes),
         "whole": spread(one.whole - one.at for one in soak.strikes),
         "submitted": len(account.acknowledged),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from chaos.history import Kill
 from chaos.live.cluster import LiveCluster
 from chaos.live.gaps import first_after, longest_gap
-from chaos.live.nemesis import Nemesis, Scene, always_ready
+from chaos.live.nemesis import Missed, Nemesis, Scene, always_ready
 from chaos.live.probe import Probe
 from chaos.live.recorder import Recorder
 
@@ -30,7 +30,8 @@ WHOLE_SECS = 120.0
 class Strike:
     """One fault, from `at`. Times are seconds of the monotonic clock, `wall` since 1970: the harm
     was mended between `mending` and `mended`, service was seen to stay until `over`, and every node
-    was as before at `whole`. `without`: there was service while the harm lasted."""
+    was as before at `whole`. `without`: there was service while the harm lasted. `missed`: why it
+    does not count."""
 
     fault: str
     target: str
@@ -44,6 +45,7 @@ class Strike:
     without: bool = False
     silent: bool = False
     planned: bool = False
+    missed: str = ""
 
     @property
     def until(self) -> float:
@@ -94,8 +96,8 @@ class Striker:
         await self._made_ready(nemesis)
         await asyncio.sleep(self._calm_secs + self._scene.chance.uniform(0, 0.5))
         nodes = await self._scene.members(target)
-        kind = {"silent": nemesis.silent, "planned": nemesis.planned}
-        strike = Strike(nemesis.name, target, nodes, time.monotonic(), time.time(), **kind)
+        strike = Strike(nemesis.name, target, nodes, time.monotonic(), time.time())
+        strike.silent, strike.planned = nemesis.silent, nemesis.planned
         in_flight = self._recorder.in_flight()
         kill = Kill(strike.at, name or f"{nemesis.name}@{target}", in_flight, served=True)
         if nemesis.clock != (1.0, 1.0) or nemesis.clock_jump_secs:
@@ -103,11 +105,7 @@ class Striker:
         self._recorder.history.kills.append(kill)
         # Until the end of time, where it never comes back.
         kill.over = float("inf")
-        async with nemesis.harm(self._scene, nodes):
-            secs = self._scene.chance.uniform(*nemesis.lasts_secs)
-            minority = len(nodes) <= (len(self._cluster.nodes) - 1) // 2 and not nemesis.spreads
-            await self._lasts(strike, secs, minority=minority)
-            strike.mending = time.monotonic()
+        await self._harm(nemesis, strike)
         strike.mended = time.monotonic()
         await self._probe.served_after(strike.mended, SERVED_SECS)
         await asyncio.sleep(self._settle_secs)
@@ -115,6 +113,18 @@ class Striker:
         await self._cluster.whole(timeout_secs=WHOLE_SECS)
         kill.over = strike.whole = time.monotonic()
         return strike
+
+    async def _harm(self, nemesis: Nemesis, strike: Strike) -> None:
+        secs = self._scene.chance.uniform(*nemesis.lasts_secs)
+        most = (len(self._cluster.nodes) - 1) // 2
+        minority = len(strike.nodes) <= most and not nemesis.spreads
+        try:
+            async with nemesis.harm(self._scene, strike.nodes):
+                await self._lasts(strike, secs, minority=minority)
+                strike.mending = time.monotonic()
+        except Missed as missed:
+            strike.missed = str(missed)
+            strike.mending = strike.mending or time.monotonic()
 
     async def _made_ready(self, nemesis: Nemesis) -> None:
         """Nodes may be restarted meanwhile: the history says so, though it is no strike."""

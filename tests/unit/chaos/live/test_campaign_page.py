@@ -84,6 +84,16 @@ def test_a_gap_that_nobody_knows_the_end_of_is_told_as_such(done: Round) -> None
     assert render([Told(row, Timeline.of(done))])
 
 
+def test_what_met_nobody_does_not_count(done: Round) -> None:
+    strike = done.strikes.pop()
+    strike.missed = "no node met its bad disk"
+    done.missed = [strike]
+    row = row_of(done)
+    assert row["missed"] == ["pause@majority: no node met its bad disk"]
+    assert counts([row], "processes", 3) == {KILL: 1}
+    assert not [line for line in page(json.dumps(row)) if line.startswith("| pause |")]
+
+
 def test_violations_are_counted_by_rule(done: Round) -> None:
     done.verdict = Verdict(
         ["acknowledged_submits: a", "acknowledged_submits: b", "one_completion: c", "sums: d"], 5
