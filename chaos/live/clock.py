@@ -23,6 +23,10 @@ LIBRARY = "libfaketimeMT.so.1"
 PLACES = ("/usr/lib/*/faketime", "/usr/lib/faketime", "/usr/lib64/faketime", "/usr/local/lib/*")
 
 
+# What it takes of a machine.
+CLOCK = "clock"
+
+
 class NoLibrary(Exception):
     """libfaketime is not here; the message says what to install."""
 
@@ -33,6 +37,15 @@ def library() -> Path:
         for found in glob.glob(f"{place}/{LIBRARY}"):
             return Path(found)
     raise NoLibrary(f"{LIBRARY} is missing: apt-get install faketime")
+
+
+def abilities() -> frozenset[str]:
+    """CLOCK, where the library is."""
+    try:
+        library()
+    except NoLibrary:
+        return frozenset()
+    return frozenset({CLOCK})
 
 
 class Clock:
@@ -77,7 +90,10 @@ class Clock:
         """Whether the running process has such a clock."""
         if not self._node.running:
             return False
-        environment = Path(f"/proc/{self._node.pid}/environ").read_bytes().split(b"\0")
+        try:
+            environment = Path(f"/proc/{self._node.pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False  # it ended just now
         real = b"FAKETIME_DONT_FAKE_MONOTONIC=1" in environment
         own = f"FAKETIME_TIMESTAMP_FILE={self._file}".encode() in environment
         return own and real == (kind == WALL)

@@ -11,7 +11,7 @@ import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
-from chaos.live.clock import STEADY, WALL, Clock
+from chaos.live.clock import CLOCK, STEADY, WALL, Clock
 from chaos.live.ground import SHIM
 from chaos.live.nemesis import (
     ALL,
@@ -141,7 +141,7 @@ def _rate(rate: float) -> Harm:
 # --- the nemeses ----------------------------------------------------------------------------------
 
 WRONG_SECS = (2.0, 6.0)
-_NEEDS = frozenset({SHIM})
+_NEEDS = frozenset({SHIM, CLOCK})
 # So few that they are outvoted: the log's wall time never goes past what a majority have reached.
 FEW = (LEADER, FOLLOWER, MINORITY)
 TO_AND_FRO, BACK = (-1, 1), (-1,)

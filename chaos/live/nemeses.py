@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from chaos.live import clock
 from chaos.live.clock_faults import CLOCK_FAULTS, JUMPING
 from chaos.live.combination import OTHERS, SAME, combination
-from chaos.live.disk_faults import DISK_FAULTS, FULL_DISK, POWER_CUT, SLOW_DISK
+from chaos.live.disk_faults import DISK_FAULTS, FAILING_SYNCS, FULL_DISK, POWER_CUT, SLOW_DISK
 from chaos.live.disk_faults import NEEDS as DISK_NEEDS
-from chaos.live.nemesis import FOLLOWER, LEADER, MINORITY, Nemesis
+from chaos.live.nemesis import ALL, FOLLOWER, LEADER, MAJORITY, MINORITY, Nemesis
 from chaos.live.network_faults import DELAY_AND_LOSS, FLAPPING, NETWORK_FAULTS, PARTITION
 from chaos.live.process_faults import KILL, PAUSE, PROCESS_FAULTS, STOP, WIPE
 from chaos.live.rot_faults import BIT_FLIPS, ROT_FAULTS
@@ -28,6 +29,8 @@ COMBINATIONS = (
     combination(SLOW_DISK, KILL, SAME, (LEADER,)),
     combination(FULL_DISK, KILL, OTHERS, (FOLLOWER,)),
     combination(BIT_FLIPS, POWER_CUT, OTHERS, (FOLLOWER,)),
+    # After a sync that failed the system takes pages for clean that are on no disk.
+    combination(FAILING_SYNCS, POWER_CUT, SAME, (LEADER, MAJORITY, ALL)),
     combination(JUMPING, PAUSE, OTHERS, _ONE),
     combination(PARTITION, KILL, OTHERS, _ONE),
     combination(PARTITION, POWER_CUT, SAME, (LEADER,)),
@@ -70,14 +73,15 @@ class Aim(NamedTuple):
 def aims(
     abilities: frozenset[str], faults: Iterable[str] = (), targets: Iterable[str] = ()
 ) -> list[Aim]:
-    """Every fault with every target that it may be aimed at, where the ground can do it; only these
-    `faults` and `targets`, if there are any."""
+    """Every fault with every target that it may be aimed at, where the ground and this machine can
+    do it; only these `faults` and `targets`, if there are any."""
+    able = abilities | clock.abilities()
     wanted, whom = set(faults), set(targets)
     return [
         Aim(one.name, target)
         for one in ALL_NEMESES.values()
         for target in one.targets
-        if one.needs <= abilities
+        if one.needs <= able
         if not wanted or one.name in wanted
         if not whom or target in whom
     ]
