@@ -37,6 +37,10 @@ test: $(READY) ## Run every test that needs neither root nor Docker nor minutes 
 	@$(BIN)/python -m pytest tests -q -n $(WORKERS) --dist worksteal \
 		-m "not root and not docker and not slow" $(ARGS)
 
+.PHONY: test-root
+test-root: $(READY) ## Run the tests that need root and Debian's tools: hosts, links, clocks, mounts (2 minutes)
+	@$(BIN)/python -m pytest tests -q -m root $(ARGS)
+
 .PHONY: check
 check: $(READY) ## Format, lint, types and unit tests: what must be green before a commit
 	@$(BIN)/ruff format --check --quiet . || \
