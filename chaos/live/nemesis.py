@@ -60,13 +60,13 @@ class Nemesis:
     `name`: its word in the results. `harm`: does the harm to these members, and mends it when its
     block ends, or raises Missed; a cluster is whole again some time after. `targets`: those it may
     be aimed at. `needs`: abilities of a ground. `lasts_secs`: for so long the block lasts, (least,
-    most). `planned`: nothing breaks, no request may fail. `silent`: members fall silent, they do not
-    crash: an election takes its time-out. `clock`: members' monotonic clocks are wrong by a factor
-    from here to there while it lasts; bounds on leases are widened by it. `clock_jump_secs`: what
-    one strike may add to, or take from, cluster time at once. `ready`: brings the cluster to where
-    the harm can be done (nodes that were started with a library in front of libc), before anything
-    is measured and members are chosen; restarts nodes as an upgrade does, and leaves a whole
-    cluster.
+    most). `planned`: nothing breaks, no request may fail. `silent`: members fall silent, they do
+    not crash: an election takes its time-out. `clock`: members' monotonic clocks are wrong by a
+    factor from here to there while it lasts; bounds on leases are widened by it. `clock_jump_secs`:
+    what one strike may add to, or take from, cluster time at once. `ready`: brings the cluster to
+    where the harm can be done (nodes that were started with a library in front of libc), before
+    anything is measured and members are chosen; restarts nodes as an upgrade does, and leaves a
+    whole cluster.
     """
 
     name: str
