@@ -15,7 +15,7 @@ from chaos.live.nemeses import Aim
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(60, func_only=True)]
 
 # The last of them is no crash: all are asked to stop and started again.
-PLAN = ["kill@leader", "pause@leader", "kill@all", "stop@all"]
+PLAN = ["kill@leader", "kill@all", "stop@all"]
 # A machine that does ten other things; what a quiet one needs is in chaos/RESULTS.md.
 GAP_SECS_MAX = 15.0
 
@@ -45,9 +45,8 @@ def test_the_load_did_its_work_through_all_of_it(struck: Round) -> None:
 
 
 def test_service_comes_back_after_every_strike(struck: Round) -> None:
-    gaps = {strike.fault: strike.gap(struck.acks) for strike in struck.strikes}
-    assert max(gaps.values()) < GAP_SECS_MAX, gaps
-    assert gaps["pause"] > 0.5, "an election time-out has to pass: was there a pause?"
-    assert gaps["kill"] > 0.5, "all were killed: was there a kill?"
+    gaps = [strike.gap(struck.acks) for strike in struck.strikes]
+    assert max(gaps) < GAP_SECS_MAX, gaps
+    assert min(gaps[1:]) > 0.5, "a container does not start faster: were all of them down?"
     assert struck.strikes[0].without, "the others go on without the leader"
     assert struck.failed == []
