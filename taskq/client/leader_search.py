@@ -16,10 +16,13 @@ from taskq.client.dial import CONNECT_SECONDS, Dialer
 from taskq.errors import ConnectionFailed, TaskqError
 from taskq.results import HelloReply
 
-# A node that does not lead and knows of no leader that can be reached is asked again after so long,
+# A node that does not lead and names no leader that can be reached is asked again after so long,
 # doubling. It says by itself when another leads.
-SEEK_SECONDS = 0.25
+SEEK_SECONDS = 0.5
 SEEK_SECONDS_MAX = 10.0
+# The others are asked after so long when a node knows of no leader, doubling as well: an election
+# is over by then.
+LEADERLESS_SECONDS = 0.25
 # A thousand clients that hear of a new leader at once go there within this time.
 MOVE_SECONDS = 0.1
 # For a node that is asked whether a silent one still leads.
@@ -44,6 +47,8 @@ class LeaderSearch:
         self._looking: asyncio.Task[None] | None = None
         self._seeking: asyncio.TimerHandle | None = None
         self._seek_seconds = SEEK_SECONDS
+        self._leaderless: tuple[Connection, asyncio.TimerHandle] | None = None
+        self._leaderless_seconds = LEADERLESS_SECONDS
         self._stopped = False
 
     @property
@@ -58,6 +63,7 @@ class LeaderSearch:
             task.cancel()
         if self._seeking is not None:
             self._seeking.cancel()
+        self._forget_leaderless()
 
     # --- what nodes tell ---------------------------------------------------------------------
 
@@ -66,10 +72,13 @@ class LeaderSearch:
         hello = connection.hello
         if connection is not self._current() or hello is None or self._stopped:
             return
+        if not leader:
+            self._look_soon(connection)
+            return
+        self._forget_leaderless()
+        self._leaderless_seconds = LEADERLESS_SECONDS
         if leader == hello.node_id:
             self._seek_seconds = SEEK_SECONDS
-        elif not leader:
-            self._seek(connection, leaderless=True)
         elif self._moving is None:
             self._moving = self._loop.create_task(self._move(connection, leader))
 
@@ -102,7 +111,9 @@ class LeaderSearch:
             better = await self._dialer.connect(address, CONNECT_SECONDS)
             if self._current() in (connection, None):
                 self._adopt(better)
-                if better.hello is not None and better.hello.leader != better.hello.node_id:
+                assert better.hello is not None
+                self.seen(better, better.hello.leader)
+                if better.hello.leader != better.hello.node_id:
                     self._seek(better)
             else:
                 better.drain()
@@ -120,20 +131,42 @@ class LeaderSearch:
             address = self._dialer.address_of(leader)
         return address
 
-    def _seek(self, connection: Connection, *, leaderless: bool = False) -> None:
+    def _seek(self, connection: Connection) -> None:
         if self._seeking is None and not self._stopped:
-            pause = self._seek_seconds + random.uniform(0, MOVE_SECONDS)
-            self._seeking = self._loop.call_later(pause, self._ask, connection, leaderless)
+            self._seeking = self._loop.call_later(self._seek_seconds, self._ask, connection)
             self._seek_seconds = min(2 * self._seek_seconds, SEEK_SECONDS_MAX)
 
-    def _ask(self, connection: Connection, leaderless: bool) -> None:
+    def _ask(self, connection: Connection) -> None:
         self._seeking = None
         if connection is self._current() and connection.usable:
             connection.ping()  # its answer names the leader
-            if leaderless:
-                # Cut off from the other nodes, it would hold our requests as long as that lasts.
-                why = "the node knew of no leader, and another one did"
-                self._look(connection, why, leaderless=True)
+
+    # --- away from a node that knows of none -------------------------------------------------
+
+    def _look_soon(self, connection: Connection) -> None:
+        """Cut off from the other nodes, it would hold our requests as long as that lasts."""
+        if self._leaderless is not None:
+            if self._leaderless[0] is connection:
+                return
+            self._forget_leaderless()
+        pause = self._leaderless_seconds + random.uniform(0, MOVE_SECONDS)
+        timer = self._loop.call_later(pause, self._look_further, connection)
+        self._leaderless = connection, timer
+        self._leaderless_seconds = min(2 * self._leaderless_seconds, SEEK_SECONDS_MAX)
+
+    def _look_further(self, connection: Connection) -> None:
+        self._leaderless = None
+        if connection is self._current() and connection.usable:
+            self._look(
+                connection, "the node knew of no leader, and another one did", leaderless=True
+            )
+            self._look_soon(connection)  # until its ping's answer names one
+            connection.ping()
+
+    def _forget_leaderless(self) -> None:
+        if self._leaderless is not None:
+            self._leaderless[1].cancel()
+            self._leaderless = None
 
     async def _look_around(
         self, left: Connection, others: list[Address], why: str, *, leaderless: bool
@@ -149,8 +182,8 @@ class LeaderSearch:
         assert before is not None
         assert now is not None
         stays = now.leader == before.node_id or now.term < before.term
-        if leaderless and not now.leader:
-            stays = True
+        if leaderless and (not now.leader or self._leaderless is None):
+            stays = True  # no better off; or the node that we have has found one meanwhile
         if self._current() is not left or not left.usable or stays:
             other.drain()
             return

@@ -11,8 +11,11 @@ import pytest
 
 from taskq import AsyncClient, OutcomeUnknown
 from taskq import commands as c
+from taskq.client import leader_search
 from taskq.errors import ErrorCode, Refusal, refuse
 from tests.integration.client.scripted_node import Drop, ScriptedNode, Silent, settled
+
+OUT_OF_REACH = "127.0.0.1:1"
 
 
 def group(*nodes: ScriptedNode, leader: ScriptedNode, term: int = 1) -> None:
@@ -173,6 +176,45 @@ async def test_nobody_is_left_for_a_node_that_has_no_leader_either():
             await settled(lambda: b.connection_count >= 2)
             await client.submit("q")
             assert (a.count(c.SubmitTask), a.connection_count) == (2, 1)
+
+
+def knows_no_leader(node: ScriptedNode) -> None:
+    """It answers pings, and holds requests, as one that is cut off from the others does."""
+    node.script = lambda command: None if isinstance(command, c.Ping) else Silent()
+    node.hello["leader"] = ""
+
+
+async def test_a_leader_that_was_out_of_reach_does_not_slow_the_leaving(monkeypatch):
+    monkeypatch.setattr(leader_search, "SEEK_SECONDS", 8.0)  # as after a dozen attempts to reach it
+    async with ScriptedNode("a") as a, ScriptedNode("b") as b:
+        group(a, b, leader=b)
+        for node in (a, b):
+            node.hello["members"] = [["a", a.address], ["b", b.address], ["x", OUT_OF_REACH]]
+            node.hello["leader"] = "x"
+        async with AsyncClient(a.url, timeout=10) as client:
+            await client.submit("q")
+            await asyncio.sleep(0.1)  # it has tried to go to x
+            knows_no_leader(a)
+            await submitted_within(client, 1.2)
+            assert b.count(c.SubmitTask) == 1
+
+
+async def test_a_node_that_has_found_a_leader_meanwhile_is_not_left():
+    async with ScriptedNode("a") as a, ScriptedNode("b") as b:
+        group(a, b, leader=a)
+        async with AsyncClient(a.url, timeout=10) as client:
+            await client.submit("q")
+            knows_no_leader(a)
+            call = asyncio.create_task(client.submit("q"))
+            await settled(lambda: a.count(c.Ping) >= 1)
+            group(a, b, leader=a, term=2)
+            for node in (a, b):
+                node.hello["members"] = [["a", a.address], ["b", b.address], ["x", OUT_OF_REACH]]
+                node.hello["leader"] = "x"
+            a.announce()
+            await asyncio.sleep(0.5)
+            assert (b.connection_count, len(a.peers)) == (0, 1)
+            call.cancel()
 
 
 async def test_a_node_that_is_behind_does_not_call_the_client_away():
