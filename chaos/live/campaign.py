@@ -76,6 +76,7 @@ class Round:
     equipped: bool = False
     calm_secs: float = CALM_SECS
     settle_secs: float = SETTLE_SECS
+    pace_secs: float = PACE_SECS
     settings: Mapping[str, Any] = field(default_factory=dict)
     links: str = ""
     history: History = field(default_factory=History)
@@ -115,7 +116,7 @@ async def carry_out(round_: Round, on_strike: Callable[[Strike], None] = lambda 
         if round_.equipped:
             cluster.equip(round_.seed)
         cluster.start()
-        load = Load(cluster.urls, recorder, round_.seed, PACE_SECS, HASTY)
+        load = Load(cluster.urls, recorder, round_.seed, round_.pace_secs, HASTY)
         probe = Probe(cluster.url, recorder)
         scene = Scene(cluster, random.Random(round_.seed))
         striker = Striker(
