@@ -212,7 +212,8 @@ def _tell_strike(console: Console, round_: Round, strike: Strike) -> None:
     gap, whole = strike.gap(round_.acks), strike.whole - strike.at
     at = time.strftime("%H:%M:%S", time.gmtime(strike.wall))
     told = f"{at} {strike.fault}@{strike.target} ({', '.join(strike.nodes)}): "
-    told += f"{gap * 1000:.0f} ms without service, whole after {whole:.1f} s"
+    told += f"{gap * 1000:.0f} ms" if math.isfinite(gap) else "until now"
+    told += f" without service, whole after {whole:.1f} s"
     told += f"; does not count, {strike.missed}" if strike.missed else ""
     console.print(told, markup=False, highlight=False)
 

@@ -48,7 +48,8 @@ def _head(rows: Sequence[Row], strikes: int) -> list[str]:
     calls = sum(count for row in rows for each in row["calls"].values() for count in each.values())
     unknown = sum(each.get("unknown", 0) for row in rows for each in row["calls"].values())
     tasks = sum(sum(row["tasks"].values()) for row in rows)
-    hours = sum(row["wall_secs"] for row in rows) / 3600
+    minutes = sum(row["wall_secs"] for row in rows) / 60
+    links = "; ".join(sorted({f"{row['form']}: {row['links']}" for row in rows if row["links"]}))
     undecided = sum(row["undecided"] for row in rows)
     machines = ", ".join(sorted({row["machine"] for row in rows}))
     return [
@@ -63,11 +64,12 @@ def _head(rows: Sequence[Row], strikes: int) -> list[str]:
         " read from every node, judged by",
         "the rules of `chaos/checkers`, and the nodes are compared, byte for byte.",
         "",
-        f"So far {len(rows):,} rounds in {hours:.1f} hours, {strikes:,} strikes, {calls:,} calls"
+        f"So far: rounds {len(rows):,}, {minutes:,.0f} minutes, {strikes:,} strikes, {calls:,} calls"
         f" ({unknown:,} of unknown outcome), {tasks:,} tasks,",
         f"{_total(rows, 'lost'):,} lost, {_total(rows, 'doubled'):,} doubled,"
         f" {sum(bool(row['rules']) for row in rows)} rounds with a broken promise,"
         f" {undecided} tasks undecided; on {machines}.",
+        f"Links are harmed by: {links or 'no campaign yet'}.",
         "",
         "Without service: the longest time between acknowledged probes, from the fault until it is"
         " mended where the others are",
@@ -105,8 +107,7 @@ def _table(strikes: Iterable[tuple[Row, Row]]) -> list[str]:
 
 
 def _form(row: Row) -> str:
-    links = f" ({row['links']})" if row["links"] else ""
-    return f"{row['form']}{links}, {row['nodes']}"
+    return f"{row['form']}, {row['nodes']}"
 
 
 def _line(fault: str, target: str, form: str, found: Sequence[tuple[Row, Row]]) -> str:
