@@ -64,8 +64,8 @@ def _head(rows: Sequence[Row], strikes: int) -> list[str]:
         " read from every node, judged by",
         "the rules of `chaos/checkers`, and the nodes are compared, byte for byte.",
         "",
-        f"So far: rounds {len(rows):,}, {minutes:,.0f} minutes, {strikes:,} strikes, {calls:,} calls"
-        f" ({unknown:,} of unknown outcome), {tasks:,} tasks,",
+        f"So far: rounds {len(rows):,}, {minutes:,.0f} minutes, {strikes:,} strikes,"
+        f" {calls:,} calls ({unknown:,} of unknown outcome), {tasks:,} tasks,",
         f"{_total(rows, 'lost'):,} lost, {_total(rows, 'doubled'):,} doubled,"
         f" {sum(bool(row['rules']) for row in rows)} rounds with a broken promise,"
         f" {undecided} tasks undecided; on {machines}.",
