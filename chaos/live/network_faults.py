@@ -123,7 +123,7 @@ def _outside_ring(scene: Scene, names: tuple[str, ...]) -> Iterable[Way]:
 
 # --- the nemeses ----------------------------------------------------------------------------------
 
-# Some end before an election, most after; long ones let time-outs of connections pass (3 s).
+# Some end before an election, most after.
 CUT_SECS = (0.5, 6.0)
 # An election, and what a cluster does under it for a while.
 WORSE_SECS = (3.0, 8.0)
