@@ -32,6 +32,8 @@ NEEDS = frozenset({SHIM, FOLDER})
 LAST_ROOM = (0, 65_536)
 # What fails: all calls, or so many of a million, as on a disk with bad spots.
 _FAILING = ((ALWAYS, EVERYTHING), (ALWAYS, LOG), (ALWAYS, STATE), (50_000, LOG))
+# A start makes some dozen reads.
+_FAILING_READS = (*_FAILING[:3], (300_000, EVERYTHING))
 # A node that ends at an error has done so by then, mostly; it is waited for once more at the end.
 ENDS_SECS = 1.0
 # A node that does nothing for so long is no node under load.
@@ -151,7 +153,7 @@ def _failing_syncs(scene: Scene, disk: ShimmedDisk) -> None:
 
 
 def _failing_reads(scene: Scene, disk: ShimmedDisk) -> None:
-    often, aim = scene.chance.choice(_FAILING)
+    often, aim = scene.chance.choice(_FAILING_READS)
     disk.fail(reads=often, aim=aim)
 
 
