@@ -106,7 +106,7 @@ def _from_clients_too(scene: Scene, names: tuple[str, ...]) -> Iterable[Way]:
     return [*_between(scene, names), *clients]
 
 
-def _outside_ring(scene: Scene, names: tuple[str, ...]) -> Iterable[Way]:
+def outside_ring(scene: Scene, names: tuple[str, ...]) -> Iterable[Way]:
     """In a ring of five everybody sees a majority, and no two see the same one. Three are a chain,
     of which the first of `names` is an end: the two ends lose each other."""
     others = _others(scene, names)
@@ -143,7 +143,7 @@ def _worse(name: str, harm: Harm) -> Nemesis:
 PARTITION = _cut("partition", _between, *ONE, MINORITY, MAJORITY)
 SHATTER = _cut("every node alone", _each_alone, ALL)
 ISOLATION = _cut("cut off from clients, too", _from_clients_too, *ONE)
-RING = _cut("ring", _outside_ring, *ONE)
+RING = _cut("ring", outside_ring, *ONE)
 # Their packets arrive, those of the others do not; and the other way round.
 DEAF = _cut("deaf", _into, *ONE)
 MUTE = _cut("mute", _out_of, *ONE)
