@@ -24,8 +24,9 @@ pytestmark = pytest.mark.root
 
 HOUR_SECS = 3600.0
 YEAR_SECS = 365 * 24 * HOUR_SECS
-# A machine that does ten other things is late by so much between two looks.
 SLACK_SECS = 0.05
+# The best of so many: a machine that does ten other things is late now and then.
+TRIES = 5
 
 # `clocks`: what they show; the third one is that of uvloop's loop. `sleep`: 0.5 s by its own clock.
 # `threads`: how often a thread gets the interpreter's lock while another one computes for 0.5 s.
@@ -90,8 +91,24 @@ class Reader(LiveNode):
     def off(self) -> Off:
         return Off(*(x - y for x, y in zip(self._differences(), self._first, strict=True)))
 
+    def slept_secs(self) -> float:
+        """How long half a second by its clock is by ours."""
+
+        def once() -> float:
+            before = time.monotonic()
+            assert self.ask("sleep")[0] >= 0.49
+            return time.monotonic() - before
+
+        return min(once() for _ in range(TRIES))
+
     def _differences(self) -> list[float]:
-        return [shown - time.monotonic() for shown in self.ask("clocks")]
+        def once() -> tuple[float, list[float]]:
+            before = time.monotonic()
+            shown = self.ask("clocks")
+            after = time.monotonic()
+            return after - before, [clock - after for clock in shown]
+
+        return min(once() for _ in range(TRIES))[1]
 
 
 @contextmanager
@@ -113,9 +130,7 @@ def test_the_wall_clock_is_wrong_and_the_monotonic_one_is_real(tmp_path: Path) -
         for offset in (HOUR_SECS, -HOUR_SECS, 0.1, -20 * YEAR_SECS, 20 * YEAR_SECS):
             clock.be_off(offset)
             assert reader.off() == (near(offset), near(0), near(0))
-        before = time.monotonic()
-        assert reader.ask("sleep") == [near(0.5)]
-        assert time.monotonic() - before == near(0.5)
+        assert reader.slept_secs() == near(0.5)
         (count,) = reader.ask("threads")
         assert count > 20, "threads do not get the interpreter's lock from each other"
         clock.put_on(WALL)
@@ -135,12 +150,9 @@ def test_steady_clocks_jump_and_run_at_another_rate_together(tmp_path: Path) -> 
             clock.run_at(rate)
             assert reader.off().monotonic == near(shown), "a change of the rate is no jump"
             began = time.monotonic()
-            assert reader.ask("sleep") == [near(0.5)]
-            assert time.monotonic() - began == near(0.5 / rate)
-            time.sleep(1.0)
-            passed = time.monotonic() - began
+            assert reader.slept_secs() == near(0.5 / rate)
+            shown += (time.monotonic() - began) * (rate - 1.0)
             clock.run_at(1.0)
-            shown += passed * (rate - 1.0)
             assert reader.off() == (near(shown), near(shown), near(shown))
         (count,) = reader.ask("threads")
         assert count > 20
