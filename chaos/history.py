@@ -78,12 +78,14 @@ class Kill:
 class Final:
     """What the node says when all is quiet. `tasks`: id -> state, queue, size, priority, token,
     attempt, cancel_requested, result (text, None without). `statuses`: id -> state, asked one by
-    one. `states`, `totals`: those of the statistics."""
+    one. `states`, `totals`: those of the statistics. `given`: what came when all that was ready was
+    claimed afterwards: id -> checksums of payloads, one for each time; None where nobody tried."""
 
     tasks: dict[str, dict[str, Any]]
     statuses: dict[str, str]
     states: dict[str, int]
     totals: dict[str, int]
+    given: dict[str, list[int]] | None = None
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from chaos.checkers.account import (
     nothing_hangs,
     one_task_per_id,
     payloads,
+    ready_is_given_out,
     refused_submits,
     sums,
 )
@@ -41,6 +42,7 @@ __all__ = ["CHECKERS", "FINAL", "ROUNDING_SECS", "Evidence", "repeated_claim", "
 
 CHECKERS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     *(acknowledged_submits, refused_submits, one_task_per_id, sums, nothing_hangs, payloads),
+    ready_is_given_out,
     *(one_completion, outcomes_stay, reads_see_submits, refused_outcomes),
     *(stale_tokens, leases_end_late, leases_end_in_time, tokens_grow, leases_are_told),
     *(never_early, in_order, linearizable, service_returns),

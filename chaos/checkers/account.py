@@ -66,6 +66,25 @@ def nothing_hangs(evidence: Evidence) -> Iterator[str]:
             yield f"task {task_id}: still {task['state']}"
 
 
+def ready_is_given_out(evidence: Evidence) -> Iterator[str]:
+    """P1, P2: what is READY at the end is there for claims, each task once and whole, and nothing
+    else is. (Where all was claimed after the read-out.)"""
+    given = evidence.final.given
+    if given is None:
+        return
+    for task_id, task in evidence.final.tasks.items():
+        came, ready = given.get(task_id, []), task["state"] == "READY"
+        if ready and not came:
+            yield f"task {task_id}: READY at the end, and no claim brings it"
+        elif len(came) > ready:
+            yield f"task {task_id}: {task['state']} at the end, and given out {len(came)} times"
+        submits = evidence.submits.get(task_id)
+        if submits and any(crc != submits[0].args["crc"] for crc in came):
+            yield f"task {task_id}: given out at the end with another payload"
+    for task_id in given.keys() - evidence.final.tasks.keys():
+        yield f"task {task_id}: given out at the end, and not listed before"
+
+
 def payloads(evidence: Evidence) -> Iterator[str]:
     """P1: workers get the payload that was submitted."""
     for task_id, grants in evidence.grants.items():

@@ -65,6 +65,8 @@ CATCHES = {
     "nothing_hangs": "forgets timers at a change of leader or a restart: a lease or a delay that"
     " never ends",
     "payloads": "mixes up or cuts payloads; makes up tasks",
+    "ready_is_given_out": "keeps a task and loses its place in the queue, or keeps it in two;"
+    " damages payloads that nobody has asked for yet",
     "one_completion": "accepts completions of two workers; keeps the result of the one that lost",
     "outcomes_stay": "loses an acknowledged completion, failure or cancel; gives out ended tasks",
     "reads_see_submits": "a deposed leader, or a follower, answers reads as if it led",

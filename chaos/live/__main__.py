@@ -114,7 +114,7 @@ def main(
 
     In rounds, each a new cluster from a seed and a line in the results; the next campaign goes on
     with the next seed. Ctrl-C ends after the present strike and still judges the round. Exit code
-    1: a promise was broken; folders and history are kept.
+    1: a promise was broken, or may have been; folders and history are kept.
     """
     console = Console(stderr=True, soft_wrap=True)
     deck = aims(ground_of(form).abilities, nemesis, target)
@@ -227,7 +227,7 @@ def _tell_round(campaign: Campaign, round_: Round, row: dict[str, Any]) -> None:
     campaign.console.print(told, markup=False, highlight=False)
     for line in round_.verdict.violations[:20]:
         campaign.console.print(line, markup=False, highlight=False)
-    if broken:
+    if broken or row["undecided"]:  # a task of which nothing is known is not green
         campaign.broken = True
         _keep_folders(campaign, round_)
     else:

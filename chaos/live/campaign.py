@@ -1,6 +1,7 @@
 """A round of a campaign: a new cluster under load, fault after fault, and then the judgement.
 
-    start -- load, probe -- strike ... strike -- load ends -- read out -- compare -- judge
+    start -- load, probe -- strike ... strike -- load ends -- read out -- give out -- compare --
+    judge
 
 Rounds are short, so that histories are bounded: in memory, and in the time to judge them.
 """
@@ -21,6 +22,7 @@ from typing import Any
 from chaos.history import Call, History
 from chaos.live.alike import differences
 from chaos.live.cluster import LiveCluster, NotWhole
+from chaos.live.giving_out import give_out
 from chaos.live.ground import LINKS, Ground
 from chaos.live.load import Load
 from chaos.live.nemeses import Aim
@@ -51,6 +53,7 @@ SETTLE_SECS = 0.5
 # From the last fault on, actors may still wait for calls that nobody will answer.
 STOP_SECS = 90.0
 READ_OUT_SECS = 120.0
+GIVE_OUT_SECS = 120.0
 # A cluster that is broken shows itself so to whoever works on it.
 GIVEN_UP = (
     *(NotWhole, NodeDied, TimeoutError, TaskqError, AssertionError),
@@ -138,6 +141,11 @@ async def carry_out(round_: Round, on_strike: Callable[[Strike], None] = lambda 
             async with asyncio.timeout(READ_OUT_SECS), AsyncClient(cluster.url) as client:
                 ids = {call.args["id"] for call in round_.history.of("submit")}
                 round_.history.final = await read_out(client, ids)
+        final = round_.history.final
+        if final is not None:
+            with _noted(round_, "gives_out"):
+                async with asyncio.timeout(GIVE_OUT_SECS), AsyncClient(cluster.url) as client:
+                    final.given = await give_out(client, final)
         if not round_.verdict.violations:
             with _noted(round_, "alike"):
                 round_.verdict.violations += await differences(cluster)

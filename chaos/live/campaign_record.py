@@ -23,7 +23,8 @@ DOUBLED = ("one_completion", "one_task_per_id")
 def row_of(round_: Round) -> dict[str, Any]:
     """One line about a round. Times in seconds. `struck`: what was begun, in order, from which the
     round can be repeated; `strikes`: what was carried out; `missed`: what met nobody
-    and does not count; `rules`: violations by broken rule; `equipped`: with disks that can fail,
+    and does not count; `given`: tasks that came when all that was ready was claimed at the end;
+    `rules`: violations by broken rule; `equipped`: with disks that can fail,
     which are a little slower."""
     rules = round_.verdict.by_rule()
     final = round_.history.final
@@ -43,6 +44,7 @@ def row_of(round_: Round) -> dict[str, Any]:
         "strikes": [_strike(round_, one) for one in round_.strikes],
         "calls": {kind: dict(sorted(each.items())) for kind, each in sorted(outcomes.items())},
         "tasks": dict(final.states) if final else {},
+        "given": len(final.given or {}) if final else 0,
         "failed": len(round_.failed),
         "lost": sum(rules.get(rule, 0) for rule in LOST),
         "doubled": sum(rules.get(rule, 0) for rule in DOUBLED),

@@ -112,7 +112,7 @@ def _numbers(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
         (f"{acknowledged:,}", "submits acknowledged", ""),
         (f"{sum(each.total() for each in calls.values()):,}", "calls", ""),
         (f"{sum(each['unknown'] for each in calls.values()):,}", "of unknown outcome", ""),
-        (f"{sum(row['undecided'] for row in rows):,}", "tasks undecided", ""),
+        judged(sum(row["undecided"] for row in rows), "tasks undecided"),
     ]
 
 

@@ -39,6 +39,7 @@ def test_what_was_told_strikes_and_is_accounted_for(tmp_path: Path) -> None:
     assert [len(one["nodes"]) for one in row["strikes"]] == [1, 1, 1]
     assert (row["rules"], row["lost"], row["doubled"], row["undecided"]) == ({}, 0, 0, 0)
     assert row["calls"]["submit"]["ok"] > 500
+    assert row["given"] == row["tasks"]["ready"] > 100
     assert row["strikes"][0]["without"], "two of three go on"
     assert not row["strikes"][1]["without"], "one of three does not"
     (report,) = tmp_path.glob("*.html")

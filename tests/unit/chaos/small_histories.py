@@ -7,6 +7,7 @@ from typing import Any
 from chaos.history import OK, REFUSED, UNKNOWN, Call, Final, History
 
 A, B, C, D = "aa" * 16, "bb" * 16, "cc" * 16, "dd" * 16
+CRC = 7
 
 
 def call(kind: str, start: float, reply: dict[str, Any] | None = None, **args: Any) -> Call:
@@ -16,13 +17,13 @@ def call(kind: str, start: float, reply: dict[str, Any] | None = None, **args: A
 def submit(
     task_id: str, start: float, delay_secs: float = 0.0, queue: str = "q", priority: int = 150
 ) -> Call:
-    fields = {"queue": queue, "priority": priority, "size": 4, "crc": 7, "delay_secs": delay_secs}
+    fields = {"queue": queue, "priority": priority, "size": 4, "crc": CRC, "delay_secs": delay_secs}
     return call("submit", start, id=task_id, **fields)
 
 
 def claim(start: float, *grants: tuple[str, int], worker: str = "w1", lease: float = 1.0) -> Call:
     found = [
-        {"id": task_id, "token": token, "queue": "q", "lease_secs": lease, "crc": 7}
+        {"id": task_id, "token": token, "queue": "q", "lease_secs": lease, "crc": CRC}
         for task_id, token in grants
     ]
     return call("claim", start, {"grants": found}, worker=worker, lease_secs=lease, dead_secs=2.0)

@@ -9,6 +9,7 @@ import pytest
 from chaos.checkers import CHECKERS, page, repeated_claim, violations
 from chaos.history import REFUSED, UNKNOWN, Call, Final, History, Kill
 from tests.unit.chaos.small_histories import (
+    CRC,
     A,
     B,
     C,
@@ -63,6 +64,26 @@ def complete_twice_in_the_counts(history: History, final: Final) -> None:
 
 def leave_a_lease(history: History, final: Final) -> None:
     final.tasks[D]["state"] = final.statuses[D] = "LEASED"
+
+
+def lose_a_place_in_the_queue(history: History, final: Final) -> None:
+    final.given = {}
+
+
+def give_out_twice_at_the_end(history: History, final: Final) -> None:
+    final.given = {D: [CRC, CRC]}
+
+
+def give_out_an_ended_task(history: History, final: Final) -> None:
+    final.given = {D: [CRC], B: [CRC]}
+
+
+def give_out_an_unlisted_task(history: History, final: Final) -> None:
+    final.given = {D: [CRC], "ee" * 16: [CRC]}
+
+
+def damage_a_payload_that_waits(history: History, final: Final) -> None:
+    final.given = {D: [CRC + 1]}
 
 
 def accept_two_completions(history: History, final: Final) -> None:
@@ -197,6 +218,10 @@ HARMS: dict[str, tuple[Harm, ...]] = {
     "one_task_per_id": (make_two_of_one_id, tell_two_states),
     "sums": (miscount, complete_twice_in_the_counts),
     "nothing_hangs": (leave_a_lease,),
+    "ready_is_given_out": (
+        *(lose_a_place_in_the_queue, give_out_twice_at_the_end, give_out_an_ended_task),
+        *(give_out_an_unlisted_task, damage_a_payload_that_waits),
+    ),
     "one_completion": (accept_two_completions, swap_the_result),
     "outcomes_stay": (
         *(undo_a_completion, undo_a_cancel, undo_a_death, show_a_completed_task_as_ready),
@@ -223,6 +248,13 @@ HARMS: dict[str, tuple[Harm, ...]] = {
 
 def test_a_good_history_breaks_no_promise() -> None:
     assert violations(good()) == []
+
+
+def test_what_is_ready_may_be_given_out_at_the_end() -> None:
+    history = good()
+    assert history.final is not None
+    history.final.given = {D: [CRC]}
+    assert violations(history) == []
 
 
 def test_every_checker_is_shown_to_fail() -> None:
