@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import threading
 import time
@@ -75,16 +77,16 @@ class ContainerNode(LiveNode):
         assert not self.running, "already running"
         self._ready.unlink(missing_ok=True)
         self.home.mkdir(parents=True, exist_ok=True)
-        self._give_away()
         ours = self._variables()
         ours = {name: text for name, text in ours.items() if os.environ.get(name) != text}
+        self._carry_libraries(ours)
+        self._give_away()
         # Not of the container: process 1 would have them, too, with the libraries in front of it.
         command = ["env", *(f"{name}={text}" for name, text in ours.items())]
         command += ["tq-broker", "--ready-file", str(self._ready)]
         for key, value in self._settings.items():
             command += ["--set", f"{key}={value}"]
-        libraries = ours.get("LD_PRELOAD", "").replace(":", " ").split()
-        mounts = {str(self.home): "rw"} | dict.fromkeys(libraries, "ro")
+        mounts = {str(self.home): "rw"}
         self.spawned_at = time.monotonic()
         self._spawned_wall = time.time()
 
@@ -94,6 +96,16 @@ class ContainerNode(LiveNode):
             return made
 
         self._life = _Life(start, self.log, self._life)
+
+    def _carry_libraries(self, variables: dict[str, str]) -> None:
+        """Those in front of libc, into a folder that the container's user can reach: who builds one
+        keeps it in a home of its own."""
+        libraries = [Path(one) for one in re.split("[: ]", variables.get("LD_PRELOAD", "")) if one]
+        if libraries:
+            folder = self.home / "libraries"
+            folder.mkdir(exist_ok=True)
+            carried = [shutil.copy(one, folder / one.name) for one in libraries]
+            variables["LD_PRELOAD"] = ":".join(map(str, carried))
 
     def _give_away(self) -> None:
         """What we wrote in the folder as root has to be the node's."""

@@ -60,9 +60,13 @@ def power_cut(left: Left | None = None) -> Harm:
     async def cut(scene: Scene, names: tuple[str, ...]) -> AsyncIterator[None]:
         disks = [disk_of(scene, name) for name in names]
         await kill(scene, names)
+        # A node that wrote past its disk, and so kept everything, was killed and no more.
+        met = all(disk.journal.stat().st_size for disk in disks)
         for disk in disks:
             await asyncio.to_thread(cut_power, disk, scene.chance, left)
         try:
+            if not met:
+                raise Missed(f"no write of {names} went through its disk")
             yield
         finally:
             scene.cluster.start(names)
