@@ -11,36 +11,67 @@ import json
 import random
 import sys
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from chaos.history import History
-from chaos.live.campaign import Round, carry_out
+from chaos.history import History, Kill
 from chaos.live.campaign_record import LOST
 from chaos.live.cluster import LiveCluster
+from chaos.live.disk_faults import BARE_POWER_CUT
 from chaos.live.ground import Ground
-from chaos.live.nemeses import Aim
+from chaos.live.load import Load
+from chaos.live.nemesis import Scene
 from chaos.live.one_bit import flip_one_bit, shorten_ours, shorten_stock
+from chaos.live.probe import Probe
+from chaos.live.readout import read_out
+from chaos.live.recorder import Recorder
 from chaos.live.stamp import stamp
 from chaos.live.stock_node import StockGround
+from chaos.live.verdict import Verdict, judged
 from chaos.record import append
+from taskq import AsyncClient
 
 STOCK, OURS = "PySyncObj's", "ours"
 POWER, BIT = "power of all nodes fails", "one bit flips on one of three nodes"
-# A clean stop syncs everything, PySyncObj's journal, too: what is lost after it, no sync covered.
-POWER_FAILS = ("stop@all", "power cut, nothing unsynced left@all")
-ROUND_SECS = 60.0
+SETTINGS = {"broker.queue_depth_threshold": 10_000_000}
+LOAD_SECS = 4.0
+SERVED_SECS = 60.0
+PACE_SECS = 0.02
 
 
-def power_fails(home: Path, ground: Ground, seed: int) -> Round:
-    """The round, carried out and judged."""
-    plan = iter([Aim.parse(text) for text in POWER_FAILS])
-    made = Round(seed, plan, home, ground, secs=ROUND_SECS, equipped=True)
-    asyncio.run(carry_out(made))
-    return made
+async def power_fails(home: Path, ground: Ground, seed: int) -> tuple[History, Verdict]:
+    """All nodes lose power under load, and with it all that they had not synced; then everything
+    is read. A clean stop before it syncs everything, PySyncObj's journal, too: what is lost, no
+    sync covered. Raises NotWhole, NodeDied, TimeoutError."""
+    history = History()
+    recorder = Recorder(history)
+    with LiveCluster(home, settings=SETTINGS, ground=ground) as cluster:
+        cluster.equip(seed)
+        cluster.start()
+        await cluster.whole()
+        nodes = cluster.nodes.values()
+        await asyncio.gather(*(asyncio.to_thread(node.terminate) for node in nodes))
+        cluster.start()
+        await cluster.whole()
+        load = Load(cluster.urls, recorder, seed, PACE_SECS)
+        probe = Probe(cluster.url, recorder)
+        load.start()
+        probe.start()
+        await asyncio.sleep(LOAD_SECS)
+        history.kills.append(Kill(time.monotonic(), POWER, recorder.in_flight(), served=True))
+        scene = Scene(cluster, random.Random(seed))
+        async with BARE_POWER_CUT.harm(scene, tuple(cluster.nodes)):
+            pass
+        history.kills[-1].over = await probe.served_after(time.monotonic(), SERVED_SECS)
+        await load.stop()
+        await probe.stop()
+        async with AsyncClient(cluster.url) as client:
+            history.final = await read_out(client, {one.args["id"] for one in history.of("submit")})
+    return history, judged(history)
 
 
 def acknowledged(history: History) -> int:
@@ -52,10 +83,10 @@ def experiments(home: Path, seed: int) -> list[dict[str, Any]]:
     """Each experiment with each journal: its name, and how many acknowledged tasks were lost."""
     found: list[dict[str, Any]] = []
     for journal, ground in ((STOCK, StockGround()), (OURS, Ground())):
-        made = power_fails(home / f"power, {journal}", ground, seed)
-        rules = made.verdict.by_rule()
+        history, verdict = asyncio.run(power_fails(home / f"power, {journal}", ground, seed))
+        rules = verdict.by_rule()
         lost = sum(rules.get(rule, 0) for rule in LOST)
-        sent = acknowledged(made.history)
+        sent = acknowledged(history)
         row = {"fault": POWER, "journal": journal, "acknowledged": sent, "lost": lost}
         found.append({**row, "rules": rules})
     flips = ((STOCK, StockGround(), shorten_stock), (OURS, Ground(), shorten_ours))
