@@ -60,6 +60,8 @@ GIVEN_UP = (
     subprocess.TimeoutExpired,
 )
 TOLD_COUNT_MAX = 2_000
+# Of a round without these no rule has anything to say.
+AT_WORK = ("submit", "claim", "complete")
 
 
 @dataclass
@@ -172,7 +174,12 @@ async def _strikes(
 ) -> None:
     for aim in round_.plan:
         round_.struck.append(aim)
-        strike = await striker.strike(aim.nemesis, aim.target)
+        try:
+            strike = await striker.strike(aim.nemesis, aim.target)
+        except GIVEN_UP:
+            if striker.under_way is not None:  # what it did stands beside its name
+                round_.strikes.append(striker.under_way)
+            raise
         (round_.missed if strike.missed else round_.strikes).append(strike)
         round_.load_averages.append(os.getloadavg()[0])
         failure = load.failure()
@@ -192,6 +199,10 @@ def _judge(round_: Round) -> None:
         if strike.planned and failed:
             told = f"{len(failed)} probes found no service in a {strike.fault}"
             round_.verdict.violations.append(f"planned: {told}")
+    done = {call.kind for call in round_.history.calls if call.ok}
+    round_.verdict.violations += [
+        f"at_work: not one {kind} was carried out" for kind in AT_WORK if kind not in done
+    ]
     if round_.history.final is not None:
         verdict = judged(round_.history)
         round_.verdict.violations += verdict.violations

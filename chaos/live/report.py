@@ -174,8 +174,8 @@ def _told(strike: Row) -> str:
 
 def _round(told: Told) -> list[str]:
     row, timeline = told
-    bands = [band({**one, "seed": row["seed"]}) for one in row["strikes"]]
     secs = max((len(each) for each in timeline.rates.values()), default=1)
+    bands = [band({**one, "seed": row["seed"]}, secs) for one in row["strikes"]]
     names = {"submit": "submitted", "claim": "claimed", "complete": "completed"}
     rates = [
         Line(names[kind], [(at + 0.5, rate) for at, rate in enumerate(each)], style)
@@ -198,13 +198,18 @@ def _round(told: Told) -> list[str]:
     ]
 
 
-def band(strike: Row) -> Band:
-    """The shaded part of a strike."""
+def band(strike: Row, secs: float) -> Band:
+    """The shaded part of a strike, in a chart of so many seconds; of one without an end up to
+    there."""
     label = f"{strike['fault']} @ {strike['target']}"
     if len(label) > LABEL_COUNT_MAX:
         label = label[: LABEL_COUNT_MAX - 1] + "…"
     at = strike["at"]
-    return Band(at, at + strike["lasted"], at + strike["whole"], label, _told(strike))
+    mended, whole = (
+        max(at, secs) if after is None else at + after
+        for after in (strike["lasted"], strike["whole"])
+    )
+    return Band(at, mended, whole, label, _told(strike))
 
 
 def _outcomes(rows: Sequence[Row]) -> dict[str, Counter[str]]:

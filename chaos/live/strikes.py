@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, isinf
 
 from chaos.history import Kill
 from chaos.live.cluster import LiveCluster
@@ -30,18 +31,18 @@ WHOLE_SECS = 120.0
 class Strike:
     """One fault, from `at`. Times are seconds of the monotonic clock, `wall` since 1970: the harm
     was mended between `mending` and `mended`, service was seen to stay until `over`, and every node
-    was as before at `whole`. `without`: there was service while the harm lasted. `missed`: why it
-    does not count."""
+    was as before at `whole`; infinite: that never came. `without`: there was service while the harm
+    lasted. `missed`: why it does not count."""
 
     fault: str
     target: str
     nodes: tuple[str, ...]
     at: float
     wall: float
-    mending: float = 0.0
-    mended: float = 0.0
-    over: float = 0.0
-    whole: float = 0.0
+    mending: float = inf
+    mended: float = inf
+    over: float = inf
+    whole: float = inf
     without: bool = False
     silent: bool = False
     planned: bool = False
@@ -68,7 +69,7 @@ class Strike:
 
 class Striker:
     """Strikes the cluster of `scene`, which `probe` watches; notes each blow in the recorder's
-    history."""
+    history. `under_way`: the strike that has begun, and has not come to its end."""
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class Striker:
         self._recorder = recorder
         self._calm_secs = calm_secs
         self._settle_secs = settle_secs
+        self.under_way: Strike | None = None
 
     @property
     def _cluster(self) -> LiveCluster:
@@ -104,7 +106,8 @@ class Striker:
             kill.clock = [*nemesis.clock, nemesis.clock_jump_secs]
         self._recorder.history.kills.append(kill)
         # Until the end of time, where it never comes back.
-        kill.over = float("inf")
+        kill.over = inf
+        self.under_way = strike
         await self._harm(nemesis, strike)
         strike.mended = time.monotonic()
         await self._probe.served_after(strike.mended, SERVED_SECS)
@@ -112,6 +115,7 @@ class Striker:
         strike.over = time.monotonic()
         await self._cluster.whole(timeout_secs=WHOLE_SECS)
         kill.over = strike.whole = time.monotonic()
+        self.under_way = None
         return strike
 
     async def _harm(self, nemesis: Nemesis, strike: Strike) -> None:
@@ -124,7 +128,8 @@ class Striker:
                 strike.mending = time.monotonic()
         except Missed as missed:
             strike.missed = str(missed)
-            strike.mending = strike.mending or time.monotonic()
+            if isinf(strike.mending):
+                strike.mending = time.monotonic()
 
     async def _made_ready(self, nemesis: Nemesis) -> None:
         """Nodes may be restarted meanwhile: the history says so, though it is no strike."""
@@ -132,7 +137,7 @@ class Striker:
             return
         kill = Kill(time.monotonic(), "made ready", self._recorder.in_flight(), served=True)
         self._recorder.history.kills.append(kill)
-        kill.over = float("inf")
+        kill.over = inf
         await nemesis.ready(self._scene)
         kill.over = time.monotonic()
 

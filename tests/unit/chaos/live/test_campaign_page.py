@@ -94,6 +94,19 @@ def test_what_met_nobody_does_not_count(done: Round) -> None:
     assert not [line for line in page(json.dumps(row)) if line.startswith("| pause |")]
 
 
+def test_a_strike_from_which_the_cluster_never_came_back_stands_with_what_it_broke(
+    done: Round,
+) -> None:
+    done.strikes[1] = Strike("pause", "majority", ("n1", "n2"), 120.0, 1.0)
+    done.verdict = Verdict(["comes_back: NotWhole", "acknowledged_submits: gone"])
+    row = row_of(done)
+    last = row["strikes"][1]
+    assert [last[name] for name in ("lasted", "gap", "return", "back", "whole")] == [None] * 5
+    (told,) = lines_of([row], "pause |")
+    assert (told[3:5], told[11]) == (["1", "1"], "1")
+    assert "pause @ majority" in render([Told(row, Timeline.of(done))])
+
+
 def test_violations_are_counted_by_rule(done: Round) -> None:
     done.verdict = Verdict(
         ["acknowledged_submits: a", "acknowledged_submits: b", "one_completion: c", "sums: d"], 5
