@@ -203,6 +203,25 @@ def test_a_farewell_that_comes_while_nobody_leads_withdraws_what_waits_with_it()
     assert leaves.answer(claimed) == Claimed([], 1)
 
 
+def test_a_farewell_whose_outcome_is_lost_is_not_remembered() -> None:
+    """Its worker says it again, or comes back, and then its claims wait as anybody's."""
+    rig = Rig()
+    leaves, _ = waiting(rig, W1)
+    rig.replica.held = True
+    first, again = leaves.send(commands.DeregisterWorker(W1), commands.DeregisterWorker(W1))
+    rig.replica.lose_leadership()
+    assert [leaves.answer(one).unknown for one in (first, again)] == [True, True]
+    rig.replica.held = False
+    rig.replica.lead()
+    rig.loop.settle()
+    assert rig.server.waiting.claims._leaving == {}
+    (back,) = leaves.send(claim(2, worker=W1))
+    assert rig.server.waiting.claims.count == 1
+    rig.peer().send(submit(1))
+    assert ids_of(leaves.answer(back)) == [task_id(1)]
+    assert rig.server.waiting.claims._workers == {}
+
+
 def test_several_queues_wake_by_any_of_them() -> None:
     rig = Rig()
     both = waiting(rig, W1, "a", "b", "a")
