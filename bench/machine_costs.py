@@ -26,7 +26,7 @@ import json
 import pstats
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,6 +56,7 @@ class Layers(Protocol):
     """What takes the overlay's layers."""
 
     def get(self, key: bytes) -> bytes | None: ...
+    def get_many(self, wanted: Sequence[bytes]) -> list[bytes | None]: ...
     def iterate(
         self, prefix: bytes = b"", start: bytes | None = None
     ) -> Iterator[tuple[bytes, bytes]]: ...
@@ -70,6 +71,9 @@ class Dictionary:
     def __init__(self) -> None:
         self.values: dict[bytes, bytes] = {}
         self.get = self.values.get
+
+    def get_many(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+        return [self.get(key) for key in wanted]
 
     def iterate(
         self, prefix: bytes = b"", start: bytes | None = None

@@ -187,6 +187,34 @@ class Walk:
             self._rest = deque((key, values[key]) for key in self._keys)
 
 
+class Seeker:
+    """LevelDB's raw iterator, as far as it is asked for single keys."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._key = b""
+        self._value: bytes | None = None
+
+    def __enter__(self) -> Seeker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def seek(self, key: bytes) -> None:
+        self._key, self._value = key, self._handle.get(key)
+
+    def valid(self) -> bool:
+        return self._value is not None
+
+    def key(self) -> bytes:
+        return self._key
+
+    def value(self) -> bytes:
+        assert self._value is not None
+        return self._value
+
+
 class Handle:
     """An open database. `before_write(size)` raises where the disk refuses (OSError) and where the
     machine is gone; `spoils()`: whether a failed write leaves garbage and the handle goes on."""
@@ -268,6 +296,9 @@ class Handle:
         **_: Any,
     ) -> Walk:
         return Walk(self, self._content.walk(start, stop, backwards=reverse))
+
+    def raw_iterator(self, **_: Any) -> Seeker:
+        return Seeker(self)
 
     @classmethod
     def frozen(cls, files: Files, directory: Path, content: SortedMap) -> Handle:

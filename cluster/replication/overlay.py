@@ -11,7 +11,7 @@ The applier owns it; the machine sees it as a `View`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import nsmallest
 from typing import Protocol, TypeVar
 from zlib import crc32
@@ -30,6 +30,8 @@ class Store(Protocol):
     """What the overlay lies over: `cluster.storage.state_store.StateStore`."""
 
     def get(self, key: bytes) -> bytes | None: ...
+
+    def get_many(self, wanted: Sequence[bytes]) -> list[bytes | None]: ...
 
     def iterate(
         self, prefix: bytes = b"", start: bytes | None = None
@@ -111,6 +113,22 @@ class Overlay:
             return changed[key]
         writing = self._writing[family]
         return writing[key] if key in writing else self._store.get(key)
+
+    def get_many(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+        found: dict[bytes, bytes | None] = {}
+        below: list[bytes] = []
+        for key in wanted:
+            family: _Family = key[0]
+            if family == _READY:
+                family = key[:_QUEUE]
+            for layer in (self._made[family], self._changed[family], self._writing[family]):
+                if key in layer:
+                    found[key] = layer[key]
+                    break
+            else:
+                below.append(key)
+        found.update(zip(below, self._store.get_many(below), strict=True))
+        return [found[key] for key in wanted]
 
     def put(self, key: bytes, value: bytes) -> None:
         family: _Family = key[0]

@@ -8,7 +8,7 @@ state store use it; nobody else touches LevelDB.
 from __future__ import annotations
 
 import errno
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,8 @@ from cluster.storage.table import check_table
 # tables, the least that LevelDB takes, claims from a thousand queues cost half as much again.
 MAX_OPEN_FILES = 266
 WRITE_BUFFER_SIZE = 4 * 1024 * 1024  # bytes; LevelDB's default
+# From so many keys on an iterator is worth being made.
+ITERATED_COUNT = 8
 BLOCK_CACHE_SIZE = 2 * 1024 * 1024  # bytes; the page cache does the rest
 
 
@@ -40,6 +42,7 @@ class OrderedStore(Protocol):
     def fail(self, reason: str) -> None: ...
     def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes] = ()) -> None: ...
     def get(self, key: bytes) -> bytes | None: ...
+    def get_many(self, wanted: Sequence[bytes]) -> list[bytes | None]: ...
     def iterate(
         self, start: bytes | None = None, stop: bytes | None = None, *, fill_cache: bool = True
     ) -> Generator[tuple[bytes, bytes]]: ...
@@ -192,6 +195,23 @@ class Database:
         except plyvel.Error as error:
             raise _translate(error, self.directory, "reading") from error
         return value
+
+    def get_many(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+        """As `get` of each. Many are read by one iterator: it costs as much, but LevelDB counts
+        each `get` that looks into two tables against the first, and soon merges that one."""
+        if len(wanted) < ITERATED_COUNT:
+            return [self.get(key) for key in wanted]
+        found: dict[bytes, bytes | None] = {}
+        try:
+            with self._handle.raw_iterator(verify_checksums=True) as pairs:
+                for key in sorted(wanted):
+                    pairs.seek(key)
+                    there = pairs.valid() and pairs.key() == key
+                    # What an iterator does not see may stand in a block that it passed over.
+                    found[key] = pairs.value() if there else self.get(key)
+        except plyvel.Error as error:
+            raise _translate(error, self.directory, "reading") from error
+        return [found[key] for key in wanted]
 
     def iterate(
         self, start: bytes | None = None, stop: bytes | None = None, *, fill_cache: bool = True

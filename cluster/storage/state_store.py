@@ -8,7 +8,7 @@ drop an entry above `index`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +129,10 @@ class StateStore:
     def get(self, key: bytes) -> bytes | None:
         """The value of `key`, None if absent. Raises DataDamaged, StorageFailed."""
         return self._db.get(DATA + key)
+
+    def get_many(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+        """As `get` of each."""
+        return self._db.get_many([DATA + key for key in wanted])
 
     def scan(self, prefix: bytes, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         """At most `limit` pairs whose keys start with `prefix` and are greater than `after`.

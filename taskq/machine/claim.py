@@ -24,8 +24,9 @@ from taskq.machine.task import (
     LEASED,
     READY,
     Task,
-    load_task,
+    find_task,
     move,
+    read_heads,
 )
 from taskq.machine.ttl import has_run_out, stop_ttl
 from taskq.results import Claimed, ClaimedTask
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 # Tasks whose TTL ran out that one claim may meet and expire: bounds the work of one entry.
 _EXPIRED_MAX = 100
+# Heads read at once: together with their headers some MiB at most.
+_AHEAD_COUNT = 128
 
 
 class Granted(NamedTuple):
@@ -80,6 +83,7 @@ def _granted(state: State, claim: Claim) -> list[tuple[Task, Lease]]:
 
 def _take(state: State, claim: Claim, command: ClaimTask, count_max: int) -> None:
     room = FRAME_SIZE_MAX - FRAME_MARGIN
+    ahead: dict[bytes, Task] = {}
     expired_max = _EXPIRED_MAX
     for name in command.queues:
         queue = state.queues.find(name)
@@ -89,7 +93,7 @@ def _take(state: State, claim: Claim, command: ClaimTask, count_max: int) -> Non
         if claim.leases:
             claim.plain = False  # those of this queue may be longer or shorter
         while len(claim.leases) < count_max and expired_max:
-            task = _next(state, queue)
+            task = _next(state, queue, ahead, count_max - len(claim.leases))
             if task is None:
                 break
             if has_run_out(state, task):
@@ -106,11 +110,16 @@ def _take(state: State, claim: Claim, command: ClaimTask, count_max: int) -> Non
             state.readied.add(name)  # there may be more behind: whoever waits should look again
 
 
-def _next(state: State, queue: Queue) -> Task | None:
-    """The first ready task of a queue; places of tasks that are no longer ready are dropped."""
+def _next(state: State, queue: Queue, ahead: dict[bytes, Task], count: int) -> Task | None:
+    """The first ready task of a queue; places of tasks that are no longer ready are dropped.
+    `ahead`: heads that this claim has read; `count`: how many tasks it still wants."""
     while (found := queue.window.pop()) is not None:
         place, task_id = found
-        task = load_task(state, task_id)
+        task = ahead.pop(task_id, None) or find_task(state, task_id)
+        if task is None:
+            heads = [task_id, *queue.window.upcoming(min(count, _AHEAD_COUNT) - 1)]
+            ahead.update(read_heads(state, heads))
+            task = ahead.pop(task_id, None)
         if task is not None and task.state == READY and task.place == place:
             queue.took(place)
             return task

@@ -107,6 +107,11 @@ class ReadyWindow:
             self._start = 0
         return found
 
+    def upcoming(self, count: int) -> list[bytes]:
+        """Ids of the tasks that `pop` gives next, as far as they are read already; at most so
+        many."""
+        return [task_id for _, task_id in self._next[self._start : self._start + count]]
+
     def shrink(self) -> None:
         """Lets go of what has left; then, if need be, of what is far away."""
         del self._next[: self._start]

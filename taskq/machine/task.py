@@ -183,10 +183,26 @@ def shown(task_id: bytes) -> str:
 
 def load_task(state: State, task_id: bytes) -> Task | None:
     """The task as it is now, or None. Who changes it saves it, or its lease, before he returns."""
+    return find_task(state, task_id) or read_head(state.view, task_id)
+
+
+def find_task(state: State, task_id: bytes) -> Task | None:
+    """The task as it is now if that is known without reading its head."""
     lease = state.leases.by_task.get(task_id)
     if lease is not None:
         return state.leases.task_of(lease)
-    return state.lately.get(task_id) or read_head(state.view, task_id)
+    return state.lately.get(task_id)
+
+
+def read_heads(state: State, ids: list[bytes]) -> dict[bytes, Task]:
+    """The tasks of those heads that have to be read and are there."""
+    unknown = [task_id for task_id in ids if find_task(state, task_id) is None]
+    records = state.view.get_many([keys.TASK + task_id for task_id in unknown])
+    return {
+        task_id: Task.decode(task_id, record)
+        for task_id, record in zip(unknown, records, strict=True)
+        if record is not None
+    }
 
 
 def read_head(view: View, task_id: bytes) -> Task | None:

@@ -6,6 +6,7 @@ A node's view is an overlay over LevelDB (`cluster/storage`); tests and simulati
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -14,6 +15,9 @@ class View(Protocol):
 
     def get(self, key: bytes) -> bytes | None:
         """The value, or None."""
+
+    def get_many(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+        """As `get` of each, which together may cost less."""
 
     def put(self, key: bytes, value: bytes) -> None:
         """Sets the value of a key, whether it exists or not."""
@@ -37,6 +41,9 @@ class MemoryView:
 
     def get(self, key: bytes) -> bytes | None:
         return self.values.get(key)
+
+    def get_many(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+        return [self.get(key) for key in wanted]
 
     def put(self, key: bytes, value: bytes) -> None:
         if key not in self.values:

@@ -49,6 +49,9 @@ class Door:
         found: bytes | None = self._model.state.get(key)
         return found
 
+    def get_many(self, wanted: list[bytes]) -> Any:
+        return self._model.state.get_many(wanted)
+
     def iterate(self, prefix: bytes = b"", start: bytes | None = None) -> Any:
         return self._model.state.iterate(prefix, start)
 

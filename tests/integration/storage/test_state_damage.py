@@ -114,6 +114,7 @@ def test_a_flipped_bit_in_a_table_is_found_by_reading_and_by_the_scrub(root: Pat
     state = StateStore.open(root / "state")
     for read in (
         lambda: state.get(b"key-60"),
+        lambda: state.get_many([b"key-%d" % number for number in range(40, 80)]),
         lambda: list(state.iterate()),
         lambda: state.scan(b"key-", b"key-59", 3),
         lambda: list(state.scrub()),

@@ -6,7 +6,7 @@ real `plan_batch`, a write that was not carried out leaves nothing, and a failed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from cluster.storage.errors import StorageFailed
 from cluster.storage.log_plan import plan_batch
@@ -105,6 +105,9 @@ class MemoryState:
         self._failed = False
         self.index, self.terms = disk.state_index, disk.state_terms
         self.digest = disk.state_digest
+
+    def get_many(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+        return [self.get(key) for key in wanted]
 
     def get(self, key: bytes) -> bytes | None:
         return self._disk.state.get(key)

@@ -84,6 +84,10 @@ class OverlayModel(RuleBasedStateMachine):
     def get(self, key: bytes) -> None:
         assert self.overlay.get(key) == self.model.get(key)
 
+    @rule(wanted=st.lists(KEYS, max_size=20))
+    def get_many(self, wanted: list[bytes]) -> None:
+        assert self.overlay.get_many(wanted) == self.model.get_many(wanted)
+
     @rule(prefix=PREFIXES, after=st.none() | KEYS, limit=st.integers(-1, 20))
     def scan(self, prefix: bytes, after: bytes | None, limit: int) -> None:
         found = self.overlay.scan(prefix, after, limit)
