@@ -37,17 +37,23 @@ test: $(READY) ## Run every test that needs neither root nor Docker nor minutes 
 	@$(BIN)/python -m pytest tests -q -n $(WORKERS) --dist worksteal \
 		-m "not root and not docker and not slow" $(ARGS)
 
-.PHONY: test-root
-test-root: $(READY) ## Run the tests that need root and Debian's tools: hosts, links, clocks, mounts (2 minutes)
-	@$(BIN)/python -m pytest tests -q -m root $(ARGS)
+# With what needs root: hosts of our own, links, clocks, mounts. ROOT= leaves that out.
+ROOT := or root
+.PHONY: test-long
+test-long: $(READY) ## Run the tests that take minutes, and those that need root (ROOT= without; 3 minutes)
+	@$(BIN)/python -m pytest tests -q -n $(WORKERS) --dist worksteal \
+		-m "(slow $(ROOT)) and not docker $(if $(ROOT),,and not root)" $(ARGS)
 
-.PHONY: check
-check: $(READY) ## Format, lint, types and unit tests: what must be green before a commit
+.PHONY: lint
+lint: $(READY) ## Format, lint and types
 	@$(BIN)/ruff format --check --quiet . || \
 		{ echo "Not formatted. To fix: make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/python -m pytest tests/unit -q
+
+.PHONY: check
+check: lint ## Lint and unit tests: what must be green before a commit
+	@$(BIN)/python -m pytest tests/unit -q -m "not slow"
 
 .PHONY: format
 format: $(READY) ## Format the sources and fix what the linter can fix
