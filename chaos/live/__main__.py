@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import math
 import shlex
 import shutil
 import signal
@@ -209,11 +208,11 @@ async def _until_interrupted(campaign: Campaign, round_: Round, struck: Any) -> 
 
 
 def _tell_strike(console: Console, round_: Round, strike: Strike) -> None:
-    gap, whole = strike.gap(round_.acks), strike.whole - strike.at
+    # The next acknowledgement may just be on its way.
+    gap, whole = strike.gap([*round_.acks, time.monotonic()]), strike.whole - strike.at
     at = time.strftime("%H:%M:%S", time.gmtime(strike.wall))
     told = f"{at} {strike.fault}@{strike.target} ({', '.join(strike.nodes)}): "
-    told += f"{gap * 1000:.0f} ms" if math.isfinite(gap) else "until now"
-    told += f" without service, whole after {whole:.1f} s"
+    told += f"{gap * 1000:.0f} ms without service, whole after {whole:.1f} s"
     told += f"; does not count, {strike.missed}" if strike.missed else ""
     console.print(told, markup=False, highlight=False)
 
