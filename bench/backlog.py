@@ -5,7 +5,7 @@
 Ids are those that the client library makes, which grow with time. Memory is `RssAnon` of the node
 that has most; while filling, it is looked at every half second. The rate of claims is that of
 claims of 100 with their completions, without submits: the median of several turns, in which as many
-tasks come from the backlog as from a queue that holds no others. Restart: from the start of the
+tasks come from the backlog as from a queue that holds no others, each turn after a rest. Restart: from the start of the
 processes to the first task claimed from the backlog.
 """
 
@@ -37,6 +37,8 @@ CLAIM_COUNT = 100
 TURN_COUNT, TURNS = 10_000, 5
 CLAIMS_UNDER_WAY = 8
 REST_SECS = 5.0
+# Before each turn: what the last one left to be written and merged is not this one's cost.
+SETTLE_SECS = 2.0
 LOOK_SECS = 0.5
 SHORT = "short"
 TIMEOUT_SECS = 120.0
@@ -259,8 +261,10 @@ async def _claims(load: Load, names: list[str], count: int, console: Console) ->
     with _bar(console, "claiming", 2 * TURNS * count) as step:
         for _ in range(TURNS):
             await load.fill([SHORT], count, lambda _: None)
+            await asyncio.sleep(SETTLE_SECS)
             short.append(await load.drain([SHORT], count))
             step(count)
+            await asyncio.sleep(SETTLE_SECS)
             backlog.append(await load.drain(names, count))
             step(count)
     return {
