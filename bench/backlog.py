@@ -5,8 +5,8 @@
 Ids are those that the client library makes, which grow with time. Memory is `RssAnon` of the node
 that has most; while filling, it is looked at every half second. The rate of claims is that of
 claims of 100 with their completions, without submits: the median of several turns, in which as many
-tasks come from the backlog as from a queue that holds no others, each turn after a rest. Restart: from the start of the
-processes to the first task claimed from the backlog.
+tasks come from the backlog as from a queue that holds no others, each turn after a rest. Restart:
+from the start of the processes to the first task claimed from the backlog.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from taskq.machine.record import unpack_raw
 from taskq.machine.task import (
     CONTENT_SIZE_IN_HEAD,
     EXPIRED,
+    HEADS_AT_ONCE,
     LEASED,
     READY,
     Task,
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 # Tasks whose TTL ran out that one claim may meet and expire: bounds the work of one entry.
 _EXPIRED_MAX = 100
-# Heads read at once: together with their headers some MiB at most.
-_AHEAD_COUNT = 128
 
 
 class Granted(NamedTuple):
@@ -117,7 +116,7 @@ def _next(state: State, queue: Queue, ahead: dict[bytes, Task], count: int) -> T
         place, task_id = found
         task = ahead.pop(task_id, None) or find_task(state, task_id)
         if task is None:
-            heads = [task_id, *queue.window.upcoming(min(count, _AHEAD_COUNT) - 1)]
+            heads = [task_id, *queue.window.upcoming(min(count, HEADS_AT_ONCE) - 1)]
             ahead.update(read_heads(state, heads))
             task = ahead.pop(task_id, None)
         if task is not None and task.state == READY and task.place == place:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 from taskq.machine import keys
 from taskq.machine.ready import make_ready
-from taskq.machine.task import BY_ELAPSED, BY_WALL, NO_DUE, Task, load_task, move, save_task
+from taskq.machine.task import (
+    BY_ELAPSED,
+    BY_WALL,
+    HEADS_AT_ONCE,
+    NO_DUE,
+    Task,
+    find_task,
+    move,
+    read_heads,
+    save_task,
+)
 from taskq.machine.ttl import start_ttl
 
 if TYPE_CHECKING:
@@ -44,11 +54,14 @@ def promote(state: State, limit: int) -> int:
     """Makes at most `limit` due tasks ready, by both clocks; how many it was."""
     due = state.indices[keys.DUE_ELAPSED].take(state.elapsed, limit)
     due += state.indices[keys.DUE_WALL].take(state.wall, limit - len(due))
-    for _, _, task_id in due:
-        task = load_task(state, task_id)
-        assert task is not None, "a schedule without a task"
-        _forget_due(state, task)
-        make_ready(state, task)
-        start_ttl(state, task)
-        save_task(state, task)
+    for first in range(0, len(due), HEADS_AT_ONCE):
+        ids = [one.value for one in due[first : first + HEADS_AT_ONCE]]
+        heads = read_heads(state, ids)
+        for task_id in ids:
+            task = heads.get(task_id) or find_task(state, task_id)
+            assert task is not None, "a schedule without a task"
+            _forget_due(state, task)
+            make_ready(state, task)
+            start_ttl(state, task)
+            save_task(state, task)
     return len(due)

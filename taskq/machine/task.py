@@ -56,6 +56,9 @@ RECORD_SIZE = 300
 # A payload or result up to here stands in the head, so that most tasks have one record.
 CONTENT_SIZE_IN_HEAD = KIB
 
+# Heads read together: with their headers some MiB at most.
+HEADS_AT_ONCE = 128
+
 # How the run under `token` ended; what makes a repeated outcome recognisable.
 RUNNING, DID_COMPLETE, DID_FAIL, DID_RELEASE, WAS_TAKEN = 0, 1, 2, 3, 4
 
@@ -195,7 +198,7 @@ def find_task(state: State, task_id: bytes) -> Task | None:
 
 
 def read_heads(state: State, ids: list[bytes]) -> dict[bytes, Task]:
-    """The tasks of those heads that have to be read and are there."""
+    """The tasks of those heads that have to be read and are there; at most `HEADS_AT_ONCE` ids."""
     unknown = [task_id for task_id in ids if find_task(state, task_id) is None]
     records = state.view.get_many([keys.TASK + task_id for task_id in unknown])
     return {
