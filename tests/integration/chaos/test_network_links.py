@@ -67,7 +67,11 @@ CUTS = [
 ]
 
 
-@pytest.mark.parametrize(("nemesis", "names", "cut"), CUTS, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize(
+    ("nemesis", "names", "cut"),
+    CUTS,
+    ids=[f"{one.name}@{'+'.join(names)}" for one, names, _ in CUTS],
+)
 async def test_a_cut_cuts_what_it_says_and_nothing_else(
     five_hosts: LiveCluster, posts: Posts, nemesis: Nemesis, names: tuple[str, ...], cut: set[Way]
 ) -> None:
