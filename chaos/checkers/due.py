@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from chaos.checkers.evidence import Evidence, Grant
@@ -23,7 +23,10 @@ def never_early(evidence: Evidence) -> Iterator[str]:
             yield from _early(task_id, grants, due, "submit")
         for older, newer in pairwise(grants):
             accepted = [call for call in evidence.outcomes.get(older.token, ()) if call.ok]
+            gone = evidence.deregistered.get(older.claim.args["worker"], ())
             for call in accepted:
+                if _came_after_a_farewell(call, gone):
+                    continue
                 first = min(one.start for one in evidence.outcomes[older.token])
                 due = first + wait(delay_after(call, call.reply["state"]), first)
                 yield from _early(task_id, [newer], due, call.kind)
@@ -34,6 +37,13 @@ def delay_after(call: Call, state: str) -> float:
     if state == "RETRYING":
         return (1 - JITTER) * float(call.args["backoff_secs"])
     return float(call.args.get("delay_secs", 0.0))
+
+
+def _came_after_a_farewell(call: Call, gone: Sequence[Call]) -> bool:
+    """A release that asked for a delay found the task given back already, to its place: the worker
+    had said farewell, or a late copy of that came just now."""
+    promised = call.kind == "release" and call.args["delay_secs"] and call.reply["state"] == "READY"
+    return bool(promised) and any(one.maybe and one.start <= call.end for one in gone)
 
 
 def _early(task_id: str, grants: list[Grant], due: float, why: str) -> Iterator[str]:

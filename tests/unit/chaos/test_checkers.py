@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from chaos.checkers import CHECKERS, page, repeated_claim, violations
+from chaos.checkers import CHECKERS, Evidence, page, repeated_claim, violations
+from chaos.checkers.due import never_early
 from chaos.history import REFUSED, UNKNOWN, Call, Final, History, Kill
 from tests.unit.chaos.small_histories import (
     CRC,
@@ -345,3 +346,15 @@ def test_the_page_of_rules_is_up_to_date() -> None:
         "python -m chaos.checkers.page > chaos/checkers/README.md"
     )
     assert set(page.CATCHES) == {check.__name__ for check in CHECKERS}
+
+
+@pytest.mark.parametrize("farewell", [False, True])
+def test_a_delay_is_not_kept_only_where_a_farewell_had_released_the_task(farewell: bool) -> None:
+    given_back = release(A, 1, 1.2, delay_secs=5.0)
+    given_back.reply["state"] = "READY"
+    calls = [submit(A, 1.0), claim(1.1, (A, 1)), given_back, claim(1.3, (A, 2), worker="w2")]
+    if farewell:  # whose copy came late: the worker claimed again meanwhile
+        calls.append(call("deregister", 0.5, worker="w1"))
+    final = Final({}, {}, {}, {})
+    found = list(never_early(Evidence(History(calls, [], final))))
+    assert bool(found) is not farewell
