@@ -84,9 +84,15 @@ class Members:
         return next(one for one in self.replicas.values() if one.is_leader())
 
     async def follower(self) -> Replica:
-        """One that follows, when somebody leads."""
+        """Waits for one that follows: the last of a new group may not have joined it yet."""
         leader = await self.leader()
-        return next(one for one in self.replicas.values() if one is not leader)
+
+        def following() -> list[Replica]:
+            others = (one for one in self.replicas.values() if one is not leader)
+            return [one for one in others if one._core is not None]
+
+        await until(following)
+        return following()[0]
 
     async def submit(self, *numbers: int, size: int = 0) -> None:
         """Submits each until it is acknowledged."""
