@@ -161,7 +161,7 @@ def _run(campaign: Campaign, *, as_json: bool) -> None:
         for round_ in campaign.rounds():
 
             def struck(strike: Strike, round_: Round = round_) -> None:
-                _tell_strike(campaign.console, round_, strike)
+                campaign.console.print(strike.told(round_.acks), markup=False, highlight=False)
                 done = len(campaign.plan) if campaign.plan is not None else 0
                 seen = total - done if campaign.plan is not None else time.monotonic() - started
                 progress.update(bar, completed=seen, description=f"seed {round_.seed}")
@@ -206,16 +206,6 @@ async def _until_interrupted(campaign: Campaign, round_: Round, struck: Any) -> 
 
     loop.add_signal_handler(signal.SIGINT, stop)
     await carry_out(round_, struck)
-
-
-def _tell_strike(console: Console, round_: Round, strike: Strike) -> None:
-    # The next acknowledgement may just be on its way.
-    gap, whole = strike.gap([*round_.acks, time.monotonic()]), strike.whole - strike.at
-    at = time.strftime("%H:%M:%S", time.gmtime(strike.wall))
-    told = f"{at} {strike.fault}@{strike.target} ({', '.join(strike.nodes)}): "
-    told += f"{gap * 1000:.0f} ms without service, whole after {whole:.1f} s"
-    told += f"; does not count, {strike.missed}" if strike.missed else ""
-    console.print(told, markup=False, highlight=False)
 
 
 def _tell_round(campaign: Campaign, round_: Round, row: dict[str, Any]) -> None:

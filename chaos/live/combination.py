@@ -22,7 +22,7 @@ def combination(first: Nemesis, second: Nemesis, whom: str, targets: tuple[str, 
     async def harmed(scene: Scene, names: tuple[str, ...]) -> AsyncIterator[None]:
         async with first.harm(scene, names):
             await asyncio.sleep(scene.chance.uniform(*APART_SECS))
-            struck = names if whom == SAME else _others(scene, names)
+            struck = names if whom == SAME else scene.others(names)
             async with second.harm(scene, struck):
                 yield
 
@@ -43,10 +43,3 @@ def combination(first: Nemesis, second: Nemesis, whom: str, targets: tuple[str, 
         spreads=whom == OTHERS,
         ready=always_ready if plain else both_ready,
     )
-
-
-def _others(scene: Scene, names: tuple[str, ...]) -> tuple[str, ...]:
-    nodes = scene.cluster.nodes
-    others = [name for name in nodes if name not in names]
-    count = min(len(others), (len(nodes) - 1) // 2)
-    return tuple(sorted(scene.chance.sample(others, count)))

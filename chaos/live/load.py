@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
+from chaos.live.actors import check
 from chaos.live.recorder import Recorder
 from taskq import AsyncClient, AsyncWorkerSession, ClaimedTask, TaskSpec
 from taskq.client.identifier import new_task_id
@@ -74,12 +75,9 @@ class Load:
         await asyncio.gather(*self._actors, *self._stalled)
         await asyncio.gather(*(client.close() for client in self._clients))
 
-    def failure(self) -> BaseException | None:
-        """What ended an actor before its time."""
-        for actor in (*self._actors, *self._stalled):
-            if actor.done() and not actor.cancelled() and actor.exception() is not None:
-                return actor.exception()
-        return None
+    def check(self) -> None:
+        """Raises AssertionError where an actor ended before its time."""
+        check((*self._actors, *self._stalled))
 
     # --- producers ---------------------------------------------------------------------------
 

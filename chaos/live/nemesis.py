@@ -40,6 +40,13 @@ class Scene:
         count = most if target == MINORITY else most + 1
         return tuple(sorted(self.chance.sample(names, count)))
 
+    def others(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Members beside these: as many as may be missing, or all that there are."""
+        members = self.cluster.nodes
+        beside = [name for name in members if name not in names]
+        count = min(len(beside), (len(members) - 1) // 2)
+        return tuple(sorted(self.chance.sample(beside, count)))
+
 
 class Missed(Exception):
     """The harm met nobody, and nothing happened: such a strike does not count."""

@@ -60,9 +60,7 @@ async def wiped_and_relied_on(scene: Scene, names: tuple[str, ...]) -> AsyncIter
     goes on without the votes and the disks of those that were wiped."""
     async with wiped(scene, names):
         await scene.cluster.whole()
-    others = [name for name in scene.cluster.nodes if name not in names]
-    spare = tuple(sorted(scene.chance.sample(others, (len(scene.cluster.nodes) - 1) // 2)))
-    async with killed(scene, spare):
+    async with killed(scene, scene.others(names)):
         yield
 
 

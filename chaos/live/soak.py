@@ -154,9 +154,7 @@ async def _strikes(
         strike = await striker.strike(aim.nemesis, aim.target)
         if not strike.missed:
             soak.strikes.append(strike)
-        failure = load.failure()
-        if failure is not None:
-            raise AssertionError(f"a client failed: {failure!r}") from failure
+        load.check()
         soak.acks = probe.acks
         on_strike(strike)
         if soak.stopped or time.monotonic() - soak.started > soak.secs:
@@ -252,10 +250,7 @@ def _carried_out(soak: Soak, console: Console) -> None:
 
         def struck(strike: Strike) -> None:
             progress.update(bar, completed=time.monotonic() - soak.started)
-            told = f"{strike.fault}@{strike.target} ({', '.join(strike.nodes)}):"
-            told += f" {strike.gap(soak.acks) * 1000:.0f} ms without service,"
-            told += f" whole after {strike.whole - strike.at:.1f} s"
-            console.print(told, markup=False, highlight=False)
+            console.print(strike.told(soak.acks), markup=False, highlight=False)
 
         asyncio.run(_until_interrupted(soak, struck))
 

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from chaos.live.actors import check
 from chaos.live.probe import QUEUE as PROBES
 from taskq import AsyncClient, AsyncWorkerSession, ClaimedTask, OutcomeUnknown, TaskqError
 from taskq.client.identifier import new_task_id
@@ -111,12 +112,9 @@ class SoakLoad:
             client = self._others[place % len(self._others)]
             self._tasks.append(asyncio.create_task(self._work(client)))
 
-    def failure(self) -> BaseException | None:
-        """What ended an actor before its time."""
-        for one in self._tasks:
-            if one.done() and not one.cancelled() and one.exception() is not None:
-                return one.exception()
-        return None
+    def check(self) -> None:
+        """Raises AssertionError where an actor ended before its time."""
+        check(self._tasks)
 
     async def drain(self, timeout_secs: float) -> None:
         """Submits no more, and waits until all that there is was done. Raises TimeoutError."""

@@ -62,6 +62,14 @@ class Strike:
         """The longest time between acknowledgements while those that were harmed came back."""
         return longest_gap(acks, self.mending, self.over)
 
+    def told(self, acks: Sequence[float]) -> str:
+        """A line for people, just after it: the next acknowledgement may still be on its way."""
+        gap, whole = self.gap([*acks, time.monotonic()]), self.whole - self.at
+        at = time.strftime("%H:%M:%S", time.gmtime(self.wall))
+        told = f"{at} {self.fault}@{self.target} ({', '.join(self.nodes)}): "
+        told += f"{gap * 1000:.0f} ms without service, whole after {whole:.1f} s"
+        return told + (f"; does not count, {self.missed}" if self.missed else "")
+
     def back(self, acks: Sequence[float]) -> float:
         """From the end of the harm to the first acknowledgement after it."""
         return first_after(acks, self.mended) - self.mended

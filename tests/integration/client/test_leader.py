@@ -18,6 +18,16 @@ from tests.integration.client.scripted_node import Drop, ScriptedNode, Silent, s
 OUT_OF_REACH = "127.0.0.1:1"
 
 
+def led_from_out_of_reach(
+    a: ScriptedNode, b: ScriptedNode, *, leader: ScriptedNode, term: int = 1
+) -> None:
+    """As `group`, but what they tell of the leader is an address that nobody reaches."""
+    group(a, b, leader=leader, term=term)
+    for node in (a, b):
+        node.hello["members"] = [["a", a.address], ["b", b.address], ["x", OUT_OF_REACH]]
+        node.hello["leader"] = "x"
+
+
 def group(*nodes: ScriptedNode, leader: ScriptedNode, term: int = 1) -> None:
     """Makes the nodes members of one cluster."""
     members = [[node.node_id, node.address] for node in nodes]
@@ -187,10 +197,7 @@ def knows_no_leader(node: ScriptedNode) -> None:
 async def test_a_leader_that_was_out_of_reach_does_not_slow_the_leaving(monkeypatch):
     monkeypatch.setattr(leader_search, "SEEK_SECONDS", 8.0)  # as after a dozen attempts to reach it
     async with ScriptedNode("a") as a, ScriptedNode("b") as b:
-        group(a, b, leader=b)
-        for node in (a, b):
-            node.hello["members"] = [["a", a.address], ["b", b.address], ["x", OUT_OF_REACH]]
-            node.hello["leader"] = "x"
+        led_from_out_of_reach(a, b, leader=b)
         async with AsyncClient(a.url, timeout=10) as client:
             await client.submit("q")
             await asyncio.sleep(0.1)  # it has tried to go to x
@@ -207,10 +214,7 @@ async def test_a_node_that_has_found_a_leader_meanwhile_is_not_left():
             knows_no_leader(a)
             call = asyncio.create_task(client.submit("q"))
             await settled(lambda: a.count(c.Ping) >= 1)
-            group(a, b, leader=a, term=2)
-            for node in (a, b):
-                node.hello["members"] = [["a", a.address], ["b", b.address], ["x", OUT_OF_REACH]]
-                node.hello["leader"] = "x"
+            led_from_out_of_reach(a, b, leader=a, term=2)
             a.announce()
             await asyncio.sleep(0.5)
             assert (b.connection_count, len(a.peers)) == (0, 1)
