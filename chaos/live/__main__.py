@@ -13,8 +13,9 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from chaos.live.campaign import Round, carry_out
 from chaos.live.campaign_record import counts, next_seed, row_of
 from chaos.live.grounds import FORMS, ground_of, make_ready
-from chaos.live.nemeses import ALL_NEMESES, Aim, aims, drawn, missing, on_disks
+from chaos.live.nemeses import ALL_NEMESES, Aim, aims, drawn, filled, on_disks
 from chaos.live.nemesis import TARGETS
 from chaos.live.report import REPORTS, Told, write
 from chaos.live.strikes import Strike
@@ -89,7 +90,9 @@ def _taken(plan: deque[Aim]) -> Iterator[Aim]:
 @click.option("--nemesis", multiple=True, type=click.Choice(list(ALL_NEMESES)), help="Only these.")
 @click.option("--target", multiple=True, type=click.Choice(TARGETS), help="Only these.")
 @click.option("--times", default=0, help="Each fault so often, then it ends.")
-@click.option("--fill", default=0, help="Each so often, with what is in the results already.")
+@click.option(
+    "--fill", default=0, help="Each nemesis so often, with what is in the results already."
+)
 @click.option("--strikes", default="", help="Just these, in this order: 'kill@leader; pause@all'")
 @click.option("--keep/--no-keep", default=True, help="Append to chaos/results/chaos.jsonl.")
 @click.option("--reports", default=REPORTS, type=click.Path(path_type=Path), show_default=True)
@@ -131,8 +134,7 @@ def main(
         raise click.ClickException(str(error)) from error
     known = rows("chaos")
     first = next_seed(known, form) if seed is None else seed
-    so_far = counts(known, form, int(nodes)) if fill else {}
-    plan = deque(missing(deck, fill or times, so_far, first)) if fill or times else None
+    plan = _plan(deck, first, times, fill, counts(known, form, int(nodes)))
     if strikes:
         plan = deque(deck)
     if minutes is None:
@@ -142,6 +144,14 @@ def main(
     if campaign.told:
         console.print(f"The report: {write(campaign.told, reports)}")
     sys.exit(1 if campaign.broken else 0)
+
+
+def _plan(
+    deck: list[Aim], seed: int, times: int, fill: int, so_far: Mapping[Aim, int]
+) -> deque[Aim] | None:
+    if fill:
+        return deque(filled(deck, fill, so_far, seed))
+    return deque(islice(drawn(deck, seed), times * len(deck))) if times else None
 
 
 def _told(strikes: str) -> Iterator[Aim]:

@@ -99,15 +99,22 @@ def drawn(deck: list[Aim], seed: int) -> Iterator[Aim]:
         yield from chance.sample(deck, len(deck))
 
 
-def missing(deck: list[Aim], count: int, so_far: Mapping[Aim, int], seed: int) -> list[Aim]:
-    """So that each of the deck has struck `count` times, with what there was `so_far`: the rarest
-    first, otherwise in an order from the seed."""
+def filled(deck: list[Aim], count: int, so_far: Mapping[Aim, int], seed: int) -> list[Aim]:
+    """So that each nemesis of the deck has struck `count` times, whoever it met, with what there
+    was `so_far`: the rarest nemesis first, aimed at whom it has met least."""
     chance = random.Random(seed)
-    left: Counter[Aim] = Counter({one: max(0, count - so_far.get(one, 0)) for one in deck})
+    targets: dict[str, list[Aim]] = {}
+    for one in deck:
+        targets.setdefault(one.fault, []).append(one)
+    struck = Counter({one: so_far.get(one, 0) for one in deck})
+    times = {fault: sum(struck[one] for one in each) for fault, each in targets.items()}
     plan: list[Aim] = []
-    while left.total():
-        most = max(left.values())
-        turn = [one for one in deck if left[one] == most]
-        plan += chance.sample(turn, len(turn))
-        left.subtract(turn)
+    while min(times.values(), default=count) < count:
+        least = min(times.values())
+        turn = [fault for fault in targets if times[fault] == least]
+        for fault in chance.sample(turn, len(turn)):
+            aim = min(targets[fault], key=lambda one: (struck[one], chance.random()))
+            struck[aim] += 1
+            times[fault] += 1
+            plan.append(aim)
     return plan

@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 
 from chaos.live.ground import FOLDER, LINKS, SHIM
-from chaos.live.nemeses import ALL_NEMESES, Aim, aims, drawn, missing, on_disks
+from chaos.live.nemeses import ALL_NEMESES, Aim, aims, drawn, filled, on_disks
 from chaos.live.nemesis import TARGETS
 
 PROCESSES = frozenset({SHIM, FOLDER})
@@ -63,14 +63,16 @@ def test_nothing_is_drawn_from_nothing() -> None:
     assert list(drawn([], 7)) == []
 
 
-def test_what_is_missing_is_filled_up_the_rarest_first() -> None:
-    plan = missing([KILL, PAUSE], 3, {KILL: 2}, seed=1)
-    assert Counter(plan) == {KILL: 1, PAUSE: 3}
+def test_each_nemesis_is_filled_up_whoever_it_met_the_rarest_first() -> None:
+    other = Aim(KILL.fault, "follower")
+    plan = filled([KILL, other, PAUSE], 3, {KILL: 2}, seed=1)
+    assert Counter(plan) == {other: 1, PAUSE: 3}, "at whom it has met least"
     assert plan[:2] == [PAUSE, PAUSE]
-    assert missing([KILL], 2, {KILL: 5}, seed=1) == []
+    assert filled([KILL, other], 2, {KILL: 1, other: 5}, seed=1) == []
+    assert filled([], 2, {}, seed=1) == []
 
 
 def test_the_same_seed_fills_up_in_the_same_order() -> None:
     deck = aims(PROCESSES)
-    assert missing(deck, 2, {}, 7) == missing(deck, 2, {}, 7)
-    assert missing(deck, 2, {}, 7) != missing(deck, 2, {}, 8)
+    assert filled(deck, 2, {}, 7) == filled(deck, 2, {}, 7)
+    assert filled(deck, 2, {}, 7) != filled(deck, 2, {}, 8)
