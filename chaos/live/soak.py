@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ async def run_soak(soak: Soak, on_strike: Callable[[Strike], None] = lambda _: N
         recorder = Recorder(history)
         probe = Probe(cluster.url, recorder)
         soak.account = load.account
-        try:
+        with _noted(soak):
             await cluster.whole()
             scene = Scene(cluster, random.Random(soak.seed))
             striker = Striker(
@@ -129,21 +130,29 @@ async def run_soak(soak: Soak, on_strike: Callable[[Strike], None] = lambda _: N
             probe.start()
             sampling = asyncio.create_task(_sample(soak, cluster))
             try:
-                await _strikes(soak, striker, load, probe, on_strike)
+                with _noted(soak):
+                    await _strikes(soak, striker, load, probe, on_strike)
             finally:
                 sampling.cancel()
                 await asyncio.gather(sampling, return_exceptions=True)
                 soak.load_secs = time.monotonic() - soak.started
                 soak.acks, soak.latencies = probe.acks, load.latencies
+            # A cluster that did not become whole may serve all the same: what became of the tasks?
             async with asyncio.timeout(STOP_SECS):
                 await probe.stop()
             await _end(soak, cluster, load, sum(call.ok for call in probe.calls))
-        except GIVEN_UP as error:
-            soak.violations.append(f"{type(error).__name__}: {error}"[:TOLD_COUNT_MAX])
     soak.failed = without_service(history)
     for name, each in soak.uses.items():
         for node, use in each.items():
             soak.violations += unbounded(name, node, use, soak.load_secs)
+
+
+@contextmanager
+def _noted(soak: Soak) -> Iterator[None]:
+    try:
+        yield
+    except GIVEN_UP as error:
+        soak.violations.append(f"{type(error).__name__}: {error}"[:TOLD_COUNT_MAX])
 
 
 async def _strikes(

@@ -27,7 +27,8 @@ _NUMBER = struct.Struct(">Q")
 BURST_SECS = 0.01
 # While there is no service, requests wait; no more than this, the rest of the rate is left out.
 OPEN_COUNT_MAX = 20_000
-WORKERS_COUNT = 12
+# Enough that tasks wait for the cluster, not for workers: what a fault left waiting is done soon.
+WORKERS_COUNT = 48
 CLAIM_COUNT = 10
 WAIT_SECS = 1.0
 LEASE_SECS = 10.0
