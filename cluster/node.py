@@ -26,7 +26,7 @@ from cluster.config import Config, ConfigError, load_config, not_served_yet
 from cluster.logging import set_up_logging
 from cluster.monitors.duties import standard_duties
 from cluster.monitors.runner import Runner
-from cluster.process import ReadyFile, bound_memory, fill_standard_streams, stop_signals
+from cluster.process import ReadyFile, bound_memory, fill_standard_streams, signals_to
 from cluster.replication.disk_space import DiskSpace
 from cluster.replication.founding_record import claim_folder
 from cluster.replication.group_settings import GroupSettings
@@ -40,6 +40,7 @@ from cluster.server.tcp import BrokerServer
 from cluster.settings import TrustFailed, disk_policy_of, group_of, settings_of
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import DataDamaged, StorageError
+from cluster.watched_files import WatchedFiles
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +69,12 @@ class CannotStart(Exception):
     """Why a node does not start, in one sentence that names the setting to change."""
 
 
-async def serve(config: Config, on_ready: Callable[[Addresses], None], stop: asyncio.Event) -> int:
+async def serve(
+    config: Config,
+    on_ready: Callable[[Addresses], None],
+    stop: asyncio.Event,
+    files: WatchedFiles,
+) -> int:
     """Runs a node until `stop` is set or it cannot go on; the exit code.
 
     `on_ready` is called once requests are served. Raises CannotStart.
@@ -89,7 +95,7 @@ async def serve(config: Config, on_ready: Callable[[Addresses], None], stop: asy
         )
         await _start(config, replica)
         try:
-            return await _serve(config, replica, on_ready, stop)
+            return await _serve(config, replica, on_ready, stop, files)
         finally:
             await replica.stop()
 
@@ -126,6 +132,7 @@ async def _serve(
     replica: Replica,
     on_ready: Callable[[Addresses], None],
     stop: asyncio.Event,
+    files: WatchedFiles,
 ) -> int:
     loop = asyncio.get_running_loop()
     server = BrokerServer(
@@ -141,6 +148,7 @@ async def _serve(
     try:
         addresses = await _listen(config, replica, server, monitoring)
         runner.start()
+        files.start()
         health.started = True
         on_ready(addresses)
         log.info(
@@ -155,6 +163,7 @@ async def _serve(
         health.stopping = True
         # While this node still serves: what comes in meanwhile goes to the one that takes over.
         await _hand_over(replica)
+        files.stop()
         runner.stop()
         await server.stop()
         await monitoring.stop()
@@ -222,21 +231,22 @@ async def _until_signal(config: Config, ready_file: ReadyFile | None) -> int:
             except OSError as error:
                 raise CannotStart(f"--ready-file cannot be written: {error}") from error
 
-    with stop_signals(stop):
+    files = WatchedFiles(asyncio.get_running_loop())
+    with signals_to(stop, files.reload):
         if ready_file is None:
-            return await serve(config, ready, stop)
+            return await serve(config, ready, stop, files)
         if ready_file.obstacle():
             raise CannotStart(f"--ready-file: {ready_file.obstacle()}")
         # One that a killed node left behind would say "ready" too early.
         ready_file.remove()
         try:
-            return await serve(config, ready, stop)
+            return await serve(config, ready, stop, files)
         finally:
             ready_file.remove()
 
 
 def run(config: Config, ready_file: Path | None = None) -> int:
-    """Runs a node in this process until SIGTERM, SIGINT or SIGHUP; the exit code."""
+    """Runs a node in this process until SIGTERM or SIGINT; the exit code."""
     fill_standard_streams()
     bound_memory()
     set_up_logging(config.monitoring, node_id=config.raft.node_id)

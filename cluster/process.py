@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,24 +55,42 @@ def fill_standard_streams() -> None:
 
 
 @contextlib.contextmanager
-def stop_signals(stop: asyncio.Event) -> Iterator[None]:
-    """Within the block SIGTERM, SIGINT and SIGHUP set `stop`, however often they come.
+def signals_to(stop: asyncio.Event, reload: Callable[[], None]) -> Iterator[None]:
+    """Within the block SIGTERM and SIGINT set `stop`, however often they come; SIGHUP calls
+    `reload`, but for the one that says that the terminal of this process was closed: that stops.
 
-    SIGHUP comes when the terminal is closed; under `nohup` it stays ignored.
+    Under `nohup` SIGHUP stays ignored.
     """
     loop = asyncio.get_running_loop()
-    numbers = [signal.SIGTERM, signal.SIGINT]
+    had_terminal = _has_terminal()
+
+    def hang_up() -> None:
+        if had_terminal and not _has_terminal():
+            stop.set()
+        else:
+            reload()
+
+    handlers: dict[int, Callable[[], None]] = {signal.SIGTERM: stop.set, signal.SIGINT: stop.set}
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, stop.set)
+        handlers[signal.SIGHUP] = hang_up
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
     try:
         yield
     finally:
-        for number in numbers:
+        for number in handlers:
             loop.remove_signal_handler(number)
             # It is ending: an impatient second Ctrl-C must not cut that short with a traceback.
             signal.signal(number, signal.SIG_IGN)
+
+
+def _has_terminal() -> bool:
+    """Whether this process belongs to a terminal that is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
 
 
 class ReadyFile:

@@ -103,21 +103,36 @@ def words(node: NodeProcess) -> list[str]:
 
 @pytest.mark.parametrize(
     "signals",
-    [[signal.SIGTERM], [signal.SIGINT] * 3, [signal.SIGHUP]],
-    ids=["TERM", "an impatient Ctrl-C", "the terminal was closed"],
+    [[signal.SIGTERM], [signal.SIGINT] * 3],
+    ids=["TERM", "an impatient Ctrl-C"],
 )
 def test_a_signal_ends_it_cleanly(tmp_path: Path, signals: list[signal.Signals]) -> None:
-    # A parent that ignores SIGHUP, as nohup does, would hand that on.
-    plain = [sys.executable, "-c", _PLAIN, *TQ_BROKER]
-    with serving(tmp_path, command=plain) as node:
+    with serving(tmp_path) as node:
         assert node.end(*signals) == 0
         assert words(node) == ["elected", "serving", "stopping", "stopped"]
         assert not (tmp_path / "ready.json").exists()
 
 
-_PLAIN = (
+def test_a_closed_terminal_ends_it_and_a_hang_up_by_hand_does_not(tmp_path: Path) -> None:
+    number, its_end = os.openpty()
+    on_terminal = [sys.executable, "-c", _ON_TERMINAL, os.ttyname(its_end), *TQ_BROKER]
+    os.close(its_end)
+    with (
+        open(number, "rb", buffering=0) as terminal,
+        serving(tmp_path, command=on_terminal) as node,
+    ):
+        node.process.send_signal(signal.SIGHUP)  # asks it to read its files again
+        submit(node)
+        terminal.close()
+        assert node.process.wait(PATIENCE_SECS) == 0
+        assert words(node)[-2:] == ["stopping", "stopped"]
+
+
+# A session of its own on that terminal. A parent that ignores SIGHUP, as nohup does, would hand
+# that on.
+_ON_TERMINAL = (
     "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL);"
-    " os.execv(sys.argv[1], sys.argv[1:])"
+    " os.setsid(); os.open(sys.argv[1], os.O_RDWR); os.execv(sys.argv[2], sys.argv[2:])"
 )
 
 
