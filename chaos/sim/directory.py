@@ -23,9 +23,10 @@ from cluster.storage.log_records import Head, encode_head, encode_tail
 from cluster.storage.log_store import LogStore, Opened, _mark_uncertain
 from cluster.storage.member_policy import Found, LogFound, StateFound, Step, plan_member
 from cluster.storage.member_stores import MemberStores
-from cluster.storage.state_records import DATA, encode_state_head, unpack_pairs
+from cluster.storage.state_records import DATA, encode_state_head
 from cluster.storage.state_store import StateStore, read_state_head
 from cluster.storage.witness import Attestation
+from taskq.pairs import unpack_pairs
 
 LOG, STATE = "log", "state"
 # A snapshot that is being received, and one that will be the state from the next opening on.

@@ -16,9 +16,10 @@ from cluster.storage.batches import FENCE, batch_key
 from cluster.storage.database import Database
 from cluster.storage.errors import StorageFailed
 from cluster.storage.files import discard_unfinished, sync_tree
-from cluster.storage.state_records import DATA, encode_state_head, unpack_pairs
+from cluster.storage.state_records import DATA, encode_state_head
 from cluster.storage.state_store import BLOOM_FILTER_BITS
 from cluster.storage.swap import decide_received, drop_received, incoming_name
+from taskq.pairs import unpack_pairs
 
 
 class IncomingState:

@@ -11,7 +11,8 @@ import threading
 from cluster.storage.batches import PREFIX, check_format
 from cluster.storage.database import OrderedStore
 from cluster.storage.errors import DataDamaged, StorageError, StorageFailed
-from cluster.storage.state_records import DATA, after_prefix, decode_state_head, pack_pair
+from cluster.storage.state_records import DATA, after_prefix, decode_state_head
+from taskq.pairs import pack_pair
 
 
 class StateExport:

@@ -11,8 +11,8 @@ from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import DataDamaged, NoIdentity, StorageFailed
 from cluster.storage.incoming_state import IncomingState
 from cluster.storage.repair import examine, repair
-from cluster.storage.state_records import pack_pair, unpack_pairs
 from cluster.storage.state_store import StateStore
+from taskq.pairs import pack_pair, unpack_pairs
 from tests.integration.storage import damage
 from tests.integration.storage.members import (
     STATE_INDEX,

@@ -19,7 +19,7 @@ from cluster.replication.snapshots.exchange import SnapshotExchange
 from cluster.replication.snapshots.messages import Message, Why, decode, encode
 from cluster.replication.snapshots.receiver import SnapshotReceiver
 from cluster.replication.snapshots.sender import SnapshotSender
-from cluster.storage.state_records import pack_pair, unpack_pairs
+from taskq.pairs import pack_pair, unpack_pairs
 
 ROUND_SECS = 0.25
 

@@ -20,7 +20,7 @@ from cluster.replication.snapshots.messages import (
     Why,
     encode,
 )
-from cluster.storage.state_records import pack_pair
+from taskq.pairs import pack_pair
 from tests.unit.replication.snapshots.rig import World
 
 STREAM = Stream(5, 1)
