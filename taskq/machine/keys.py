@@ -1,6 +1,7 @@
 """Keys of the state's ordered map. All order comes from them; integers are big-endian.
 
 g                                  settings                 n   counters         m   clocks
+v                                  feature level, once it was raised
 q <queue>                          queue: settings and counts
 t <id>                             task head                p <id>  payload      o <id>  result
 a <id> <attempt 4>                 one ended attempt        (p, o: only what is large)
@@ -13,6 +14,7 @@ k <worker>                         worker
 c <worker> <claim number 8>        claim: its leases; while it has any, or may be repeated
 f <ended wall 8> <number 8>        ids of tasks that ended  d <ended wall 8> <id>  dead
 z <id>                             id of a removed task     y <due 8> <id>  when to forget it
+e                                  who votes: written and read by the replication alone
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from struct import Struct
 SETTINGS = b"g"
 COUNTERS = b"n"
 CLOCKS = b"m"
+LEVEL = b"v"
 QUEUE = b"q"
 TASK = b"t"
 PAYLOAD = b"p"
@@ -38,6 +41,7 @@ FINISHED = b"f"
 DEAD = b"d"
 FORGOTTEN = b"z"
 FORGET_DUE = b"y"
+MEMBERS = b"e"
 
 FORMAT = 3  # first element of every record
 

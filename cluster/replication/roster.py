@@ -1,0 +1,61 @@
+"""The members that a node goes by: the set in its state, and those of its log above it (A10).
+
+The newest counts, committed or not. The journal tells of every entry that is appended and every
+truncation, and at a start all entries above the state are looked at; so the set is always that of
+the log as it is.
+"""
+
+from __future__ import annotations
+
+from cluster.replication.voters import MEMBERS, Voter, Voters, decode_entry
+
+_NOBODY = Voter()
+
+
+class Roster:
+    """See the module. `base`: the set in the state, or the founding one. `number` grows whenever
+    the newest set is another one; `others`, `majority`, `is_member` (of this node) are its."""
+
+    def __init__(self, node_id: str, base: Voters) -> None:
+        self._node_id = node_id
+        self._sets = [base]
+        self.number = 0
+        self._take()
+
+    def _take(self) -> None:
+        self.number += 1
+        members = self._sets[-1].members
+        self.others = tuple(sorted(one for one in members if one != self._node_id))
+        self.majority = len(members) // 2 + 1
+        self.is_member = self._node_id in members
+
+    @property
+    def newest(self) -> Voters:
+        """The set in force."""
+        return self._sets[-1]
+
+    def at(self, index: int) -> Voters:
+        """The set as of an entry that this process has applied."""
+        return next((one for one in reversed(self._sets) if one.index <= index), self._sets[0])
+
+    def was_member(self, node_id: str) -> bool:
+        """Whether it is or was in any set that this process knows of."""
+        return any(node_id in one.members for one in self._sets)
+
+    def appended(self, index: int, command: bytes) -> None:
+        """An entry was appended to the log. Raises ValueError for a membership entry that this
+        version cannot read."""
+        if command[:1] == MEMBERS:
+            self._sets.append(Voters(index, decode_entry(command)))
+            self._take()
+
+    def truncated(self, index: int) -> None:
+        """The entries from `index` on are gone."""
+        kept = [one for one in self._sets[1:] if one.index < index]
+        if len(kept) + 1 < len(self._sets):
+            self._sets[1:] = kept
+            self._take()
+
+    def loss_of(self, node_id: str, flag: int) -> int:
+        """What a non-voting flag says of a node: 0 for the one that it bore when it was added."""
+        return 0 if flag == self.newest.members.get(node_id, _NOBODY).flag else flag
