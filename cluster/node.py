@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import click
 import structlog
 
+from cluster.certificates.errors import CertificatesRefused
 from cluster.config import Config, ConfigError, load_config, not_served_yet
 from cluster.logging import set_up_logging
 from cluster.monitors.duties import standard_duties
@@ -37,7 +38,7 @@ from cluster.server.http_port import HttpPort
 from cluster.server.metrics import monitoring_port
 from cluster.server.quota import quota_of
 from cluster.server.tcp import BrokerServer
-from cluster.settings import TrustFailed, disk_policy_of, group_of, settings_of
+from cluster.settings import disk_policy_of, group_of, settings_of
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import DataDamaged, StorageError
 from cluster.watched_files import WatchedFiles
@@ -82,8 +83,8 @@ async def serve(
     persistence = config.persistence
     try:
         group = group_of(config)
-    except TrustFailed as error:
-        raise CannotStart(str(error)) from error
+    except CertificatesRefused as error:
+        raise CannotStart(f"the certificates cannot be used: {error}") from error
     with _open_folder(config, group) as directory:
         replica = Replica(
             directory,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
+from typing import TYPE_CHECKING
 
 from cluster.config import Config, Peer
 from cluster.config.raft import Raft
@@ -15,6 +15,9 @@ from cluster.replication.peers.trust import (
     trust_secret,
 )
 from taskq.machine.settings import Settings
+
+if TYPE_CHECKING:
+    from cluster.certificates.port_certificates import PortCertificates
 
 _DAY_MS = 86_400_000
 
@@ -49,14 +52,10 @@ def disk_policy_of(config: Config) -> DiskPolicy:
     )
 
 
-class TrustFailed(Exception):
-    """The certificates of the Raft port cannot be used; the message says why and which."""
-
-
 def group_of(config: Config) -> GroupSettings | None:
     """The group that this node is a member of; None for a group of one.
 
-    Raises TrustFailed.
+    Raises CertificatesRefused.
     """
     raft, host = config.raft, config.broker.host
     if not raft.enabled:
@@ -86,13 +85,23 @@ def _trust_of(raft: Raft) -> Trust:
     """Certificates where there are some, else the secret, else that only this machine gets in:
     the checks of the configuration saw to it that one of them fits `broker.host`."""
     if raft.cert_file and raft.key_file and raft.ca_file:
-        try:
-            return trust_certificates(raft.cert_file, raft.key_file, raft.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise TrustFailed(
-                f"the certificates of the Raft port cannot be used: {error}"
-                " (raft.cert_file, raft.key_file, raft.ca_file)"
-            ) from error
+        files = raft.cert_file, raft.key_file, raft.ca_file
+        return trust_certificates(*files, node_id=raft.node_id)
     if raft.secret is not None:
         return trust_secret(raft.secret.get_secret_value())
     return trust_loopback()
+
+
+def api_certificates_of(config: Config) -> PortCertificates | None:
+    """What the ports for clients show; None where they speak in the clear.
+
+    Raises CertificatesRefused.
+    """
+    api = config.api
+    if not (api.enable_tls and api.cert_file and api.key_file):
+        return None
+    from cluster.certificates.port_certificates import PortCertificates, PortFiles
+
+    ca = api.client_ca_file
+    files = PortFiles("api", api.cert_file, api.key_file, ca, ca_key="client_ca_file")
+    return PortCertificates(files, dials=False)

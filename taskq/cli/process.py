@@ -35,6 +35,7 @@ BROKER_MODULES = {
     "pydantic": "pydantic",
     "pyyaml": "yaml",
     "structlog": "structlog",
+    "cryptography": "cryptography",
     "google-crc32c": "google_crc32c",
     "prometheus-client": "prometheus_client",
 }

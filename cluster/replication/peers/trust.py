@@ -11,6 +11,10 @@ import hashlib
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cluster.certificates.port_certificates import PortCertificates
 
 # Guessing a recorded handshake's secret costs this much for each guess: 16 MiB and some 40 ms.
 _SCRYPT_N = 1 << 14
@@ -22,9 +26,18 @@ class Trust:
     """Made by the functions below. `loopback_only`: no other machine may reach the port."""
 
     key: bytes = field(repr=False)
-    server_context: ssl.SSLContext | None = None
-    client_context: ssl.SSLContext | None = None
+    certificates: PortCertificates | None = None
     loopback_only: bool = False
+
+    @property
+    def server_context(self) -> ssl.SSLContext | None:
+        """For one connection that comes: asked anew for each, because files change."""
+        return None if self.certificates is None else self.certificates.server
+
+    @property
+    def client_context(self) -> ssl.SSLContext | None:
+        """The same for one that is dialled."""
+        return None if self.certificates is None else self.certificates.client
 
 
 def trust_secret(secret: str) -> Trust:
@@ -34,21 +47,21 @@ def trust_secret(secret: str) -> Trust:
     return Trust(key)
 
 
-def trust_certificates(cert_file: Path, key_file: Path, ca_file: Path) -> Trust:
-    """Whoever has a certificate of that authority is the node that the certificate names (DNS).
+def trust_certificates(
+    cert_file: Path, key_file: Path, ca_file: Path, *, node_id: str | None = None
+) -> Trust:
+    """Whoever has a certificate of that authority is the node that the certificate names (DNS);
+    the own one has to name `node_id`, if that is given.
 
-    Raises OSError and ssl.SSLError for files that cannot be read or do not belong together.
+    Raises CertificatesRefused for files that cannot be used.
     """
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for context in (server, client):
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        # Names are compared by `certifies`: addresses move, and node ids need no valid host name.
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(ca_file)
-        context.load_cert_chain(cert_file, key_file)
-    return Trust(_PUBLIC_KEY, server, client)
+    # Only who has certificates pays for the library that reads them.
+    from cluster.certificates.port_certificates import PortCertificates, PortFiles
+
+    files = PortFiles("raft", cert_file, key_file, ca_file, named=node_id)
+    # Names are compared by `certifies`: addresses move, and node ids need be no host names.
+    certificates = PortCertificates(files, least=ssl.TLSVersion.TLSv1_3, dials=True)
+    return Trust(_PUBLIC_KEY, certificates)
 
 
 def trust_loopback() -> Trust:
