@@ -1,0 +1,1 @@
+"""Where clusters live: manifests, units, and what tries them out."""
