@@ -16,6 +16,7 @@ from taskq.results import (
     U63,
     BatchReply,
     CancelReply,
+from taskq.levels import LEVEL_LIMIT
     Claimed,
     ClusterStatus,
     Count,
@@ -381,6 +382,14 @@ class Retain(NamedTuple):
 
 
 @message(0x70, Sort.PUSH)
+@message(0x68, Sort.INTERNAL)
+class RaiseLevel(NamedTuple):
+    """Raises the cluster's feature level. The leader proposes it when every member can run that
+    level; its entry has that level itself, so that a node which cannot read it stops before it."""
+
+    level: Annotated[int, Int(1, LEVEL_LIMIT)]
+
+
 class CancelRequested(NamedTuple):
     """To the worker's connection: the cancellation of a task that it holds is wanted."""
 

@@ -241,7 +241,7 @@ class Driver:
         if not self.raft.is_leader or self.consensus.transfer.holding:
             return  # they wait for the no-op (A6), or for whoever leads next (A7)
         elapsed, wall = self.clock.elapsed_ms, self.clock.wall_ms
-        parts = pack(elapsed, wall, self._proposals)
+        parts = pack(elapsed, wall, self._proposals, self.applier.machine.level)
         self._proposals = []
         for part, entry in parts:
             self._propose(part, entry)

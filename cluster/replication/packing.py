@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from taskq import commands
+from taskq.levels import LEVEL_FIRST
 from taskq.limits import ENTRY_SIZE_MAX
 from taskq.machine.entry import encode_entry
 
@@ -37,12 +38,17 @@ _WEIGHTS: dict[type, Callable[[Any], int]] = {
     commands.PurgeQueue: lambda command: command.limit,
     commands.Advance: lambda command: command.limit,
     commands.Retain: lambda command: command.limit,
+    commands.RaiseLevel: lambda command: ENTRY_WEIGHT,  # an entry of its own
 }
 
 
-def pack(elapsed: int, wall: int, waiting: list[Proposal]) -> list[tuple[list[Proposal], bytes]]:
-    """The entries made of all proposals, in order, each with those that it carries."""
-    return [part for batch in _by_weight(waiting) for part in _encode(elapsed, wall, batch)]
+Part = tuple[list[Proposal], bytes]
+
+
+def pack(elapsed: int, wall: int, waiting: list[Proposal], level: int = LEVEL_FIRST) -> list[Part]:
+    """The entries made of all proposals, in order, each with those that it carries. `level`: the
+    cluster's feature level."""
+    return [part for batch in _by_weight(waiting) for part in _encode(elapsed, wall, batch, level)]
 
 
 def _by_weight(waiting: list[Proposal]) -> list[list[Proposal]]:
@@ -64,11 +70,15 @@ def _by_weight(waiting: list[Proposal]) -> list[list[Proposal]]:
     return batches
 
 
-def _encode(elapsed: int, wall: int, batch: list[Proposal]) -> list[tuple[list[Proposal], bytes]]:
+def _encode(elapsed: int, wall: int, batch: list[Proposal], level: int) -> list[Part]:
     """The entries of a batch: one, or several where it would exceed 4 MiB. A single command larger
     than that goes alone."""
-    entry = encode_entry(elapsed, wall, [proposal[0] for proposal in batch])
+    first = batch[0][0]
+    if type(first) is commands.RaiseLevel:  # alone, and refused by whoever does not run that level
+        level = max(level, first.level)
+    entry = encode_entry(elapsed, wall, [proposal[0] for proposal in batch], level)
     if len(entry) <= ENTRY_SIZE_MAX or len(batch) == 1:
         return [(batch, entry)]
     half = len(batch) // 2
-    return _encode(elapsed, wall, batch[:half]) + _encode(elapsed, wall, batch[half:])
+    rest = _encode(elapsed, wall, batch[half:], level)
+    return [*_encode(elapsed, wall, batch[:half], level), *rest]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from taskq import commands
+from taskq.levels import LEVEL_MAX
 from taskq.machine import keys
 from taskq.machine.advance import advance, deregister_worker, next_due
 from taskq.machine.cancel import cancel_task, purge_queue
@@ -18,6 +19,7 @@ from taskq.machine.claim import Granted, claim_task, with_payloads
 from taskq.machine.dead_letter import delete_dead, redrive_dead
 from taskq.machine.entry import decode_entry
 from taskq.machine.lease import extend_lease
+from taskq.machine.level import raise_level
 from taskq.machine.outcome import ack, task_result, task_results
 from taskq.machine.queries import (
     get_stats,
@@ -63,6 +65,7 @@ HANDLERS: dict[type, Handler] = {
     commands.Retain: retain,
 }
 
+    commands.RaiseLevel: raise_level,
 QUESTIONS: dict[type, Handler] = {
     commands.QueryStatus: query_status,
     commands.GetStats: get_stats,
@@ -90,13 +93,16 @@ class Applied(NamedTuple):
 class Machine:
     """The queue's state machine over a view."""
 
-    def __init__(self, view: View) -> None:
-        """Loads the caches from the heads; costs nothing that grows with the backlog."""
+    def __init__(self, view: View, level_max: int = LEVEL_MAX) -> None:
+        """Loads the caches from the heads; costs nothing that grows with the backlog. `level_max`:
+        entries above that feature level are refused."""
         self._state = State(view)
 
     def apply(self, entry: bytes) -> Applied:
-        """Carries out the commands of a log entry, in order."""
-        elapsed, wall, decoded = decode_entry(entry)
+        self._level_max = level_max
+        """Carries out the commands of a log entry, in order. Raises UnreadableEntry for one that
+        another version must apply; nothing was changed."""
+        elapsed, wall, decoded = decode_entry(entry, self._level_max)
         state = self._state
         state.begin(elapsed, wall)
         results = [HANDLERS[type(command)](state, command) for command in decoded]
@@ -186,3 +192,13 @@ class Machine:
     def check(self) -> None:
         """Asserts the account of tasks (P2)."""
         self._state.counters.check()
+    @property
+    def level(self) -> int:
+        """The cluster's feature level."""
+        return self._state.level
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no entry of ours was ever applied."""
+        return self._state.view.get(keys.CLOCKS) is None
+

@@ -13,6 +13,7 @@ from taskq.machine.counters import Counters
 from taskq.machine.due import DueIndex
 from taskq.machine.finished import Finished
 from taskq.machine.lease import Lease, Leases
+from taskq.machine.level import load_level
 from taskq.machine.queue import Queues
 from taskq.machine.record import pack, unpack
 from taskq.machine.settings import load_settings
@@ -59,7 +60,7 @@ class State:
     ready tasks that need not be read to be claimed."""
 
     __slots__ = (
-        *("view", "elapsed", "wall", "sequence", "token", "settings", "counters"),
+        *("view", "elapsed", "wall", "sequence", "token", "level", "settings", "counters"),
         *("queues", "leases", "workers", "indices", "finished", "lately"),
         *("readied", "ended", "cancels", "lost"),
     )
@@ -75,6 +76,7 @@ class State:
         self.finished = Finished(view, fields[5], fields[6])
         lows: list[int] = fields[4] + [0] * (len(_INDEXED) - len(fields[4]))
         self.indices = {f: DueIndex(view, f, low) for f, low in zip(_INDEXED, lows, strict=True)}
+        self.level = load_level(view.get(keys.LEVEL))
         self.settings = load_settings(view.get(keys.SETTINGS))
         self.counters = Counters(view.get(keys.COUNTERS))
         self.queues = Queues(view)
@@ -82,6 +84,11 @@ class State:
         self.leases = Leases(view, self.workers)
         self.lately: dict[bytes, Task] = {}
         self.begin(self.elapsed, self.wall)
+
+    def runs(self, level: int) -> bool:
+        """The gate of every change of what an entry does (A14): whether the cluster is at this
+        feature level or above it. All nodes answer alike at the same entry."""
+        return self.level >= level
 
     def begin(self, elapsed: int, wall: int) -> None:
         """An entry with these stamps is about to be applied; neither clock ever goes back."""

@@ -6,8 +6,9 @@ import msgpack
 import pytest
 
 from taskq import commands
+from taskq.levels import LEVEL_FIRST
 from taskq.limits import TASK_NAME_SIZE_MAX, UNKNOWN_RELEASES_MAX
-from taskq.machine.entry import FORMAT, encode_entry
+from taskq.machine.entry import encode_entry
 from taskq.machine.task import SCHEDULED, Task
 from taskq.registry import MESSAGE_OF
 from tests.unit.machine.script import Script, id_of
@@ -55,7 +56,7 @@ def test_an_entry_without_the_flag_is_an_ordinary_release(
     script.run(["claim w #1 q"])
     fields = [TASK, 1, 5_000, True][: 4 - left_out]
     code = MESSAGE_OF[commands.Nack].code
-    entry = bytes([FORMAT]) + msgpack.packb((script.elapsed, script.wall, [(code, fields)]))
+    entry = bytes([LEVEL_FIRST]) + msgpack.packb((script.elapsed, script.wall, [(code, fields)]))
     (reply,) = script.machine.apply(entry).results
     head = head_of(script)
     assert head.unknown_releases == unknown_releases

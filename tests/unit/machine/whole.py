@@ -29,9 +29,9 @@ from taskq.machine.view import MemoryView
 
 WAITS_FOR_TIME = (SCHEDULED, RETRYING)
 ENDED = (COMPLETED, CANCELLED, EXPIRED)
-FAMILIES = b"gnmqtpoarswuxkcfdzy"
+FAMILIES = b"gnmvqtpoarswuxkcfdzy"
 CLOCK_FAMILIES = (None, keys.DUE_ELAPSED, keys.DUE_WALL)
-SINGLE = (keys.SETTINGS, keys.COUNTERS, keys.CLOCKS)
+SINGLE = (keys.SETTINGS, keys.COUNTERS, keys.CLOCKS, keys.LEVEL)
 
 
 def check_whole(view: MemoryView) -> None:
