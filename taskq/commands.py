@@ -3,6 +3,7 @@
 Fields travel as an array in the order written here; trailing fields with a default may be left
 out. A message is a `NamedTuple`: immutable, cheap to make for every task, and its own wire form.
 Codes are never reused. Handlers: `taskq/machine` for commands and reads, the server for sessions.
+The messages about the nodes are written in `cluster_commands.py` and taken from here as well.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ from __future__ import annotations
 from typing import Annotated, NamedTuple
 
 from taskq import limits
+from taskq.cluster_commands import (
+    BeginBackup,
+    EndBackup,
+    GetCluster,
+    ReadBackup,
+    TransferLeadership,
+)
 from taskq.fields import Bytes, Int, ListOf, MapOf, Maybe, Record, Text
+from taskq.levels import LEVEL_LIMIT
 from taskq.registry import Role, Sort, message
 from taskq.results import (
     U63,
     BatchReply,
     CancelReply,
-from taskq.levels import LEVEL_LIMIT
     Claimed,
-    ClusterStatus,
     Count,
     Cursor,
     Deregistered,
@@ -40,9 +47,11 @@ from taskq.levels import LEVEL_LIMIT
     TaskPage,
     TaskView,
     Token,
-    Transferred,
     WorkerPage,
 )
+
+# Handed on.
+__all__ = ["BeginBackup", "EndBackup", "GetCluster", "ReadBackup", "TransferLeadership"]
 
 PROTOCOL_VERSION = 1
 
@@ -333,25 +342,6 @@ class DeleteDead(NamedTuple):
     """Deletes dead tasks."""
 
     task_ids: TaskIds
-
-
-# --- the cluster itself ---------------------------------------------------------------------------
-
-
-@message(0x50, Sort.CLUSTER, role=Role.PRODUCER, reply=ClusterStatus)
-class GetCluster(NamedTuple):
-    """Who the members are, who leads, and how far each has come. The leader knows most; with
-    `stale` the node that is asked says what it knows, also while nobody leads."""
-
-    stale: Flag = False
-
-
-@message(0x51, Sort.CLUSTER, role=Role.ADMIN, reply=Transferred)
-class TransferLeadership(NamedTuple):
-    """Hands the lead to `target`, a voting member (empty: the one that has come farthest);
-    answered when another node leads. Nothing is lost and no request fails."""
-
-    target: Annotated[str, Text(200)] = ""
 
 
 # --- log entries that no client sends ------------------------------------------------------------

@@ -15,6 +15,7 @@ import structlog
 from cluster.replication import status
 from cluster.replication.core import Core, DiskPolicy
 from cluster.replication.disk_space import LOOK_BYTES, DiskSpace
+from cluster.replication.exports import Exports
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.keeper import Keeper
 from cluster.replication.leader_watch import LeaderWatch
@@ -79,6 +80,7 @@ class Replica:
         self._leader = ""
 
     # --- life -------------------------------------------------------------------------------------
+        self._exports: Exports | None = None
 
     async def start(self) -> None:
         """Opens the folder and replays the log. A group of one then leads; a member of a group
@@ -119,6 +121,8 @@ class Replica:
         try:
             await self._keeper.stop()
         finally:
+            if self._exports is not None:
+                await self._exports.stop()
             if self._membership is not None:
                 membership, self._membership = self._membership, None
                 await membership.stop()
@@ -340,6 +344,14 @@ class Replica:
 
     def growth_refused(self) -> Refusal | None:
         """Why what grows is refused, or None (L6)."""
+    @property
+    def exports(self) -> Exports:
+        """The state on disk, to be read for backups."""
+        if self._exports is None:
+            executor = self._surroundings.executor
+            self._exports = Exports(lambda: self._core, executor, self.fail)
+        return self._exports
+
         core = self._core
         if core is not None and core.driver.unlooked_bytes >= LOOK_BYTES:
             core.driver.unlooked_bytes = 0

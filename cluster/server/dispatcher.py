@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from cluster.server.backups import Backups
 from cluster.server.cluster_questions import ClusterQuestions
 from cluster.server.forwarding import Forwarding
 from cluster.server.growth import grows, propose_rest
@@ -52,6 +53,7 @@ class Dispatcher:
         self.replica = replica
         self._on_failure = on_failure
         self._waiting = waiting
+        server_version: str = "",
         self._links = links
         self._loop = waiting.loop
         self._after_barrier = _AfterBarrier(self)
@@ -65,9 +67,13 @@ class Dispatcher:
             commands.GetCluster: self.questions.status,
             commands.TransferLeadership: self.questions.transfer,
         }
+        self.backups = Backups(self._loop, replica, server_version)
         self.handlers |= _by_code(cluster)
         special: dict[type, Handler] = {
             commands.Ping: self._ping,
+            commands.BeginBackup: self.backups.begin,
+            commands.ReadBackup: self.backups.read,
+            commands.EndBackup: self.backups.end,
             commands.SubmitTask: self._submit,
             commands.SubmitTasks: self._submit_many,
             commands.ClaimTask: self._claim,
@@ -102,6 +108,7 @@ class Dispatcher:
     def _applied(self, applied: Applied) -> None:
         if applied.cancels:
             self._links.push_cancels(applied.cancels)
+        self.backups.forget(session)
         self._waiting.applied(applied)
 
     def _leadership(self, leads: bool) -> None:

@@ -20,6 +20,30 @@ class Sink(Protocol):
         """Called once per proposal, on the loop, in log order."""
 
 
+class Export(Protocol):
+    """The state on disk, open to be read. `size`: bytes, about."""
+
+    index: int
+    terms: tuple[int, int]
+    digest: int
+    size: int
+
+
+class Exports(Protocol):
+    """Opens the state on disk, as it is at one index, and reads it while it goes on."""
+
+    def begin(self, least_index: int, deadline: float, done: Callable[[Any], None], /) -> None:
+        """`done(export)` as soon as the disk has entry `least_index`, or a `Refusal`, at `deadline`
+        (loop time) at the latest."""
+
+    def read(self, export: Any, done: Callable[[bytes | Refusal], None], /) -> None:
+        """`done(chunk)` with the next pairs, packed, empty at the end, or a `Refusal`: then it is
+        over. One call at a time for an export."""
+
+    def end(self, export: Any, /) -> None:
+        """Lets go of it."""
+
+
 class Replica(Protocol):
     """One node's replica of the state machine."""
 
@@ -109,3 +133,7 @@ class Replica(Protocol):
 
     def in_flight_bytes(self) -> int:
         """Bytes of commands that were proposed and not delivered yet."""
+
+    @property
+    def exports(self) -> Exports:
+        """The state on disk, to be read for backups."""

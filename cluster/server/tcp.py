@@ -59,7 +59,9 @@ class BrokerServer:
         self.waiting = Waiting(loop, replica, self.quota.waiting_count_max)
         self.links = WorkerLinks()
         self.dispatcher = Dispatcher(
-            replica, self.waiting, self.links, on_failure, partial(self._forwarding, replica, loop)
+            *(replica, self.waiting, self.links, on_failure),
+            partial(self._forwarding, replica, loop),
+            server_version,
         )
         self.forwarding = self.dispatcher.forwarding
         self.sessions = Sessions(
@@ -133,3 +135,4 @@ class BrokerServer:
         end = self._loop.time() + secs
         while not done() and self._loop.time() < end:  # noqa: ASYNC110  # once, at the end
             await asyncio.sleep(POLL_SECS)
+        self.dispatcher.backups.stop()

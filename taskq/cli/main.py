@@ -27,7 +27,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "tasks": "tasks",
     },
     "Queues": {"stats": "stats", "queues": "queues", "workers": "workers", "dead": "dead"},
-    "Cluster": {"cluster": "cluster", "top": "top"},
+    "Cluster": {"cluster": "cluster", "top": "top", "backup": "backup"},
     "Processes": {
         "worker": "worker",
         "broker": "broker",

@@ -11,10 +11,11 @@ import os
 import ssl
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
 
-from taskq.client.address import URL_DEFAULT, URL_VARIABLE, parse_url
+from taskq.client.address import URL_DEFAULT, URL_VARIABLE, Address, parse_url
 from taskq.client.link import Link, Listener
 from taskq.errors import ConnectionFailed
 
@@ -23,7 +24,8 @@ _inherited: list[Link] = []
 
 
 class Channel:
-    """Where to send, and the link in use. `timeout` in seconds is the default of each call."""
+    """Where to send, and the link in use. `timeout` in seconds is the default of each call; `only`:
+    to this node and no other, whoever leads."""
 
     def __init__(
         self,
@@ -31,11 +33,15 @@ class Channel:
         timeout: float,
         name: str | None,
         ssl_context: ssl.SSLContext | None,
+        only: Address | None = None,
     ) -> None:
         self._link: Link | None = None
         self._pid = os.getpid()
         self._closed = False
         self._target = parse_url(url or os.environ.get(URL_VARIABLE) or URL_DEFAULT)
+        self._stays = only is not None
+        if only is not None:
+            self._target = replace(self._target, addresses=(only,))
         # What cannot be encoded would break the greeting, not the call.
         self._name = (name or f"pid {self._pid}")[:200].encode("utf-8", "replace").decode()
         self._ssl = ssl_context
@@ -108,5 +114,7 @@ class Channel:
         if self._target.tls:
             context = self._ssl or ssl.create_default_context()
         self._pid = pid
-        self._link = Link(loop, self._target, self._name, context, self.listeners)
+        self._link = Link(
+            *(loop, self._target, self._name, context, self.listeners), stays=self._stays
+        )
         return self._link

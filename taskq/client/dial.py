@@ -33,8 +33,12 @@ class Dialer:
         target: Target,
         make: Callable[[], Connection],
         ssl_context: ssl.SSLContext | None,
+        *,
+        stays: bool = False,
     ) -> None:
+        """`stays`: knows the addresses in `target` and no others, whatever the cluster names."""
         self._target = target
+        self._stays = stays
         self._make = make
         self._ssl = ssl_context
         self._first = 0  # position of the configured address to try first
@@ -42,8 +46,8 @@ class Dialer:
 
     def learn(self, hello: HelloReply) -> None:
         """Takes over the members that a node named; an address that makes no sense is left out."""
-        members = {}
-        for node_id, text in hello.members:
+        members: dict[str, Address] = {}
+        for node_id, text in () if self._stays else hello.members:
             try:
                 members[node_id] = parse_address(text)
             except ValueError:

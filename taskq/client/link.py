@@ -57,6 +57,8 @@ class Link:
         client: str,
         ssl_context: ssl.SSLContext | None,
         listeners: Collection[Listener],
+        *,
+        stays: bool = False,
     ) -> None:
         self.loop = loop
         self.closed = False
@@ -68,6 +70,7 @@ class Link:
             target,
             lambda: Connection(loop, self._outbox, self, client, target.key),
             ssl_context,
+            stays=stays,
         )
         self._dialing: asyncio.Task[None] | None = None
         self._deadlines = Deadlines(loop, self._expired)

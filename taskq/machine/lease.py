@@ -79,6 +79,12 @@ class Claim:
         return claim
 
 
+def lease_count(record: bytes) -> int:
+    """How many leases a claim's record holds."""
+    tokens: list[int] = unpack(record)[3]
+    return len(tokens)
+
+
 class Lease:
     """One lease. Times in cluster time; `run_deadline` 0 means no timeout."""
 

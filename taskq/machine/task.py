@@ -171,6 +171,16 @@ class Task:
         return task
 
 
+# A head is an array of more than 15 elements: 3 bytes, then the format, then the state.
+_FORMAT_AT, _STATE_AT = 3, 4
+
+
+def state_in(record: bytes) -> int:
+    """The state in a head record, without the rest. A leased task's head says READY."""
+    assert record[_FORMAT_AT] == keys.FORMAT, f"task record of format {record[_FORMAT_AT]}"
+    return record[_STATE_AT]
+
+
 # Priority -> 0 high, 1 normal, 2 low.
 TIERS = tuple(
     0 if priority >= TIER_HIGH_MIN else 1 if priority >= TIER_NORMAL_MIN else 2

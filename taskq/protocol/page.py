@@ -20,6 +20,7 @@ from taskq.protocol.page_fields import meaning_of
 from taskq.registry import MESSAGES, Message, Role, Sort
 from taskq.results import FINAL_STATES, TaskState
 
+_ROWS = sorted(MESSAGES.values(), key=lambda row: row.code)
 _NUMBERS = {
     "version": PROTOCOL_VERSION,
     "format": FORMAT,
@@ -66,8 +67,9 @@ def render() -> str:
         page_text.REPEATING,
         "## Tasks\n\n### States\n\n" + _states(),
         page_text.TASKS.format(**_NUMBERS),
+        page_text.BACKUPS,
         "## Messages\n\n" + _overview(),
-        *(_message(row) for row in MESSAGES.values() if row.sort is not Sort.INTERNAL),
+        *(_message(row) for row in _ROWS if row.sort is not Sort.INTERNAL),
         "## Replies, and records inside messages\n",
         *_records(),
         _limits(),
@@ -94,7 +96,7 @@ def _states() -> str:
 
 def _overview() -> str:
     rows = ["| code | message | role | reply | type of the reply |", "|---|---|---|---|---|"]
-    for row in MESSAGES.values():
+    for row in _ROWS:
         if row.sort is Sort.INTERNAL:
             continue
         reply = f"{_link(row.reply)} | 0x{row.code | REPLY_BIT:02X}" if row.reply else "(a push) |"
@@ -139,8 +141,8 @@ def _fields(shape: type) -> str:
 
 def _records() -> Iterator[str]:
     """A chapter for each shape that is not a message itself."""
-    told = {row.shape for row in MESSAGES.values()}
-    wanted = [shape for row in MESSAGES.values() for shape in (row.reply, row.member) if shape]
+    told = {row.shape for row in _ROWS}
+    wanted = [shape for row in _ROWS for shape in (row.reply, row.member) if shape]
     while wanted:
         shape = wanted.pop(0)
         if shape not in told:

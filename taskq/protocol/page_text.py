@@ -215,3 +215,18 @@ With `wait_ms`, a claim that finds nothing is answered as soon as a task is read
 when the time is over. When the leader changes, the nodes carry waiting claims to the next one. A
 claim that was answered without tasks is over; the next one takes the next number.
 """
+
+BACKUPS = """\
+## Backups
+
+BeginBackup opens the state that is on the disk of the node at the other end of the connection, and
+ReadBackup hands it out piece by piece while the node goes on. To hold everything that was
+acknowledged before, ask GetStats first, of any node, and give its `applied_index` as `least_index`;
+a node that has not come so far answers when it has, or refuses at the request's deadline. A backup
+belongs to its connection: when that ends, or nothing was read for 30 s, begin a new one.
+
+The pieces up to one whose `more` is false are a chunk, `crc` its CRC-32. A chunk is pairs, one
+after the other: size of the key and size of the value (4 bytes each, big-endian), key, value; keys
+ascend over all chunks. An empty chunk is the end. What the pairs mean is the node's business: they
+are made to be given back whole (`taskq backup restore`).
+"""

@@ -81,6 +81,10 @@ class Engine:
             return self._query(command, patience_ms, answer)
         if shape is commands.GetCluster:
             answer(self._status())
+        elif shape is commands.BeginBackup:
+            answer(refuse(ErrorCode.WRONG_STATE, "the broker in memory has no disk to read"))
+        elif shape in (commands.ReadBackup, commands.EndBackup):
+            answer(refuse(ErrorCode.NOT_FOUND, "no such backup"))
         elif shape is commands.TransferLeadership:
             answer(refuse(ErrorCode.WRONG_STATE, "the broker in memory has no other member"))
         elif MESSAGE_OF[shape].sort is Sort.READ:

@@ -15,6 +15,7 @@ from taskq.machine.entry import encode_entry
 from taskq.machine.machine import Applied, Machine
 from taskq.machine.view import MemoryView
 from taskq.results import ClusterStatus
+from taskq.pairs import pack_pair
 
 WALL_MS = 1_800_000_000_000
 
@@ -38,12 +39,14 @@ class MemoryReplica:
         self.skip_ms = 0
         self.extra_bytes = 0
         self._loop = loop
+        self.rounds = 0
         self._start = loop.time()
         self._batch: list[tuple[Any, Sink, Any]] = []
         self._listeners: list[Callable[[Applied], None]] = []
         self._leadership: list[Callable[[bool], None]] = []
         self._leader_listeners: list[Callable[[str], None]] = []
 
+        self.exports = MemoryExports(loop, self)
     def unavailable(self) -> Refusal | None:
         return self.closed
 
@@ -153,3 +156,53 @@ class MemoryReplica:
 
     def in_flight_bytes(self) -> int:
         return self.extra_bytes
+
+
+class MemoryExport:
+    """The pairs of a view as they were when it was made."""
+
+    def __init__(self, replica: MemoryReplica) -> None:
+        self.index, self.terms, self.digest = replica.applied_index, (0, replica.term), 7
+        view = replica.machine._state.view
+        assert isinstance(view, MemoryView)
+        self.pairs = view.scan(b"", None, len(view.values))
+        self.size = sum(len(key) + len(value) + 8 for key, value in self.pairs)
+
+
+class MemoryExports:
+    """Hands out one pair at a time; `held`: reads wait until `release`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, replica: MemoryReplica) -> None:
+        self._loop = loop
+        self._replica = replica
+        self.open: list[MemoryExport] = []
+        self.held: list[Callable[[], None]] | None = None
+        self.broken: Refusal | None = None
+
+    def begin(self, least_index: int, deadline: float, done: Callable[[Any], None]) -> None:
+        if self.broken is not None:
+            done(self.broken)
+            return
+        export = MemoryExport(self._replica)
+        self.open.append(export)
+        self._soon(lambda: done(export))
+
+    def read(self, export: MemoryExport, done: Callable[[bytes | Refusal], None]) -> None:
+        assert export in self.open
+        pair = export.pairs.pop(0) if export.pairs else None
+        data = b"" if pair is None else pack_pair(*pair)
+        self._soon(lambda: done(self.broken or data))
+
+    def end(self, export: MemoryExport) -> None:
+        self.open.remove(export)
+
+    def release(self) -> None:
+        held, self.held = self.held or [], None
+        for each in held:
+            each()
+
+    def _soon(self, what: Callable[[], None]) -> None:
+        if self.held is not None:
+            self.held.append(what)
+        else:
+            self._loop.call_soon(what)

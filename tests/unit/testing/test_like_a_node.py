@@ -134,9 +134,20 @@ def test_every_request_is_answered_as_by_a_node() -> None:
     assert memory.pushes == peer.pushes != []
 
 
+BACKUPS = (commands.BeginBackup, commands.ReadBackup, commands.EndBackup)
+
+
+def test_there_is_no_disk_to_back_up() -> None:
+    memory = Memory()
+    assert memory.ask(commands.BeginBackup()).code == "WRONG_STATE"
+    assert memory.ask(commands.ReadBackup(1)).code == "NOT_FOUND"
+    assert memory.ask(commands.EndBackup(1)).code == "NOT_FOUND"
+
+
 def test_every_request_is_compared() -> None:
     asked = {MESSAGE_OF[type(request)].code for request in REQUESTS}
-    asked |= {MESSAGE_OF[shape].code for shape in (commands.Hello, commands.GetCluster)}
+    alone = (commands.Hello, commands.GetCluster, *BACKUPS)
+    asked |= {MESSAGE_OF[shape].code for shape in alone}
     sent = {code for code, row in MESSAGES.items() if row.sort not in (Sort.INTERNAL, Sort.PUSH)}
     assert asked == sent
 

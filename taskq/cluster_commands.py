@@ -1,0 +1,53 @@
+"""The messages about the nodes themselves, which are no part of the replicated state: see
+`commands.py`, from where all messages are taken.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+from taskq.fields import Text
+from taskq.registry import Role, Sort, message
+from taskq.results import BackupBegun, BackupChunk, ClusterStatus, Count, Done, Flag, Transferred
+
+
+@message(0x50, Sort.CLUSTER, role=Role.PRODUCER, reply=ClusterStatus)
+class GetCluster(NamedTuple):
+    """Who the members are, who leads, and how far each has come. The leader knows most; with
+    `stale` the node that is asked says what it knows, also while nobody leads."""
+
+    stale: Flag = False
+
+
+@message(0x51, Sort.CLUSTER, role=Role.ADMIN, reply=Transferred)
+class TransferLeadership(NamedTuple):
+    """Hands the lead to `target`, a voting member (empty: the one that has come farthest);
+    answered when another node leads. Nothing is lost and no request fails."""
+
+    target: Annotated[str, Text(200)] = ""
+
+
+@message(0x58, Sort.CLUSTER, role=Role.ADMIN, reply=BackupBegun)
+class BeginBackup(NamedTuple):
+    """Opens the state on the disk of the node that is asked, as it is now, to be read in chunks
+    while the node goes on. It belongs to the connection, and ends with it.
+
+    The answer waits until that disk has entry `least_index`: with `applied_index` of a `GetStats`
+    that was answered before, the backup holds all that was acknowledged by then.
+    """
+
+    least_index: Count = 0
+
+
+@message(0x59, Sort.CLUSTER, role=Role.ADMIN, reply=BackupChunk)
+class ReadBackup(NamedTuple):
+    """The next piece of a backup. One at a time: the next is asked for when this one is there."""
+
+    backup: Count
+
+
+@message(0x5A, Sort.CLUSTER, role=Role.ADMIN, reply=Done)
+class EndBackup(NamedTuple):
+    """Lets go of the state, read to its end or not."""
+
+    backup: Count
