@@ -8,11 +8,13 @@ let others have their turn.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import cast
 
 import structlog
 
+from cluster.server.tls_port import PortRules, TlsPort
 from taskq.limits import KIB
 
 log = structlog.get_logger(__name__)
@@ -46,11 +48,20 @@ class HttpPort:
     def __init__(self, pages: dict[str, PageMaker]) -> None:
         self.pages = pages
         self.connections: dict[_Connection, None] = {}  # in the order of their coming
-        self._listener: asyncio.Server | None = None
+        self._listener: asyncio.Server | TlsPort | None = None
 
-    async def start(self, host: str, port: int) -> int:
-        """Listens; the port that was taken, where `port` is 0. Raises OSError."""
+    async def start(
+        self, host: str, port: int, context: Callable[[], ssl.SSLContext] | None = None
+    ) -> int:
+        """Listens, with TLS where there is a `context` for each handshake; the port that was taken,
+        where `port` is 0. Raises OSError."""
         loop = asyncio.get_running_loop()
+        if context is not None:
+            answer = _packed((400, TEXT, b"this port speaks TLS: use https://\n"))
+            setting = "monitoring.prometheus_port"
+            rules = PortRules(setting, lambda: CONNECTION_COUNT_MAX, CONNECTION_SECS, answer)
+            self._listener = TlsPort(context, lambda: _Connection(self), rules)
+            return await self._listener.open(host, port)
         self._listener = await loop.create_server(lambda: _Connection(self), host, port)
         taken: int = self._listener.sockets[0].getsockname()[1]
         return taken
@@ -145,14 +156,18 @@ class _Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        status, kind, body = page
-        allow = "Allow: GET, HEAD\r\n" if status == 405 else ""
-        head = (
-            f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\n"
-            f"Content-Length: {len(body)}\r\n{allow}Connection: close\r\n\r\n"
-        )
-        transport.write(head.encode() + (b"" if head_only else body))
+        transport.write(_packed(page, head_only=head_only))
         transport.close()
+
+
+def _packed(page: Page, *, head_only: bool = False) -> bytes:
+    status, kind, body = page
+    allow = "Allow: GET, HEAD\r\n" if status == 405 else ""
+    head = (
+        f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\n"
+        f"Content-Length: {len(body)}\r\n{allow}Connection: close\r\n\r\n"
+    )
+    return head.encode() + (b"" if head_only else body)
 
 
 def probe(question: Callable[[], str]) -> PageMaker:

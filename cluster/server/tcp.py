@@ -23,8 +23,10 @@ from cluster.server.replica import Replica
 from cluster.server.requester import Handler, Requester
 from cluster.server.session import Session
 from cluster.server.sessions import Sessions
+from cluster.server.tls_port import PortRules, TlsPort
 from cluster.server.waiters import Waiting
 from taskq.errors import ErrorCode, refuse
+from taskq.protocol.connection import ServerConnection
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +37,9 @@ CLOSE_SECS = 1.0
 # How often it is looked whether all is answered. Only while stopping.
 POLL_SECS = 0.01
 RETRY_AFTER_MS = 1_000
+# TLS handshakes under way at once: each costs a core a millisecond, and some 100 KiB for a moment.
+# They count as connections, but for a few, which are let in to be told that the node is full.
+HANDSHAKE_COUNT_MAX, HANDSHAKE_COUNT_MIN = 256, 64
 
 
 class BrokerServer:
@@ -71,7 +76,7 @@ class BrokerServer:
             replica, self.sessions, self.forwarding, self.dispatcher.remote_handlers
         )
         self._loop = loop
-        self._listener: asyncio.Server | None = None
+        self._listener: asyncio.Server | TlsPort | None = None
 
     def _forwarding(
         self,
@@ -89,19 +94,28 @@ class BrokerServer:
         """A protocol for one connection."""
         return Session(self.sessions)
 
-    async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
-        """Listens; the port that was taken, where `port` is 0. Raises OSError."""
-        self._listener = await self._loop.create_server(
-            self.session,
-            host,
-            port,
-            ssl=ssl,
-            ssl_handshake_timeout=self.quota.hello_secs if ssl else None,
-            backlog=BACKLOG,
-        )
+    async def start(
+        self, host: str, port: int, context: Callable[[], SSLContext] | None = None
+    ) -> int:
+        """Listens, with TLS where there is a `context` for each handshake; the port that was taken,
+        where `port` is 0. Raises OSError."""
+        if context is not None:
+            text = "this port speaks TLS: use taskqs:// instead of taskq://"
+            answer = ServerConnection().goodbye(refuse(ErrorCode.INVALID_REQUEST, text))
+            rules = PortRules("broker.port", self._guest_count_max, self.quota.hello_secs, answer)
+            self._listener = TlsPort(context, self.session, rules, self.counters.drop)
+            taken = await self._listener.open(host, port)
+        else:
+            self._listener = await self._loop.create_server(
+                self.session, host, port, backlog=BACKLOG
+            )
+            taken = self._listener.sockets[0].getsockname()[1]
         self.sessions.start()
-        taken: int = self._listener.sockets[0].getsockname()[1]
         return taken
+
+    def _guest_count_max(self) -> int:
+        room = self.quota.connection_count_max - len(self.sessions)
+        return max(min(room, HANDSHAKE_COUNT_MAX), HANDSHAKE_COUNT_MIN)
 
     async def stop(self, grace_secs: float = 5.0) -> None:
         """Takes no more requests, answers those it has for at most `grace_secs`, then closes."""
