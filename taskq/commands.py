@@ -368,10 +368,6 @@ class Retain(NamedTuple):
     limit: Annotated[int, Int(1, 100_000)] = limits.ADVANCE_LIMIT
 
 
-# --- pushed by the node --------------------------------------------------------------------------
-
-
-@message(0x70, Sort.PUSH)
 @message(0x68, Sort.INTERNAL)
 class RaiseLevel(NamedTuple):
     """Raises the cluster's feature level. The leader proposes it when every member can run that
@@ -380,6 +376,10 @@ class RaiseLevel(NamedTuple):
     level: Annotated[int, Int(1, LEVEL_LIMIT)]
 
 
+# --- pushed by the node --------------------------------------------------------------------------
+
+
+@message(0x70, Sort.PUSH)
 class CancelRequested(NamedTuple):
     """To the worker's connection: the cancellation of a task that it holds is wanted."""
 

@@ -63,9 +63,9 @@ HANDLERS: dict[type, Handler] = {
     commands.Advance: advance,
     commands.Configure: configure,
     commands.Retain: retain,
+    commands.RaiseLevel: raise_level,
 }
 
-    commands.RaiseLevel: raise_level,
 QUESTIONS: dict[type, Handler] = {
     commands.QueryStatus: query_status,
     commands.GetStats: get_stats,
@@ -97,9 +97,9 @@ class Machine:
         """Loads the caches from the heads; costs nothing that grows with the backlog. `level_max`:
         entries above that feature level are refused."""
         self._state = State(view)
+        self._level_max = level_max
 
     def apply(self, entry: bytes) -> Applied:
-        self._level_max = level_max
         """Carries out the commands of a log entry, in order. Raises UnreadableEntry for one that
         another version must apply; nothing was changed."""
         elapsed, wall, decoded = decode_entry(entry, self._level_max)
@@ -185,14 +185,6 @@ class Machine:
         return self._state.wall
 
     @property
-    def settings(self) -> Settings:
-        """The replicated limits."""
-        return self._state.settings
-
-    def check(self) -> None:
-        """Asserts the account of tasks (P2)."""
-        self._state.counters.check()
-    @property
     def level(self) -> int:
         """The cluster's feature level."""
         return self._state.level
@@ -202,3 +194,11 @@ class Machine:
         """Whether no entry of ours was ever applied."""
         return self._state.view.get(keys.CLOCKS) is None
 
+    @property
+    def settings(self) -> Settings:
+        """The replicated limits."""
+        return self._state.settings
+
+    def check(self) -> None:
+        """Asserts the account of tasks (P2)."""
+        self._state.counters.check()
