@@ -57,6 +57,8 @@ class Containers(Ground):
         self._seed = seed
         self._memory_size = memory_size
         self._network: Network | None = None
+        # All addresses of the network, from `prepare` on.
+        self.subnet = POOL
         self._addresses: dict[str, str] = {}
         self._owner = {OWNER: str(os.getpid())}
         self._links: NamespaceLinks | None = None
@@ -76,7 +78,7 @@ class Containers(Ground):
         answers, there is no image, or no address is free."""
         try:
             sweep(self._image)
-            subnet = self._make_network()
+            subnet = self.subnet = self._make_network()
         except ImageNotFound as error:
             raise OSError(f"there is no image {self._image}: make image") from error
         except DockerException as error:
@@ -85,6 +87,13 @@ class Containers(Ground):
         self._addresses = {name: str(subnet[place]) for name, place in places.items()}
         everybody = {**self._addresses, CLIENTS: str(subnet[OURS])}
         self._links = NamespaceLinks(everybody, self._seed)
+
+    @property
+    def network(self) -> str:
+        """Its name at the engine. Raises LookupError unless the ground is prepared."""
+        if self._network is None:
+            raise LookupError("no network to start a container in")
+        return str(self._network.name)
 
     def joined(self, name: str, pid: int) -> None:
         """The member's container has started, with this process as its first. Raises OSError."""
@@ -125,15 +134,14 @@ class Containers(Ground):
         when the ground is closed. `mounts`: paths of this machine, at the same place there, each
         with "ro" or "rw". `options`: to the engine, beside ours. Raises LookupError where the
         ground is closed."""
-        if self._network is None:
-            raise LookupError("no network to start a container in")
+        network = self.network
         place = EndpointConfig(API, aliases=[name], ipv4_address=self._addresses.get(name))
         made = DockerContainer(self._image).with_command(list(command))
         for path, mode in mounts.items():
             made.with_volume_mapping(path, path, mode)
         return made.with_kwargs(
-            network=self._network.name,
-            networking_config={self._network.name: place},
+            network=network,
+            networking_config={network: place},
             hostname=name,
             user=f"{self.user}:{self.user}",
             read_only=True,

@@ -27,7 +27,8 @@ PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 @dataclass(frozen=True)
 class Probe:
-    """One question of HTTP, asked again and again. Times in seconds."""
+    """One question of HTTP, asked again and again. Times in seconds; `grace_secs`: of a container
+    that it ends, None as for any other end."""
 
     path: str
     port: int
@@ -36,6 +37,7 @@ class Probe:
     timeout_secs: float = 1.0
     failures_max: int = 3
     successes_min: int = 1
+    grace_secs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ def _probe(found: Object | None, ports: Mapping[str, int]) -> Probe | None:
     if found is None:
         return None
     known = {"httpGet", "initialDelaySeconds", "periodSeconds", "timeoutSeconds"}
-    only("probe", found, {*known, "failureThreshold", "successThreshold"})
+    known |= {"failureThreshold", "successThreshold", "terminationGracePeriodSeconds"}
+    only("probe", found, known)
     only("httpGet", found["httpGet"], {"path", "port"})
     port = found["httpGet"]["port"]
     return Probe(
@@ -150,6 +153,7 @@ def _probe(found: Object | None, ports: Mapping[str, int]) -> Probe | None:
         timeout_secs=found.get("timeoutSeconds", 1),
         failures_max=found.get("failureThreshold", 3),
         successes_min=found.get("successThreshold", 1),
+        grace_secs=found.get("terminationGracePeriodSeconds"),
     )
 
 
