@@ -32,10 +32,11 @@ from cluster.replication.disk_space import DiskSpace
 from cluster.replication.founding_record import claim_folder
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.replica import Replica
+from cluster.replication.surroundings import Surroundings
 from cluster.server.access import Access
 from cluster.server.health import Health
-from cluster.server.http_port import HttpPort
-from cluster.server.metrics import monitoring_port
+from cluster.server.http_port import HttpPort, probe
+from cluster.server.metrics import Metrics, probes
 from cluster.server.quota import quota_of
 from cluster.server.tcp import BrokerServer
 from cluster.settings import disk_policy_of, group_of, settings_of
@@ -66,6 +67,15 @@ class Addresses(NamedTuple):
     monitoring: str
 
 
+class Monitoring(NamedTuple):
+    """Whoever asks is answered from before the folder is opened until it is closed: a long recovery
+    can be watched. `address`: "host:port"."""
+
+    health: Health
+    port: HttpPort
+    address: str
+
+
 class CannotStart(Exception):
     """Why a node does not start, in one sentence that names the setting to change."""
 
@@ -93,12 +103,18 @@ async def serve(
             settings_of(config),
             compact_secs=persistence.compact_interval_secs if persistence.auto_compact else None,
             group=group,
+            surroundings=Surroundings(aside=asyncio.to_thread),
         )
-        await _start(config, replica)
+        monitoring = await _monitor(config, replica)
         try:
-            return await _serve(config, replica, on_ready, stop, files)
+            await _start(config, replica)
+            try:
+                return await _serve(config, replica, monitoring, on_ready, stop, files)
+            finally:
+                await replica.stop()
         finally:
-            await replica.stop()
+            monitoring.health.stop()
+            await monitoring.port.stop()
 
 
 def _open_folder(config: Config, group: GroupSettings | None) -> DataDirectory:
@@ -131,6 +147,7 @@ async def _start(config: Config, replica: Replica) -> None:
 async def _serve(
     config: Config,
     replica: Replica,
+    monitoring: Monitoring,
     on_ready: Callable[[Addresses], None],
     stop: asyncio.Event,
     files: WatchedFiles,
@@ -143,14 +160,13 @@ async def _serve(
         server_version=version("taskq-cluster"),
         on_failure=replica.fail,
     )
-    health = Health(replica)
-    monitoring = monitoring_port(replica, server, health, replica.free_bytes)
+    monitoring.port.pages["/metrics"] = Metrics(replica, server, replica.free_bytes).page
     runner = Runner(replica, standard_duties(), loop, replica.fail)
     try:
-        addresses = await _listen(config, replica, server, monitoring)
+        addresses = Addresses(await _listen(config, replica, server), monitoring.address)
         runner.start()
         files.start()
-        health.started = True
+        monitoring.health.started = True
         on_ready(addresses)
         log.info(
             "serving", **addresses._asdict(), applied_index=replica.applied_index, term=replica.term
@@ -161,13 +177,12 @@ async def _serve(
             wait.cancel()
     finally:
         log.info("stopping")
-        health.stopping = True
+        monitoring.health.stopping = True
         # While this node still serves: what comes in meanwhile goes to the one that takes over.
         await _hand_over(replica)
         files.stop()
         runner.stop()
         await server.stop()
-        await monitoring.stop()
     if replica.fatal is not None:
         return BROKEN
     await replica.stop()
@@ -183,15 +198,21 @@ async def _hand_over(replica: Replica) -> None:
         log.warning("leadership was not handed over", why=f"not within {HAND_OVER_SECS:g} s")
 
 
-async def _listen(
-    config: Config, replica: Replica, server: BrokerServer, monitoring: HttpPort
-) -> Addresses:
+async def _monitor(config: Config, replica: Replica) -> Monitoring:
+    health = Health(replica, config.monitoring.stall_limit_secs)
+    host, setting = config.broker.host, "monitoring.prometheus_port"
+    pages = HttpPort({"/metrics": probe(lambda: "starting"), **probes(health)})
+    port = await _bind(setting, host, config.monitoring.prometheus_port, pages.start)
+    health.watch()
+    return Monitoring(health, pages, _address(host, port))
+
+
+async def _listen(config: Config, replica: Replica, server: BrokerServer) -> str:
     host = config.broker.host
     port = await _bind("broker.port", host, config.broker.port, server.start)
-    replica.address = config.broker.advertise or _address(host, port)
-    setting = "monitoring.prometheus_port"
-    metrics_port = await _bind(setting, host, config.monitoring.prometheus_port, monitoring.start)
-    return Addresses(_address(host, port), _address(host, metrics_port))
+    address = _address(host, port)
+    replica.address = config.broker.advertise or address
+    return address
 
 
 async def _bind(setting: str, host: str, port: int, start: Start) -> int:

@@ -202,6 +202,14 @@ class Monitoring(Group):
     log_level: Literal["debug", "info", "warning", "error"] = text(
         "info", "The least important lines that are logged.", "debug, info, warning or error"
     )
+    stall_limit_secs: Number = span(
+        30,
+        "A node whose disk or applied entries stand still for so long, though they could move,"
+        " fails /livez.",
+        1,
+        DAY_SECS,
+        "seconds",
+    )
     json_logging: bool = flag(True, "One JSON object per log line; else text for people.")
 
 

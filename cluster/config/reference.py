@@ -130,7 +130,8 @@ Certificates without it are a mistake, as they look like a forgotten switch.
 broker on 127.0.0.1 or in a network that you trust.
 """,
     "monitoring": """\
-The port answers `/metrics`, and `/livez`, `/readyz` and `/startupz` for probes. Logs go to standard
+The port answers `/metrics`, and `/livez`, `/readyz` and `/startupz` for probes, from before the
+data folder is opened: [health](operations/health.md) says what each means. Logs go to standard
 error.
 """,
     "worker": """\

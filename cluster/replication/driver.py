@@ -97,6 +97,7 @@ class Driver:
         self._proposals: list[Proposal] = []
         self._proposed: dict[int, list[Proposal]] = {}
         self._round_scheduled = False
+        self.round_count = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._led = 0  # the term in which this node leads
@@ -159,6 +160,12 @@ class Driver:
         return self._journal.pending_size
 
     @property
+    def writes(self) -> tuple[tuple[bool, int], tuple[bool, int]]:
+        """For log and state: whether a write is under way, how many have ended."""
+        log, state = self._log_writer, self._state_writer
+        return (log.writing, log.written_count), (state.write is not None, state.written_count)
+
+    @property
     def owed_bytes(self) -> int:
         """What log and state have yet to write, about."""
         return self._journal.pending_size + self._unapplied_bytes + self.applier.unwritten_size
@@ -199,6 +206,7 @@ class Driver:
 
     def _round(self) -> None:
         self._round_scheduled = False
+        self.round_count += 1
         if self.stopped:
             return
         consensus = self.consensus

@@ -38,6 +38,7 @@ class Following:
         self._term = 0  # of the leader whose log was verified
         self._verified = 0
         self.heard = Heard(0, 0)
+        self.told_commit = 0  # a leader's commit index: this node may hold less
         self._ack_due = False
         self._acked = 0
         self._clearing = False
@@ -58,6 +59,7 @@ class Following:
         """Takes over what this log lacks. An acknowledgement follows when it is on disk."""
         self._listen(append.term)
         self._hear(append.term, append.elapsed_ms)
+        self.told_commit = max(self.told_commit, append.commit)
         prev = append.prev_index
         if prev > self._journal.last_index:
             self._reject(leader, prev, self._journal.last_index)
@@ -117,6 +119,7 @@ class Following:
         raft = self._raft
         self._listen(beat.term)
         self._hear(beat.term, beat.elapsed_ms)
+        self.told_commit = max(self.told_commit, beat.commit)
         self._commit(beat.commit)
         if beat.clear and beat.clear == raft.loss and self.verified >= beat.clear_index:
             self.clear_flag()

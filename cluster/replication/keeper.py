@@ -80,13 +80,26 @@ class Keeper:
         it reads it is set aside, as what it finds so at once (A8)."""
         for left in reversed(range(OPENINGS)):
             try:
-                self._open()
+                self._build(*self._read_folder())
                 return
             except DataDamaged as damage:
-                if self.membership is None or not left:
-                    raise
-                log.error("data is damaged: it is set aside", error=str(damage))
-                self._set_aside(damage)
+                self._survive(damage, left)
+
+    async def open_first(self) -> None:
+        """As `open`, at the start of the node, when nothing else is under way: the folder is read
+        outside of the loop, which can tell meanwhile how far that is."""
+        for left in reversed(range(OPENINGS)):
+            try:
+                self._build(*await self._surroundings.aside(self._read_folder))
+                return
+            except DataDamaged as damage:
+                self._survive(damage, left)
+
+    def _survive(self, damage: DataDamaged, openings_left: int) -> None:
+        if self.membership is None or not openings_left:
+            raise damage
+        log.error("data is damaged: it is set aside", error=str(damage))
+        self._set_aside(damage)
 
     def _set_aside(self, damage: DataDamaged) -> None:
         directory = self._directory
@@ -95,20 +108,22 @@ class Keeper:
         else:
             directory.mark_log_lost()
 
-    def _open(self) -> None:
+    def _read_folder(self) -> tuple[LogStore, StateStore]:
         directory, membership = self._directory, self.membership
         if membership is None:
-            stores = directory.open_stores()
-        else:
-            found = directory.open_member_stores(listed=membership.listed)
-            stores = found.log, found.state
-            self._note_unsynced(*stores)
-            if found.loss:
-                text = "data was lost: this node counts for nothing until the others gave it back"
-                log.error(text, lost=found.loss)
+            return directory.open_stores()
+        found = directory.open_member_stores(listed=membership.listed)
+        self._note_unsynced(found.log, found.state)
+        if found.loss:
+            text = "data was lost: this node counts for nothing until the others gave it back"
+            log.error(text, lost=found.loss)
+        return found.log, found.state
+
+    def _build(self, store: LogStore, state: StateStore) -> None:
+        membership = self.membership
         core = Core(
-            directory.identity.node_id,
-            stores,
+            self._directory.identity.node_id,
+            (store, state),
             self._policy,
             self._surroundings,
             self._hooks,

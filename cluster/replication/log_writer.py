@@ -40,12 +40,18 @@ class LogWriter:
         self._loop = asyncio.get_running_loop()
         self._write: Future[None] | None = None
         self._begun_at = 0.0
+        self.written_count = 0
         self._interval_over = True
 
     @property
     def busy(self) -> bool:
         """Whether what is proposed now would only wait for the next write inside the journal."""
         return self._write is not None and not self._interval_secs
+
+    @property
+    def writing(self) -> bool:
+        """Whether a write is under way."""
+        return self._write is not None
 
     def stuck_secs(self) -> float:
         """How long the write that is under way has taken; 0 for none."""
@@ -84,6 +90,7 @@ class LogWriter:
 
     def _written(self, done: Future[None], last_index: int) -> None:
         self._write = None
+        self.written_count += 1
         error = done.exception()
         if error is not None:
             self._on_failure(error)

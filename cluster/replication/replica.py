@@ -24,7 +24,9 @@ from cluster.replication.membership import Membership
 from cluster.replication.packing import Sink
 from cluster.replication.sinks import Configured, Once, Reader
 from cluster.replication.surroundings import Surroundings
+from cluster.replication.vitals import vitals
 from cluster.storage.directory import DataDirectory
+from cluster.vitals import Vitals
 from taskq.commands import Configure
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine.machine import Applied, Machine
@@ -89,7 +91,7 @@ class Replica:
         keeper = self._keeper
         if self._group is None:
             self._ready = asyncio.get_running_loop().create_future()
-            keeper.open()
+            await keeper.open_first()
             self._space.start()
             await self._ready
             return
@@ -108,7 +110,7 @@ class Replica:
         )
         try:
             if self._membership.formed:
-                keeper.open()
+                await keeper.open_first()
             self._space.start()
             await self._membership.start()
         except BaseException:
@@ -360,6 +362,10 @@ class Replica:
 
     def _note(self) -> Note:
         return status.note(self, self._core, self._membership)
+
+    def vitals(self) -> Vitals:
+        """How far it has come, and what it owes: for the probes."""
+        return vitals(self, self._core, self._directory.recovery)
 
     def cluster_status(self) -> ClusterStatus:
         """The cluster as this node knows it now."""

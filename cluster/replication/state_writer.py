@@ -45,6 +45,7 @@ class StateWriter:
         self._frozen: tuple[int, Callable[[], None]] | None = None
         self._written_at = self._loop.time()
         self.write: asyncio.Future[None] | None = None  # under way
+        self.written_count = 0
 
     def begin(self) -> None:
         """Writes what is large or old enough, if nothing is being written."""
@@ -70,6 +71,7 @@ class StateWriter:
 
     def _written(self, future: asyncio.Future[None]) -> None:
         self.write = None
+        self.written_count += 1
         error = future.exception()
         if error is not None:
             self._on_failure(error)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from cluster.replication.peers.network import PeerNetwork
 
@@ -29,13 +29,19 @@ def _thread(name: str) -> Executor:
     return ThreadPoolExecutor(1, name)
 
 
+async def _at_once(work: Callable[[], Any]) -> Any:
+    return work()
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """Clocks in seconds; `executor(name)` makes one whose tasks run one after the other; `network`
-    is called as `PeerNetwork` is."""
+    is called as `PeerNetwork` is. `aside(work)`: does what blocks for long at the start, on the
+    loop or, so that it turns meanwhile, elsewhere."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     random: random.Random = field(default_factory=random.Random)
     executor: Callable[[str], Executor] = _thread
     network: Callable[..., Network] = PeerNetwork
+    aside: Callable[[Callable[[], Any]], Awaitable[Any]] = _at_once

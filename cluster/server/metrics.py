@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from cluster.server.health import Health
-from cluster.server.http_port import HttpPort, Page, PageMaker, probe
+from cluster.server.http_port import Page, PageMaker, probe
 from cluster.server.node_metrics import NodeMetrics
 from cluster.server.replica import Replica
 from cluster.server.task_metrics import TaskMetrics
@@ -44,18 +44,10 @@ class Metrics:
         return 200, CONTENT_TYPE_LATEST, b"".join(parts)
 
 
-def monitoring_pages(metrics: Metrics, health: Health) -> dict[str, PageMaker]:
-    """The pages of the monitoring port, for `HttpPort`."""
+def probes(health: Health) -> dict[str, PageMaker]:
+    """The pages that probes ask for, for `HttpPort`: there before there is anything to count."""
     return {
-        "/metrics": metrics.page,
         "/livez": probe(health.live),
         "/readyz": probe(health.ready),
         "/startupz": probe(health.started_up),
     }
-
-
-def monitoring_port(
-    replica: Replica, server: BrokerServer, health: Health, free_size: Callable[[], int]
-) -> HttpPort:
-    """The monitoring port of a node, not listening yet."""
-    return HttpPort(monitoring_pages(Metrics(replica, server, free_size), health))

@@ -26,6 +26,7 @@ from cluster.storage.incoming_state import IncomingState
 from cluster.storage.lock import FolderLock
 from cluster.storage.log_store import CheckedLog, LogStore
 from cluster.storage.member_stores import MemberStores, open_members
+from cluster.storage.recovery import Recovery
 from cluster.storage.state_store import CheckedState, StateStore
 from cluster.storage.swap import finish_swap, put_received, ready_name, received_name, replaced_name
 
@@ -33,7 +34,8 @@ from cluster.storage.swap import finish_swap, put_received, ready_name, received
 class DataDirectory:
     """An open, locked data folder; a context manager that unlocks it.
 
-    Attributes: `path`, `identity`, and the paths `log`, `state`, `witness`.
+    Attributes: `path`, `identity`, and the paths `log`, `state`, `witness`; `recovery`, how far its
+    opening has come.
     """
 
     def __init__(self, path: Path, identity: Identity, lock: FolderLock) -> None:
@@ -43,6 +45,7 @@ class DataDirectory:
         self.log = path / "log"
         self.state = path / "state"
         self.witness = path / "witness"
+        self.recovery = Recovery()
         self._incoming: IncomingState | None = None
 
     @classmethod
@@ -124,7 +127,7 @@ class DataDirectory:
             if not is_missing_or_empty(self.state):
                 raise DataDamaged(self.log, "the log is gone, though there is a state")
             LogStore.create(self.log, self.witness)
-        return LogStore.check(self.log, self.witness)
+        return LogStore.check(self.log, self.witness, self.recovery)
 
     def _check_fit(self, state: CheckedState | None, first_index: int) -> None:
         if state is None:

@@ -18,6 +18,7 @@ from cluster.storage.log_records import (
     entry_key,
     entry_term,
 )
+from cluster.storage.recovery import Recovery
 from cluster.storage.witness import Attestation
 
 
@@ -30,15 +31,15 @@ def read_head(database: OrderedStore) -> tuple[int, Head]:
         raise DataDamaged(database.directory, str(error)) from error
 
 
-def check_log(database: OrderedStore) -> tuple[int, Head]:
-    """Check every record; the newest batch's number and head.
+def check_log(database: OrderedStore, recovery: Recovery | None = None) -> tuple[int, Head]:
+    """Check every record; the newest batch's number and head. `recovery` hears how far it is.
 
     Raises DataDamaged naming the first thing that is missing or out of order, NewerFormat,
     StorageFailed.
     """
     number, head = read_head(database)
     check_batches(database, head.floor, number)
-    last_term = check_entries(database, head)
+    last_term = check_entries(database, head, recovery or Recovery())
     if last_term > head.term:
         raise DataDamaged(
             database.directory, f"the last entry has term {last_term}, the log only {head.term}"
@@ -46,12 +47,13 @@ def check_log(database: OrderedStore) -> tuple[int, Head]:
     return number, head
 
 
-def check_entries(database: OrderedStore, head: Head) -> int:
+def check_entries(database: OrderedStore, head: Head, recovery: Recovery) -> int:
     """Entries run from first to last without a hole, terms never fall; the last entry's term.
 
     Raises as `check_log`.
     """
     expected, term = head.first, 0
+    recovery.begin("examining the log", head.last - head.first + 1 if head.last else 0)
     for key, record in database.iterate(entry_key(head.first), ENTRY_STOP, fill_cache=False):
         check_format(database, record)
         index = entry_index(key)
@@ -70,6 +72,7 @@ def check_entries(database: OrderedStore, head: Head) -> int:
                 database.directory, f"entry {index} has term {following} after term {term}"
             )
         expected, term = index + 1, following
+        recovery.done += 1
     if head.last and expected != head.last + 1:
         raise DataDamaged(database.directory, f"entries {expected} to {head.last} are missing")
     return term

@@ -34,6 +34,7 @@ from cluster.storage.log_records import (
     entry_term,
 )
 from cluster.storage.opening import Condition, check_folder, create_whole, open_folder
+from cluster.storage.recovery import Recovery
 from cluster.storage.witness import (
     Attestation,
     Witness,
@@ -111,7 +112,7 @@ class LogStore:
         return cls.open_checked(cls.check(directory, witness))
 
     @classmethod
-    def check(cls, directory: Path, witness: Path) -> CheckedLog:
+    def check(cls, directory: Path, witness: Path, recovery: Recovery | None = None) -> CheckedLog:
         """Check an existing log on a copy; nothing is changed. Raises as `open`."""
         attestation = _read_attestation(witness)
         if is_missing_or_empty(directory):
@@ -119,7 +120,7 @@ class LogStore:
         found: list[Head] = []
 
         def verify(database: OrderedStore, condition: Condition) -> None:
-            number, head = check_log(database)
+            number, head = check_log(database, recovery)
             found.append(head)
             try:
                 check_witness(database, number, head, attestation)

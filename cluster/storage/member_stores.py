@@ -113,7 +113,7 @@ def _check_state(directory: DataDirectory) -> CheckedState | DataDamaged:
 
 def _check_log(directory: DataDirectory) -> CheckedLog | DataDamaged:
     try:
-        return LogStore.check(directory.log, directory.witness)
+        return LogStore.check(directory.log, directory.witness, directory.recovery)
     except DataDamaged as damage:
         return damage
 

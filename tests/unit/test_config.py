@@ -84,6 +84,7 @@ DEFAULTS = {
     "auth.api_keys": (),
     "monitoring.prometheus_port": 9091,
     "monitoring.log_level": "info",
+    "monitoring.stall_limit_secs": 30,
     "monitoring.json_logging": True,
     "worker.concurrency": 4,
     "worker.heartbeat_interval_secs": 15,

@@ -13,6 +13,7 @@ from typing import Any
 
 from cluster.config import load_config
 from cluster.node import Addresses, serve
+from cluster.watched_files import WatchedFiles
 from taskq import AsyncClient
 from taskq.client.worker_session import AsyncWorkerSession
 from taskq.protocol.codec import Reply
@@ -53,8 +54,9 @@ async def running(folder: Path, given: Mapping[str, Any] | None = None) -> Async
     settings = {**LOCAL, "persistence.data_dir": folder / "data", **(given or {})}
     config = load_config(None, {}, settings)
     stop = asyncio.Event()
-    ready: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
-    node = asyncio.create_task(serve(config, ready.set_result, stop))
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[Addresses] = loop.create_future()
+    node = asyncio.create_task(serve(config, ready.set_result, stop, WatchedFiles(loop)))
     await asyncio.wait([node, ready], return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE_SECS)
     if node.done():
         node.result()  # CannotStart

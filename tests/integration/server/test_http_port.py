@@ -11,16 +11,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from cluster.server import http_port
 from cluster.server.health import Health
 from cluster.server.http_port import HttpPort
-from cluster.server.metrics import monitoring_port
+from cluster.server.metrics import Metrics, probes
 from tests.integration.server.sockets import listening
 
 
 @pytest.fixture
 async def port() -> AsyncIterator[tuple[HttpPort, int]]:
     async with listening() as broker:
-        health = Health(broker.replica)
+        health = Health(broker.replica, 30.0)
         health.started = True
-        monitoring = monitoring_port(broker.replica, broker.server, health, lambda: 1)
+        metrics = Metrics(broker.replica, broker.server, lambda: 1)
+        monitoring = HttpPort({"/metrics": metrics.page, **probes(health)})
         yield monitoring, await monitoring.start("127.0.0.1", 0)
         await monitoring.stop()
 

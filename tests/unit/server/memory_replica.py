@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.server.replica import Sink
+from cluster.vitals import Vitals
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine.entry import encode_entry
 from taskq.machine.machine import Applied, Machine
 from taskq.machine.view import MemoryView
-from taskq.results import ClusterStatus
 from taskq.pairs import pack_pair
+from taskq.results import ClusterStatus
 
 WALL_MS = 1_800_000_000_000
 
@@ -38,17 +39,23 @@ class MemoryReplica:
         self.held = False  # proposals wait until `release`
         self.skip_ms = 0
         self.extra_bytes = 0
-        self._loop = loop
         self.rounds = 0
+        self._loop = loop
         self._start = loop.time()
         self._batch: list[tuple[Any, Sink, Any]] = []
         self._listeners: list[Callable[[Applied], None]] = []
         self._leadership: list[Callable[[bool], None]] = []
         self._leader_listeners: list[Callable[[str], None]] = []
-
         self.exports = MemoryExports(loop, self)
+
     def unavailable(self) -> Refusal | None:
         return self.closed
+
+    def vitals(self) -> Vitals:
+        if self.closed is not None:
+            return Vitals(obstacle=self.closed.message)
+        self.rounds += 1
+        return Vitals(leader=self.leader, leads=self.is_leader(), rounds=self.rounds)
 
     def is_leader(self) -> bool:
         return self.leader == self.node_id
