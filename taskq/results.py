@@ -272,6 +272,8 @@ class MemberRole(StrEnum):
     FOLLOWER = "follower"
     CANDIDATE = "candidate"
     NON_VOTING = "non-voting"  # its log was lost: it counts for nothing until it has caught up
+    LEARNER = "learner"  # no member yet: it counts for nothing until it was added
+    REMOVED = "removed"  # no member any more
     UNREACHABLE = "unreachable"
     FOUNDING = "founding"  # belongs to no cluster yet
 
@@ -306,6 +308,26 @@ class ClusterStatus(NamedTuple):
     members: Annotated[list[MemberView], ListOf(Record(MemberView), 100)]
 
 
+class ChangeStage(StrEnum):
+    """How far a change of the members is."""
+
+    CONNECTING = "connecting"  # the new node was not reached yet
+    CATCHING_UP = "catching up"  # it is being given the log; it counts for nothing
+    CHANGING = "changing"  # the entry is in the log, and not committed and applied yet
+    DONE = "done"
+
+
+class MemberChange(NamedTuple):
+    """How far the adding or removing of `node_id` is: `stage` is one of `ChangeStage`. `lag`: the
+    entries that a node which catches up still lacks. `members`: those that are in force, as
+    `[node id, "host:port" of the Raft port]`."""
+
+    node_id: Annotated[str, Text(200)]
+    stage: Annotated[str, Text(40)]
+    lag: MaybeCount
+    members: Annotated[list[list[str]], ListOf(ListOf(Text(300), 2, 2), 100)]
+
+
 class Transferred(NamedTuple):
     """Another node leads: `leader`, in `term`."""
 
@@ -335,6 +357,8 @@ class Stats(NamedTuple):
     node_id: Annotated[str, Text(200)]
     leader: Annotated[str, Text(200)]
     term: Count
+
+
 class BackupBegun(NamedTuple):
     """A state is open to be read under the number `backup`: that after entry `index` of cluster
     `cluster_id`, whose terms (and the one before it) are `terms`. `digest` is that of all that the
@@ -359,6 +383,5 @@ class BackupChunk(NamedTuple):
     data: Data
     more: Flag
     crc: Annotated[int, Int(0, U32)]
-
 
     applied_index: Count

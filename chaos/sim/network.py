@@ -122,6 +122,7 @@ class SimNetwork:
         on_hello: Callable[[Introduction], None] = _ignore,
         on_silence: Callable[[str], None] = _ignore,
         on_failure: Callable[[BaseException], None] = _ignore,
+        guest_count_max: int = 0,
         timings: Timings | None = None,
         resolver: Any = None,
     ) -> None:
@@ -144,6 +145,7 @@ class SimNetwork:
         self._newest: dict[str, tuple[bytes, int]] = {}
         self._lost: dict[Link, asyncio.Future[None]] = {}
         self._paused: set[str] = set()
+        self._guest_count_max = guest_count_max
         self._address = ""
         self._running = False
         self.alive = True
@@ -210,16 +212,16 @@ class SimNetwork:
             self._hang_up(peer_id)
         for peer_id in sorted(addresses):
             if peer_id != self._own.node_id:
-                new = peer_id not in self._addresses
+                known = self._addresses.get(peer_id)
                 self._addresses[peer_id] = addresses[peer_id]
-                if new and self._running:
+                if known is None and self._running:
                     self._dial(peer_id)
 
     def set_cluster(self, cluster_id: str) -> None:
         """As `PeerNetwork.set_cluster`."""
         if cluster_id != self._own.cluster_id:
             self._own = self._own._replace(cluster_id=cluster_id)
-            for peer_id in sorted(self._addresses):
+            for peer_id in sorted({*self._addresses, *self._admitted}):
                 self._hang_up(peer_id)
 
     def _hang_up(self, peer_id: str) -> None:
@@ -286,7 +288,12 @@ class SimNetwork:
         other = own.cluster_id and peer.cluster_id and own.cluster_id != peer.cluster_id
         incarnation, generation = self._newest.get(peer.node_id, (b"", 0))
         late = incarnation == peer.incarnation and generation >= peer.generation
-        return not (other or late or self.loop.paused or peer.node_id not in self._addresses)
+        known = peer.node_id in self._addresses or self._has_room(peer.node_id)
+        return not (other or late or self.loop.paused or not known)
+
+    def _has_room(self, peer_id: str) -> bool:
+        guests = [one for one in self._admitted if one not in self._addresses and one != peer_id]
+        return len(guests) < self._guest_count_max
 
     def admit(self, link: Link) -> None:
         """A connection proved itself: what is unread of the peer's older one is dropped."""

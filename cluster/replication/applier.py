@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from cluster.replication.digests import Digests
 from cluster.replication.overlay import Overlay
+from cluster.replication.voters import Voters, decode_record, encode_record
 from cluster.storage.errors import FolderRefused
 from cluster.storage.state_store import StateStore
 from taskq.limits import MIB
@@ -54,8 +55,17 @@ class Applier:
         """Carries out our part of an entry."""
         return self.machine.apply(entry)
 
+    def voters(self) -> Voters | None:
+        """The set of members in the state, None where the founding one was never changed."""
+        record = self._overlay.get(keys.MEMBERS)
+        return None if record is None else decode_record(record)
+
+    def set_voters(self, voters: Voters) -> None:
+        """A membership entry: it changes nothing of the machine's."""
+        self._overlay.put(keys.MEMBERS, encode_record(voters))
+
     def applied(self, index: int, term: int, result: Applied | None) -> None:
-        """An entry, ours or a no-op, was applied and its proposer told."""
+        """An entry, ours, a no-op or a set of members, was applied and its proposer told."""
         assert index == self.index + 1 or self.index == 0, f"entry {index} after {self.index}"
         self.index = index
         self.digests.add(index, self._overlay.take_digest())

@@ -9,9 +9,6 @@ leader, or one whose round was capped, moves it forward at once. Neither ever go
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
-
-from cluster.replication.majority import reached_by
 
 ROUND_MAX_MS = 500
 # One part in ten: the slew of the wall time.
@@ -27,9 +24,9 @@ class ClusterClock:
         self._last = monotonic()
         self._elapsed = 0.0
         self._wall_ms = 0.0
-        # What the clocks of the other members have reached, ms; as many of all are a majority.
-        self.others_reached: Callable[[], list[float]] = list
-        self.majority = 1
+        # A time that the clocks of a majority of all members have reached, ms, given this one's;
+        # set by whoever leads.
+        self.reached: Callable[[float], float] = _own
 
     @property
     def elapsed_ms(self) -> int:
@@ -74,6 +71,9 @@ class ClusterClock:
         self._wall_ms = max(self._wall_ms, min(target, reached))
 
     def _reached_ms(self) -> float:
-        """A time that the clocks of a majority of all members have reached; minus infinity where
-        too few are known."""
-        return reached_by(self.majority, [self._wall() * 1000, *self.others_reached()], -inf)
+        """See `reached`; minus infinity where too few are known."""
+        return self.reached(self._wall() * 1000)
+
+
+def _own(wall_ms: float) -> float:
+    return wall_ms

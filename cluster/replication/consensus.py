@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import structlog
 
+from cluster.replication.changes import Changes
 from cluster.replication.clock import ClusterClock
 from cluster.replication.digests import Digests
 from cluster.replication.elections import Elections
@@ -51,7 +52,8 @@ class Consensus:
     """See the module. `stamps()`: the times (elapsed, wall) of the last applied entry.
     `transmit(peer_id, bytes)`: to the network; whether there was a connection. `flush()` has the
     network write what it was given. `now()`: loop time. `on_lagging(peer_id)`: a follower needs a
-    snapshot. `leading` is None where this node does not lead."""
+    snapshot. `on_members()`: who is a member, or is to be added, has changed, or is committed now.
+    `leading` is None where this node does not lead."""
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class Consensus:
         heartbeat_secs: float = 0.3,
         on_lagging: Callable[[str], None] = lambda peer_id: None,
         flush: Callable[[], None] = lambda: None,
+        on_members: Callable[[], None] = lambda: None,
     ) -> None:
         self.raft = raft
         self._clock = clock
@@ -84,6 +87,9 @@ class Consensus:
         self.on_leading_ended: Callable[[], None] = lambda: None
         self.on_term: Callable[[int], None] = lambda term: None
         self.transfer = Transfer(raft, self.post, election_timeout_secs)
+        self.changes = Changes(raft, self.transfer, on_members)
+        self._on_members = on_members
+        self._told = (0, False)  # the number of the newest set, and whether it was applied
 
     # --- the inbox --------------------------------------------------------------------------------
 
@@ -182,6 +188,7 @@ class Consensus:
             connected=self._connected,
             now=self._now(),
             on_lagging=self._on_lagging,
+            learners=self.changes.learners,
         )
         self.transfer.led(raft.node_id)
         log.info("elected", term=raft.term, index=raft.noop_index)
@@ -192,6 +199,7 @@ class Consensus:
             self.transfer.deposed()
             self.on_leading_ended()
             leading.end()
+            self.changes.end()
             self.elections.heard_leader()  # whoever stands now has its time
 
     def step_down(self) -> None:
@@ -226,7 +234,8 @@ class Consensus:
     def _stand_now(self, leader: str, message: TimeoutNow) -> None:
         """A7: the leader hands over to this node, if its log is the leader's."""
         raft = self.raft
-        if leader == raft.leader and message.last_index == raft.last_index and not raft.loss:
+        alike = leader == raft.leader and message.last_index == raft.last_index
+        if alike and raft.is_member and not raft.loss:
             self.elections.stand()
 
     def read(self, reader: Read) -> None:
@@ -270,6 +279,7 @@ class Consensus:
             self.step_down()
             return
         self._become_whole()
+        self.changes.turn(leading, now)
 
     def _become_whole(self) -> None:
         """L4: a majority of sure members, or all, voted for this log, and its no-op is committed:
@@ -287,9 +297,29 @@ class Consensus:
 
     def applied(self) -> None:
         """After entries were applied."""
+        self._follow_members()
         if self.leading is not None:
             self.leading.answer_reads(self._now())
             self.transfer.tell(self.leading, self._now())
+
+    def _follow_members(self) -> None:
+        """A10: a leader whose removal is committed leads no more; a node whose adding is committed
+        clears the flag that it was added with: it votes anyway."""
+        raft = self.raft
+        newest = raft.roster.newest
+        now = raft.roster.number, newest.entry <= raft.applied_index
+        if now != self._told:
+            self._told = now
+            self._on_members()
+        if newest.entry > raft.commit_index:
+            return
+        if raft.flag and not raft.loss:
+            self.following.clear_flag()
+        if self.leading is not None and not raft.is_member:
+            log.info("this node is no member any more: another one leads", term=raft.term)
+            self.leading.beat(self._now())  # the others hear what is committed
+            self._resign()
+            self.step_down()
 
     def release(self) -> None:
         """What waited for the disk, and the acknowledgements of what is there now."""

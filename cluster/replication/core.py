@@ -7,9 +7,10 @@ then holds (L2, A11): after a failed write no object in here can be trusted to s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -23,11 +24,13 @@ from cluster.replication.group_settings import GroupSettings
 from cluster.replication.journal import LogJournal
 from cluster.replication.links import Links
 from cluster.replication.raft import Raft
+from cluster.replication.roster import Roster
 from cluster.replication.snapshots.exchange import SnapshotExchange
 from cluster.replication.snapshots.messages import Why
 from cluster.replication.snapshots.receiver import SnapshotReceiver
 from cluster.replication.snapshots.sender import SnapshotSender
 from cluster.replication.surroundings import Surroundings
+from cluster.replication.voters import Voters, founders
 from cluster.storage.log_store import LogStore, Opened
 from cluster.storage.state_store import StateStore
 
@@ -54,12 +57,14 @@ class Hooks:
 
 @dataclass(frozen=True)
 class Others:
-    """The rest of the group. A group of one has none."""
+    """The rest of the group. A group of one has none. `founding`: the set that founded it.
+    `on_members()`: see `Consensus`."""
 
     links: Links
     group: GroupSettings
     receiver: SnapshotReceiver
-    peers: Iterable[str] = field(default_factory=tuple)
+    founding: Voters
+    on_members: Callable[[], None]
 
 
 class Core:
@@ -101,12 +106,15 @@ class Core:
             self.state.terms,
             self.applier.apply,
             self.applier.applied,
-            others=() if others is None else others.peers,
+            roster=Roster(node_id, self._voters(node_id)),
+            on_voters=self.applier.set_voters,
+            given_states=others is not None,
             clock=surroundings.monotonic,
         )
         clock = ClusterClock(surroundings.monotonic, surroundings.wall)
-        timings = {}
+        timings: dict[str, Any] = {}
         if others is not None:
+            timings["on_members"] = others.on_members
             timings["election_timeout_secs"] = others.group.election_timeout_secs
             timings["heartbeat_secs"] = others.group.heartbeat_secs
         self.consensus = Consensus(
@@ -138,6 +146,12 @@ class Core:
             on_leader=hooks.on_leader,
             executor=surroundings.executor,
         )
+
+    def _voters(self, node_id: str) -> Voters:
+        """The members as of the state. A group of one is its own, whatever its state was once."""
+        if self._others is None:
+            return founders([node_id])
+        return self.applier.voters() or self._others.founding
 
     # --- the group --------------------------------------------------------------------------------
 

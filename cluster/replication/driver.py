@@ -37,6 +37,7 @@ from cluster.replication.transfer import Done
 from cluster.storage.log_store import LogStore
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine.machine import Applied
+from taskq.results import MemberChange
 
 log = structlog.get_logger(__name__)
 
@@ -147,6 +148,22 @@ class Driver:
             return
         self.consensus.transfer.begin(target, leading, self._loop.time(), done)
         self.wake()
+
+    def add_member(self, node_id: str, address: str) -> MemberChange | Refusal:
+        """See `Changes.add`."""
+        leading = self.consensus.leading
+        if leading is None or not self.raft.is_leader or self.stopped:
+            return self._not_leading()
+        self.wake()
+        return self.consensus.changes.add(node_id, address, leading, self._loop.time())
+
+    def remove_member(self, node_id: str) -> MemberChange | Refusal:
+        """See `Changes.remove`."""
+        leading = self.consensus.leading
+        if leading is None or not self.raft.is_leader or self.stopped:
+            return self._not_leading()
+        self.wake()
+        return self.consensus.changes.remove(node_id, leading, self._loop.time())
 
     def wake(self) -> None:
         """A round is due, after what has already arrived on the sockets."""

@@ -100,8 +100,10 @@ class Elections:
     # --- asking -----------------------------------------------------------------------------------
 
     def _may_stand(self) -> bool:
-        """A8: a node that lost its log does not stand; an uncertain one needs every vote."""
-        return not self._raft.loss or self._raft.uncertain
+        """A10: only a member stands. A8: one that lost its log does not; an uncertain one needs
+        every vote."""
+        raft = self._raft
+        return raft.is_member and (not raft.loss or raft.uncertain)
 
     def _again(self) -> None:
         spread = AGAIN_MIN + (AGAIN_MAX - AGAIN_MIN) * self._rng.random()
@@ -123,9 +125,11 @@ class Elections:
             self._post.send(peer, ask)
 
     def _enough(self, yes: dict[str, bool]) -> bool:
-        """A majority of certain votes, or all votes."""
-        certain = sum(not uncertain for uncertain in yes.values())
-        return certain >= self._raft.majority or len(yes) == len(self._raft.others) + 1
+        """A majority of certain votes, or all votes: of the members as of now (A10)."""
+        raft = self._raft
+        counted = [yes[one] for one in (raft.node_id, *raft.others) if one in yes]
+        certain = sum(not uncertain for uncertain in counted)
+        return certain >= raft.majority or len(counted) == len(raft.others) + 1
 
     def stand(self) -> None:
         """Candidate of a new term. The others are asked when term, vote and log are on disk."""
@@ -200,9 +204,10 @@ class Elections:
         if not reply.granted:
             self._denied.add(peer_id)
             return
-        if reply.loss and not reply.uncertain:
+        loss = raft.roster.loss_of(peer_id, reply.loss)
+        if loss and not reply.uncertain:
             return  # A8
-        self._asked[peer_id] = reply.uncertain
+        self._asked[peer_id] = bool(loss)
         if self._enough(self._asked):
             self.stand()
 
@@ -227,7 +232,8 @@ class Elections:
         raft = self._raft
         if raft.role != CANDIDATE or not reply.granted or peer_id not in raft.others:
             return
-        if reply.loss and not reply.uncertain:
+        loss = raft.roster.loss_of(peer_id, reply.loss)
+        if loss and not reply.uncertain:
             return  # A8
-        self._votes[peer_id] = reply.loss
+        self._votes[peer_id] = loss
         self._elected()

@@ -11,6 +11,7 @@ from typing import Any
 
 from pysyncobj.journal import Journal
 
+from cluster.replication.roster import Roster
 from cluster.storage.log_records import LogBatch
 from cluster.storage.log_store import LogStore
 from taskq.limits import MIB
@@ -66,6 +67,7 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         self._taken_count = 0
         self.flushed_mark = 0
         self.term_mark = 0
+        self.roster: Roster | None = None  # follows the log from when it was read at the start
 
     # --- what PySyncObj calls ---------------------------------------------------------------------
 
@@ -92,6 +94,8 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         self._recent_size += len(command)
         self._pending.entries.append((index, term, command))
         self._appended += len(command)
+        if self.roster is not None:
+            self.roster.appended(index, command)
         if not self._marks or self._appended - self._marks[-1][1] >= MARK_SIZE:
             self._marks.append((index, self._appended))
 
@@ -106,6 +110,8 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
             return
         assert index > self._commit, f"truncating from {index}, committed up to {self._commit}"
         self._reread = []
+        if self.roster is not None:
+            self.roster.truncated(index)
         self._last = index - 1
         kept = max(index - self._recent_first, 0)
         self._recent_size -= sum(len(entry[0]) for entry in self._recent[kept:])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from taskq.quorum import COUNTED, majority, missing
+from taskq.quorum import COUNTED, majority, missing, voters
 from taskq.results import ClusterStatus, MemberView
 
 log = structlog.get_logger(__name__)
@@ -46,6 +46,6 @@ class LeaderWatch:
         log.error(
             "NOBODY LEADS: requests wait",
             for_secs=round(now - self._since, 1),
-            counted=f"{counted} of {len(members)} members, {majority(members)} are needed",
+            counted=f"{counted} of {len(voters(members))} members, {majority(members)} are needed",
             missing=gone,
         )

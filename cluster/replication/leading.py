@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 
 import structlog
 
 from cluster.replication.clock import ClusterClock
 from cluster.replication.digests import Digests
+from cluster.replication.followers import Followers
 from cluster.replication.majority import reached_by
 from cluster.replication.messages import (
     Ack,
@@ -50,7 +52,10 @@ class StateDiverged(Exception):
 class Leading:
     """See the module. `connected`: peers with a connection. `uncertain`: where all members voted
     for this node, the flags (by peer) of those that count in its term all the same (L4); None where
-    not all did. `on_lagging(peer_id)`: the log does not reach back to what the peer needs."""
+    not all did. `on_lagging(peer_id)`: the log does not reach back to what the peer needs.
+
+    `peers`: the other members of the newest set, by id; beside them nodes that count for nothing
+    (A10): `learners()`, which are to be added, and those that were removed, until they know."""
 
     def __init__(
         self,
@@ -65,6 +70,7 @@ class Leading:
         connected: Iterable[str],
         now: float,
         on_lagging: Callable[[str], None],
+        learners: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._raft = raft
         self._journal = raft.journal
@@ -75,9 +81,9 @@ class Leading:
         self._fallback_secs = fallback_secs
         self._uncertain = uncertain or {}
         self._on_lagging = on_lagging
-        up = set(connected)
-        start = raft.noop_index
-        self.peers = {one: Progress(start, now, connected=one in up) for one in raft.others}
+        self._followers = Followers(raft, learners, connected, now)
+        self.peers = self._followers.peers
+        self._heard_at = now
         self._round = 0
         self._beat_at = now  # when the next heartbeat is due
         self._committed = (raft.commit_index, now)  # and when it was found so
@@ -88,14 +94,15 @@ class Leading:
         self._agreeing: set[str] = set()  # peers whose state is the same as this node's
         raft.own_disk_counts = uncertain is not None or not raft.loss
         raft.held_by_others = self._held
-        clock.others_reached = self._walls
-        clock.majority = raft.majority
+        clock.reached = self._wall_reached
 
     # --- who counts -------------------------------------------------------------------------------
 
     def _counts(self, peer_id: str) -> bool:
-        """A8: acknowledgements and answers of a non-voting node count for nothing. L4: where all
-        voted, their leader's log holds whatever any of them held."""
+        """A10: those of a node that is no member count for nothing. A8: neither do those of a
+        non-voting one. L4: where all voted, their leader's log holds whatever any of them held."""
+        if peer_id not in self._raft.others:
+            return False
         loss = self.peers[peer_id].loss
         return not loss or loss == self._uncertain.get(peer_id)
 
@@ -105,13 +112,32 @@ class Leading:
     def _held(self) -> list[int]:
         return [peer.match for peer in self._counting()]
 
-    def _walls(self) -> list[float]:
-        return [one.wall_ms for one in self.peers.values() if one.wall_ms is not None]
+    def voting(self) -> list[str]:
+        """Other members that count and were heard lately."""
+        now = self._heard_at
+        near = [one for one, peer in self.peers.items() if peer.connected and self._counts(one)]
+        return [one for one in near if now - self.peers[one].heard_at <= self._fallback_secs]
+
+    def _wall_reached(self, own_ms: float) -> float:
+        """What the clocks of a majority of all members have reached."""
+        raft = self._raft
+        walls = [self.peers[one].wall_ms for one in raft.others]
+        reached = [float(one) for one in walls if one is not None]
+        return reached_by(raft.majority, [*reached, own_ms] if raft.is_member else reached, -inf)
+
+    def follow_members(self, now: float) -> None:
+        """Once per round, and after every change: `peers` are those of the newest set."""
+        for one in self._followers.follow(now):
+            self._forget(one)
+
+    def _forget(self, peer_id: str) -> None:
+        self.differing.pop(peer_id, None)
+        self._agreeing.discard(peer_id)
 
     def _answered(self) -> int:
         """The newest round that a majority has answered, this node included."""
         rounds = [peer.round for peer in self._counting()]
-        if self._raft.own_disk_counts:
+        if self._raft.own_disk_counts and self._raft.is_member:
             rounds.append(self._round)
         return int(reached_by(self._raft.majority, rounds, 0))
 
@@ -160,6 +186,8 @@ class Leading:
             if not peer.connected:
                 continue
             named = peer.named if peer.loss and raft.commit_index >= peer.named else 0
+            if peer_id not in raft.others:
+                named = 0
             beat = Heartbeat(
                 *(raft.term, raft.loss, self._round, peer.sent_index, raft.commit_index),
                 *(elapsed, peer.loss if named else 0, named),
@@ -171,9 +199,13 @@ class Leading:
     def turn(self, now: float) -> bool:
         """Once per round of the driver, after the inbox: heartbeats that are due.
         False where no majority was heard for too long: this node must step down (A6)."""
+        self._heard_at = now
+        self.follow_members(now)
         if now >= self.due() or self._round_due:
             self.beat(now)
-        heard = [now, *(peer.heard_at for peer in self._counting())]
+        heard = [peer.heard_at for peer in self._counting()]
+        if self._raft.is_member:
+            heard.append(now)
         return now - reached_by(self._raft.majority, heard, 0.0) <= self._fallback_secs
 
     def due(self) -> float:
@@ -194,7 +226,7 @@ class Leading:
         if peer is None:
             return  # answered like everybody (A4), and counted as nobody
         peer.heard_at = now
-        self._note_loss(peer_id, peer, message.loss)
+        self._note_loss(peer_id, peer, self._raft.roster.loss_of(peer_id, message.loss))
         if isinstance(message, Ack):
             peer.wall_ms = message.wall_ms
             peer.acknowledged(message.match)
@@ -215,7 +247,11 @@ class Leading:
         if loss == peer.loss:
             return
         peer.loss = loss
-        if loss:
+        if peer_id not in self._raft.others:
+            # No member yet, or any more: nothing to win back but the log (A10).
+            if loss:
+                peer.forget(self._journal.last_index + 1)
+        elif loss:
             log.warning(
                 "a member lost its log: it counts for nothing until it is whole", member=peer_id
             )
@@ -256,27 +292,21 @@ class Leading:
         if sum(map(self._counts, self.differing)) >= self._raft.majority:
             text = f"this node's state at entry {index} differs from that of most members"
             raise StateDiverged(text)
-        if 1 + sum(map(self._counts, self._agreeing)) >= self._raft.majority:
+        if self._raft.is_member + sum(map(self._counts, self._agreeing)) >= self._raft.majority:
             self._post.send(peer_id, Diverged(self._raft.term, self._raft.loss, index))
 
     # --- links ------------------------------------------------------------------------------------
 
     def link_up(self, peer_id: str) -> None:
         """Messages reach the peer from now on; what was sent before may be lost."""
-        peer = self.peers.get(peer_id)
-        if peer is not None:
-            self.link_down(peer_id)
-            peer.connected = True
+        self._followers.link_up(peer_id)
+        self._forget(peer_id)
 
     def link_down(self, peer_id: str) -> None:
-        """What is on its way may be lost."""
-        peer = self.peers.get(peer_id)
-        if peer is not None:
-            peer.connected = False
-            peer.lost()
-            # It may come back as another process, with a state that was given to it.
-            self.differing.pop(peer_id, None)
-            self._agreeing.discard(peer_id)
+        """What is on its way may be lost. The peer may come back as another process, with a state
+        that was given to it."""
+        self._followers.link_down(peer_id)
+        self._forget(peer_id)
 
     # --- snapshots --------------------------------------------------------------------------------
 
@@ -291,7 +321,7 @@ class Leading:
     def read(self, reader: Read) -> None:
         """Calls the reader when the state shows everything that was acknowledged before now."""
         raft = self._raft
-        if not self.peers and raft.is_leader:
+        if raft.alone and raft.is_leader:
             reader(True)
             return
         index = max(raft.commit_index, raft.noop_index)
@@ -313,7 +343,7 @@ class Leading:
     def end(self) -> None:
         """This node leads no more."""
         self._raft.held_by_others = list
-        self._clock.others_reached = list
+        self._clock.reached = lambda own_ms: -inf
         readers = [reader for _, reader in self._confirmed]
         readers += [reader for _, _, reader in self._reads]
         self._confirmed.clear()

@@ -7,7 +7,7 @@ nodes tell each other a *note* every few seconds: their address for clients and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgpack
@@ -21,6 +21,8 @@ from cluster.replication.surroundings import Surroundings
 log = structlog.get_logger(__name__)
 
 NOTE_SECS = 2.0
+# Nodes that are no members and talk to this one: one that is to be added, some that were removed.
+GUEST_COUNT_MAX = 16
 
 
 class Note(NamedTuple):
@@ -75,8 +77,11 @@ class Links:
             on_hello=self._greeted,
             on_silence=self._silent,
             on_failure=on_failure,
+            guest_count_max=GUEST_COUNT_MAX,
         )
-        self._network.set_peers(group.members)
+        self._members: dict[str, str] = {}
+        self._guests: dict[str, str] = {}
+        self.set_members(group.members)
 
     async def start(self) -> int:
         """Listens and dials; the port. Raises OSError, ValueError."""
@@ -89,6 +94,23 @@ class Links:
         if self._timer is not None:
             self._timer.cancel()
         await self._network.stop()
+
+    def set_members(self, addresses: Mapping[str, str]) -> None:
+        """Whom this node dials: node id -> "host:port" of the Raft port, empty where not known."""
+        members = {one: address for one, address in addresses.items() if address}
+        if members != self._members:
+            self._members = members
+            self._set_peers()
+
+    def welcome(self, peer_id: str, address: str) -> None:
+        """A node that came in says where it is: it is dialled, too, so that it can be answered, for
+        as long as it speaks (A4)."""
+        if peer_id not in self._members and self._guests.get(peer_id) != address:
+            self._guests[peer_id] = address
+            self._set_peers()
+
+    def _set_peers(self) -> None:
+        self._network.set_peers({**self._guests, **self._members})
 
     def set_cluster(self, cluster_id: str) -> None:
         """This node belongs to that cluster from now on."""
@@ -130,6 +152,8 @@ class Links:
 
     def _silent(self, peer_id: str) -> None:
         self._on_down(peer_id, False)
+        if self._guests.pop(peer_id, None) is not None:
+            self._set_peers()
 
     # --- notes ------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A node's side to the rest of its group: links, founding, the state it may be given.
+"""A node's side to the rest of its group: links, founding, members, the state it may be given.
 
 Lives as long as the node; the core behind it comes and goes.
 """
@@ -9,13 +9,20 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from cluster.replication.channels import FORWARD, SNAPSHOT
+import structlog
+
+from cluster.replication import member_letters
+from cluster.replication.channels import FORWARD, MEMBERS, SNAPSHOT
 from cluster.replication.core import Core, Others
 from cluster.replication.founder import Founder
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.links import Links, Note
+from cluster.replication.member_letters import MemberLetter
 from cluster.replication.snapshots.receiver import SnapshotReceiver
 from cluster.replication.surroundings import Surroundings
+from cluster.replication.voters import Voters, founders
+
+log = structlog.get_logger(__name__)
 
 # Founding says again what may have been lost, and transfers of states are looked at. Seconds.
 WAKE_SECS = 0.5
@@ -46,6 +53,9 @@ class Membership:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._core: Core | None = None
+        self._known: Voters | None = None  # the newest set, also while there is no core
+        self._outside = ""  # as last said in the log
+        self._told = -1  # the set that the others were told
         identity = directory.identity
         self.links = Links(
             group,
@@ -69,6 +79,7 @@ class Membership:
             on_failure=on_failure,
         )
         self.links.handlers[SNAPSHOT] = self._snapshot
+        self.links.handlers[MEMBERS] = self._letter
         self.links.handlers[FORWARD] = lambda peer_id, payload: on_forward(peer_id, bytes(payload))
 
     async def start(self) -> None:
@@ -106,19 +117,122 @@ class Membership:
         self._founder.wake()
         if self._core is not None and self._core.exchange is not None:
             self._core.exchange.sender.wake(self._loop.time())
+        self._follow()
         self._on_wake(self._loop.time())
+
+    # --- members (A10) ----------------------------------------------------------------------------
+
+    @property
+    def voters(self) -> Voters:
+        """The members in force: those of the log; the founders before there is one."""
+        if self._core is not None:
+            return self._core.raft.roster.newest
+        return self._known or self._founding_set()
+
+    def _founding_set(self) -> Voters:
+        members = self._group.members
+        ids = self._founder.founding.record.disks or members
+        return founders({one: members.get(one, "") for one in ids})
+
+    @property
+    def learners(self) -> dict[str, str]:
+        """Whom this node, as leader, is to add: node id -> address of the Raft port."""
+        return {} if self._core is None else self._core.consensus.changes.addresses()
+
+    @property
+    def removed(self) -> str:
+        """Why this node is no member any more, in words; empty where it is one, or is to be."""
+        core = self._core
+        if core is None or core.raft.flag:
+            return ""
+        roster, own = core.raft.roster, self._group.node_id
+        applied = roster.at(core.raft.applied_index)
+        if roster.is_member or (own in applied.members and own not in roster.newest.members):
+            return ""
+        index = max(roster.newest.entry, roster.dismissed_index)
+        return f"{own} is no member of the cluster any more: entry {index} of the log removed it"
+
+    @property
+    def waits(self) -> str:
+        """Where this node is none yet: what it waits for, in words."""
+        core, own = self._core, self._group.node_id
+        if core is None or not core.raft.flag or own in core.raft.roster.newest.members:
+            return ""
+        address = self._group.members[own]
+        return f"no member yet; `taskq cluster add {own} {address}` makes it one"
+
+    def _changed(self) -> None:
+        """Called from within a round of the driver: connections are not touched there."""
+        self._loop.call_soon(self._follow)
+
+    def _follow(self) -> None:
+        """Dials who is a member now, tells the others, and says what has become of this node."""
+        core = self._core
+        if core is None:
+            return
+        voters = core.raft.roster.newest
+        if self._known is None:
+            self._compare_with_configuration(voters)
+        self._known = voters
+        given = self._group.members
+        addresses = {
+            one: voter.address or given.get(one, "") for one, voter in voters.members.items()
+        }
+        self.links.set_members({**self.learners, **addresses})
+        committed = core.raft.roster.at(core.raft.applied_index)
+        if committed.entry != self._told:
+            self._told = committed.entry
+            for peer_id in sorted(self.links.connected()):
+                self._send_letter(peer_id)
+        outside = self.removed or self.waits
+        if outside != self._outside:
+            self._outside = outside
+            if outside:
+                log.warning("this node counts for nothing", why=outside)
+            else:
+                log.info("this node is a member", entry=voters.entry)
+
+    def _compare_with_configuration(self, voters: Voters) -> None:
+        given, members = sorted(self._group.members), list(voters.members)
+        if voters.entry and given != members:
+            log.info(
+                "raft.peers names other nodes than are members: the members count",
+                peers=", ".join(given),
+                members=", ".join(members),
+            )
+
+    def _send_letter(self, peer_id: str) -> None:
+        own, core = self._group.node_id, self._core
+        voters = self.voters if core is None else core.raft.roster.at(core.raft.applied_index)
+        known = voters.members.get(own)
+        address = (known.address if known else "") or self._group.members[own]
+        letter = MemberLetter(address, voters.entry, list(voters.members))
+        self.links.send(MEMBERS, peer_id, member_letters.encode(letter))
+
+    def _letter(self, peer_id: str, payload: memoryview) -> None:
+        try:
+            letter = member_letters.decode(payload)
+        except ValueError as error:
+            log.warning("a letter about members was dropped", peer=peer_id, why=str(error))
+            return
+        self.links.welcome(peer_id, letter.address)
+        core = self._core
+        without = self._group.node_id not in letter.members
+        if without and core is not None and letter.entry > core.raft.roster.newest.entry:
+            core.raft.roster.dismissed(letter.entry)
+            self._changed()
 
     # --- the core ---------------------------------------------------------------------------------
 
     def others(self) -> Others:
         """What a core needs to know of the rest."""
-        members = self._founder.founding.record.disks
-        peers = [one for one in members if one != self._group.node_id]
-        return Others(self.links, self._group, self.receiver, peers)
+        founding = self._founding_set()
+        return Others(self.links, self._group, self.receiver, founding, self._changed)
 
     def attach(self, core: Core) -> None:
         """This is the core from now on."""
         self._core = core
+        self._changed()
 
     def detach(self) -> None:
         """There is no core for a while."""
@@ -140,6 +254,7 @@ class Membership:
 
     def _up(self, peer_id: str) -> None:
         self._founder.link_up(peer_id)
+        self._send_letter(peer_id)
         if self._core is not None:
             self._core.consensus.link_up(peer_id)
             self._core.driver.wake()
@@ -163,7 +278,6 @@ class Membership:
 
     def addresses(self, own: str) -> list[tuple[str, str]]:
         """(node id, client address) of every member."""
-        notes = self.links.notes
-        members = sorted(self._founder.founding.record.disks or self._group.members)
+        notes, members = self.links.notes, self.voters.members
         known = {one: notes[one].address for one in members if one in notes}
         return [(one, own if one == self._group.node_id else known.get(one, "")) for one in members]

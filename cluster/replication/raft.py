@@ -7,12 +7,13 @@ term, vote, log, what is committed and applied; what members tell each other is 
 
     driver --propose--> log (journal) --flush--> commit --> apply (Applier) --> callback
 
-Terms: an entry's command is one type byte (PySyncObj's) and our entry (`taskq.machine.entry`).
+Terms: an entry's command is one type byte (PySyncObj's) and our entry (`taskq.machine.entry`), or a
+set of members (`voters.py`): who counts here is always the newest of the log (A10).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -22,7 +23,9 @@ from pysyncobj.node import Node
 from cluster.replication import command_codec
 from cluster.replication.journal import STAND_IN, LogJournal
 from cluster.replication.majority import reached_by
+from cluster.replication.roster import Roster
 from cluster.replication.transport import Courier
+from cluster.replication.voters import MEMBERS, Voter, Voters, decode_entry, encode_entry
 from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG
 from taskq.limits import FRAME_SIZE_MAX, MIB
 
@@ -72,10 +75,12 @@ def holds_state(journal: LogJournal, index: int, term: int) -> bool:
 class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
     """A member of the group; see the module.
 
-    `others`: the other members. `applied_index`, `applied_terms`: where the state is, the terms of
-    that entry's predecessor and of itself. `on_entry(entry)` applies our part of a regular entry
-    and returns its result; `on_applied(index, term, result)` follows every entry, after the
-    callback of whoever proposed it. `clock`: seconds. Raises LogConflict.
+    `roster`: the members in the state; those in the log are taken from there. `applied_index`,
+    `applied_terms`: where the state is, the terms of that entry's predecessor and of itself.
+    `on_entry(entry)` applies our part of a regular entry and returns its result;
+    `on_voters(voters)` applies a membership entry; `on_applied(index, term, result)` follows every
+    entry, after the callback of whoever proposed it. `given_states`: the node may have been given a
+    state by others. `clock`: seconds. Raises LogConflict.
     """
 
     def __init__(
@@ -87,15 +92,19 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         on_entry: Callable[[bytes], Any],
         on_applied: Callable[[int, int, Any], None],
         *,
-        others: Iterable[str] = (),
+        roster: Roster,
+        on_voters: Callable[[Voters], None] = lambda voters: None,
+        given_states: bool = True,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._on_entry = on_entry
+        self._on_voters = on_voters
+        self._given_states = given_states
         self._on_applied = on_applied
         self._noop_index = 0
         self._clock = clock
         self.node_id = node_id
-        self.others = tuple(sorted(others))
+        self.roster = roster
         self.journal = journal  # before the constructor, which looks at every attribute
         # What `_advance_commit` counts beside this node: set by whoever leads (`leading.py`).
         self.held_by_others: Callable[[], list[int]] = list
@@ -109,9 +118,10 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
             commandsWaitLeader=False,
             dynamicMembershipChange=False,
         )
-        nodes = [Node(one) for one in self.others]
-        super().__init__(Node(node_id), nodes, conf, transportClass=Courier)
+        # Whom PySyncObj takes for the others is of no account: counting and sending are ours.
+        super().__init__(Node(node_id), [], conf, transportClass=Courier)
         self._adopt(journal, applied_index, applied_terms)
+        self._recompute(journal, applied_index)
 
     def _adopt(self, journal: LogJournal, applied_index: int, terms: tuple[int, int]) -> None:
         """A12: the log on disk takes the place of the one that the constructor made; what the state
@@ -134,6 +144,16 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         self._SyncObj__raftCommitIndex = max(commit, applied_index, 1)
         journal.setRaftCommitIndex(self._SyncObj__raftCommitIndex)
 
+    def _recompute(self, journal: LogJournal, applied_index: int) -> None:
+        """A10: the members are those of the newest membership entry in the log, whatever the
+        configuration says; from here on the journal tells."""
+        at = max(applied_index + 1, journal.first_index)
+        while at <= journal.last_index:
+            for command, index, _ in journal.entries(at, _APPLY_COUNT, _APPLY_SIZE):
+                self.roster.appended(index, command)
+                at = index + 1
+        journal.roster = self.roster
+
     def _continues(self, journal: LogJournal, index: int, term: int) -> bool:
         """Whether the log goes on from the state. An unverified tail of a node that was given a
         snapshot may hold another entry there, and is dropped; a group of one is given none, so that
@@ -141,7 +161,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         try:
             return holds_state(journal, index, term)
         except LogConflict:
-            if not self.others:
+            if not self._given_states:
                 raise
             return False
 
@@ -194,21 +214,57 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         return "" if node is None else str(node.id)
 
     @property
-    def loss(self) -> int:
-        """The number of this node's non-voting flag, 0 where it votes (A8)."""
+    def flag(self) -> int:
+        """The number of the non-voting flag on this node's disk, 0 for none."""
         flags = self.journal.flags
         return flags.get(NON_VOTING_FLAG, 0) or flags.get(UNCERTAIN_FLAG, 0)
+
+    @property
+    def loss(self) -> int:
+        """The same, but 0 as well where it is the one with which the node was added: then it votes
+        (A8, A10)."""
+        return self.roster.loss_of(self.node_id, self.flag)
 
     @property
     def uncertain(self) -> bool:
         """Whether it votes only where all members vote alike (L4)."""
         flags = self.journal.flags
-        return UNCERTAIN_FLAG in flags and NON_VOTING_FLAG not in flags
+        return bool(self.loss) and UNCERTAIN_FLAG in flags and NON_VOTING_FLAG not in flags
+
+    # --- members (A10) ----------------------------------------------------------------------------
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The other members."""
+        return self.roster.others
 
     @property
     def majority(self) -> int:
         """So many of all members are one."""
-        return (len(self.others) + 1) // 2 + 1
+        return self.roster.majority
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this node is in the newest set of its log: else it neither stands nor counts."""
+        return self.roster.is_member
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is the only member."""
+        return self.is_member and not self.others
+
+    @property
+    def members_settled(self) -> bool:
+        """Whether the newest set is committed and applied, and so is an entry of the leader's own
+        term: only then may another set be proposed."""
+        return self.is_leader and self.roster.newest.entry <= self.applied_index
+
+    def propose_members(self, members: Mapping[str, Voter]) -> int:
+        """Appends a membership entry, as leader; its index. It counts from now on."""
+        assert self.members_settled, "one change of members at a time"
+        index = self.journal.last_index + 1
+        self.journal.add(encode_entry(members), index, self.term)
+        return index
 
     def term_at(self, index: int) -> int:
         """The term of an entry; 0 where the log begins later, right after the state."""
@@ -340,7 +396,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         """A2 (Raft figure 2, leaders): the own node counts up to its flushed index only; an entry
         of an older term is committed only by one of this term above it."""
         held = self.held_by_others()
-        if self.own_disk_counts:
+        if self.own_disk_counts and self.is_member:
             held.append(self.journal.flushed_index)
         index = int(reached_by(self.majority, held, 0))
         if index > self.commit_index and self.term_at(index) == self.term:
@@ -368,9 +424,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
             for command, index, term in self.journal.entries(
                 first, min(ready, _APPLY_COUNT), _APPLY_SIZE
             ):
-                if command[:1] not in (REGULAR, NO_OP):
-                    raise AssertionError(f"entry {index} has type {command[:1]!r}; known: 0, 1")
-                result = self._SyncObj__doApplyCommand(command)
+                result = self._apply_one(index, command)
                 self._SyncObj__raftLastApplied = index
                 for proposed_term, callback in waiting.pop(index, ()):
                     callback(result, proposed_term == term)
@@ -380,6 +434,16 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
                     break
         self.journal.forget_applied(self.applied_index)
         return False
+
+    def _apply_one(self, index: int, command: bytes) -> Any:
+        """What our part made of an entry; None for no-ops and sets of members."""
+        kind = command[:1]
+        if kind == MEMBERS:
+            self._on_voters(Voters(index, decode_entry(command)))
+            return None
+        if kind not in (REGULAR, NO_OP):
+            raise AssertionError(f"entry {index} has type {kind!r}; known: 0, 1, 4")
+        return self._SyncObj__doApplyCommand(command)
 
 
 assert FAIL_REASON.SUCCESS == 0  # the package is the one that we pinned

@@ -15,6 +15,7 @@ import structlog
 from cluster.replication import status
 from cluster.replication.core import Core, DiskPolicy
 from cluster.replication.disk_space import LOOK_BYTES, DiskSpace
+from cluster.replication.driver import Driver
 from cluster.replication.exports import Exports
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.keeper import Keeper
@@ -32,7 +33,7 @@ from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine.machine import Applied, Machine
 from taskq.machine.settings import Settings
 from taskq.machine.view import MemoryView
-from taskq.results import ClusterStatus
+from taskq.results import ClusterStatus, MemberChange
 
 log = structlog.get_logger(__name__)
 
@@ -80,9 +81,9 @@ class Replica:
         self._machine = Machine(MemoryView())
         self._ready: asyncio.Future[None] | None = None
         self._leader = ""
+        self._exports: Exports | None = None
 
     # --- life -------------------------------------------------------------------------------------
-        self._exports: Exports | None = None
 
     async def start(self) -> None:
         """Opens the folder and replays the log. A group of one then leads; a member of a group
@@ -199,7 +200,8 @@ class Replica:
         """Why the state cannot be read just now, or None."""
         core = self._core
         if core is not None and not core.driver.stopped:
-            return None
+            removed = "" if self._membership is None else self._membership.removed
+            return refuse(ErrorCode.UNAVAILABLE, removed, RETRY_MS) if removed else None
         text = "the node's disk failed and is being opened again"
         if core is None and self._membership is not None and not self._membership.formed:
             text = self._membership.obstacle
@@ -282,6 +284,26 @@ class Replica:
         assert self._core is not None
         self._core.driver.transfer(target, lambda refusal: sink.deliver(tag, refusal))
 
+    def add_member(self, node_id: str, address: str) -> MemberChange | Refusal:
+        """At the leader: begins to make a node a member, or says how far that is (A10)."""
+        return self._change_members(lambda driver: driver.add_member(node_id, address))
+
+    def remove_member(self, node_id: str) -> MemberChange | Refusal:
+        """At the leader: takes a node out of the members, or says how far that is (A10)."""
+        return self._change_members(lambda driver: driver.remove_member(node_id))
+
+    def _change_members(
+        self, how: Callable[[Driver], MemberChange | Refusal]
+    ) -> MemberChange | Refusal:
+        if self._group is None:
+            text = "a group of one has no members to change: it needs raft.enabled: true"
+            return refuse(ErrorCode.WRONG_STATE, text)
+        refusal = self.unavailable()
+        if refusal is not None:
+            return refusal
+        assert self._core is not None
+        return how(self._core.driver)
+
     def cluster_time_ms(self) -> int:
         """The leader's cluster time now."""
         if self._core is None:
@@ -344,8 +366,6 @@ class Replica:
         for listener in self._losses:
             listener(peer_id)
 
-    def growth_refused(self) -> Refusal | None:
-        """Why what grows is refused, or None (L6)."""
     @property
     def exports(self) -> Exports:
         """The state on disk, to be read for backups."""
@@ -354,6 +374,8 @@ class Replica:
             self._exports = Exports(lambda: self._core, executor, self.fail)
         return self._exports
 
+    def growth_refused(self) -> Refusal | None:
+        """Why what grows is refused, or None (L6)."""
         core = self._core
         if core is not None and core.driver.unlooked_bytes >= LOOK_BYTES:
             core.driver.unlooked_bytes = 0

@@ -1,4 +1,4 @@
-"""The members that a node goes by: the set in its state, and those of its log above it (A10).
+"""The members that a node goes by: the set in its state, and those of its log above it (A10). Pure.
 
 The newest counts, committed or not. The journal tells of every entry that is appended and every
 truncation, and at a start all entries above the state are looked at; so the set is always that of
@@ -19,6 +19,7 @@ class Roster:
     def __init__(self, node_id: str, base: Voters) -> None:
         self._node_id = node_id
         self._sets = [base]
+        self.dismissed_index = 0  # a later set without this node is committed, as others say
         self.number = 0
         self._take()
 
@@ -27,7 +28,7 @@ class Roster:
         members = self._sets[-1].members
         self.others = tuple(sorted(one for one in members if one != self._node_id))
         self.majority = len(members) // 2 + 1
-        self.is_member = self._node_id in members
+        self.is_member = self._node_id in members and self.newest.entry >= self.dismissed_index
 
     @property
     def newest(self) -> Voters:
@@ -36,7 +37,7 @@ class Roster:
 
     def at(self, index: int) -> Voters:
         """The set as of an entry that this process has applied."""
-        return next((one for one in reversed(self._sets) if one.index <= index), self._sets[0])
+        return next((one for one in reversed(self._sets) if one.entry <= index), self._sets[0])
 
     def was_member(self, node_id: str) -> bool:
         """Whether it is or was in any set that this process knows of."""
@@ -49,9 +50,16 @@ class Roster:
             self._sets.append(Voters(index, decode_entry(command)))
             self._take()
 
+    def dismissed(self, index: int) -> None:
+        """Entry `index`, which this node does not have, removed it, as a member of that set says:
+        it goes by that until its own log tells more. Counting less is always safe."""
+        if index > self.dismissed_index:
+            self.dismissed_index = index
+            self._take()
+
     def truncated(self, index: int) -> None:
         """The entries from `index` on are gone."""
-        kept = [one for one in self._sets[1:] if one.index < index]
+        kept = [one for one in self._sets[1:] if one.entry < index]
         if len(kept) + 1 < len(self._sets):
             self._sets[1:] = kept
             self._take()

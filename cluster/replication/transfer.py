@@ -82,6 +82,9 @@ class Transfer:
         if self._done is None:
             return
         raft = self._raft
+        if self._target not in leading.peers:
+            self.give_up(ErrorCode.UNAVAILABLE, f"{self._target} is no member any more")
+            return
         last = raft.last_index
         if leading.peers[self._target].match < last or raft.applied_index < last:
             self._again_at = math.inf
@@ -122,10 +125,11 @@ class Transfer:
 
 def best(leading: Leading) -> str:
     """The voting peer that has most of the log; empty where there is none."""
+    voting = leading.voting()
     able = [
         (peer.match, peer_id)
         for peer_id, peer in leading.peers.items()
-        if peer.connected and not peer.loss and peer.stage is Stage.REPLICATE
+        if peer_id in voting and not peer.loss and peer.stage is Stage.REPLICATE
     ]
     return max(able, default=(0, ""))[1]
 
@@ -138,8 +142,8 @@ def _obstacle(raft: Raft, leading: Leading, target: str) -> Refusal | None:
     if not target:
         text = "no other member can take over now"
         return refuse(ErrorCode.UNAVAILABLE, text, RETRY_MS)
-    if peer is None:
-        members = ", ".join(sorted((raft.node_id, *leading.peers)))
+    if peer is None or target not in raft.others:
+        members = ", ".join(raft.roster.newest.members)
         return refuse(ErrorCode.NOT_FOUND, f"{target} is not a member; members are {members}")
     text = ""
     if not peer.connected:

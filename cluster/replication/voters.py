@@ -33,9 +33,9 @@ class Voter(NamedTuple):
 
 
 class Voters(NamedTuple):
-    """A set of members, by node id, and the index of the entry that made it."""
+    """A set of members, by node id, and the index of the `entry` that made it."""
 
-    index: int
+    entry: int
     members: Mapping[str, Voter]
 
 
@@ -60,7 +60,7 @@ def decode_entry(command: bytes) -> dict[str, Voter]:
 
 def encode_record(voters: Voters) -> bytes:
     """The value in the state."""
-    packed: bytes = msgpack.packb([FORMAT, voters.index, _rows(voters.members)])
+    packed: bytes = msgpack.packb([FORMAT, voters.entry, _rows(voters.members)])
     return packed
 
 

@@ -50,7 +50,8 @@ class Receiver(Protocol):
 
 
 class Door:
-    """See the module. `own()` introduces this node as of now; `known` has the ids of all peers."""
+    """See the module. `own()` introduces this node as of now; `known` has the ids of all peers;
+    so many others may come in as `guest_count_max` says."""
 
     def __init__(
         self,
@@ -60,7 +61,9 @@ class Door:
         timings: Timings,
         tally: Tally,
         receiver: Receiver,
+        guest_count_max: int = 0,
     ) -> None:
+        self._guest_count_max = guest_count_max
         self._own = own
         self._known = known
         self._trust = trust
@@ -192,7 +195,7 @@ class Door:
             judge(own, peer, wanted=link.accepting.wanted, reached=own.node_id)
             if own.cluster_id != link.accepting.own.cluster_id:
                 raise Refused(Verdict.OTHER_CLUSTER, "our cluster id changed in the handshake")
-            if peer.node_id not in self._known:
+            if peer.node_id not in self._known and not self._has_room(peer.node_id):
                 raise Refused(Verdict.UNKNOWN_NODE, f"{peer.node_id} is no peer of this node")
             if self._trust.server_context and not certifies(link.ssl_object, peer.node_id):
                 text = f"{peer.node_id} came with a certificate for another name"
@@ -206,6 +209,11 @@ class Door:
             self._tally.note(refused.verdict.name.lower(), peer.node_id, text)
             return refused.verdict
         return Verdict.WELCOME
+
+    def _has_room(self, peer_id: str) -> bool:
+        """For one more that is no peer."""
+        guests = [one for one in self._admitted if one not in self._known and one != peer_id]
+        return len(guests) < self._guest_count_max
 
     def admit(self, link: ReceivingLink) -> None:
         """From now on the peer is heard on this connection and on no other."""
@@ -236,6 +244,8 @@ class Door:
         self._forget(link)
         if self._admitted.get(link.peer_id) is link:
             del self._admitted[link.peer_id]
+            if link.peer_id not in self._known:
+                self._newest.pop(link.peer_id, None)  # guests may come under many names
             self._tally.note("left", link.peer_id, f"{link.address}: {exc or 'closed'}")
             self._receiver.silenced(link.peer_id)
 

@@ -49,7 +49,8 @@ class PeerNetwork:
     from now on; everything sent before may be lost. `on_disconnected(peer_id)`: no more.
     `on_hello(introduction)`: a peer opened the connection on which it sends, with its disk id and
     cluster id. `on_silence(peer_id)`: that connection is closed. `on_failure(error)`: a callback
-    raised, which is a bug; the message counts as delivered.
+    raised, which is a bug; the message counts as delivered. `guest_count_max`: so many that are no
+    peers, but have the secret and are of this cluster or of none, may come in.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class PeerNetwork:
         on_hello: Callable[[Introduction], None] = _ignore,
         on_silence: Callable[[str], None] = _ignore,
         on_failure: Callable[[BaseException], None] = _ignore,
+        guest_count_max: int = 0,
         timings: Timings | None = None,
         resolver: Resolver = look_up,
     ) -> None:
@@ -86,7 +88,8 @@ class PeerNetwork:
         self._diallers: dict[str, Dialler] = {}
         self._ready: dict[str, SendingLink] = {}
         self._door = Door(
-            lambda: self._own, self._diallers, trust, self._timings, self._tally, self
+            *(lambda: self._own, self._diallers, trust, self._timings, self._tally, self),
+            guest_count_max=guest_count_max,
         )
         self._reviewing: asyncio.TimerHandle | None = None
         self._running = False
@@ -172,7 +175,7 @@ class PeerNetwork:
         """This node now belongs to that cluster: every connection is made anew under its id."""
         if cluster_id != self._own.cluster_id:
             self._own = self._own._replace(cluster_id=cluster_id)
-            for peer_id in list(self._diallers):
+            for peer_id in {*self._diallers, *self._door.heard()}:
                 self._hang_up(peer_id)
 
     def _hang_up(self, peer_id: str) -> None:

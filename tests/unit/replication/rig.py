@@ -19,6 +19,8 @@ from cluster.replication.consensus import Consensus
 from cluster.replication.driver import Driver
 from cluster.replication.journal import LogJournal
 from cluster.replication.raft import Raft
+from cluster.replication.roster import Roster
+from cluster.replication.voters import founders
 from cluster.storage.errors import StorageFailed
 from taskq.commands import SubmitTask
 from taskq.errors import Refusal
@@ -141,7 +143,11 @@ class Rig:
         self.raft = Raft(
             *(self.node_id, self.journal, state.index, state.terms),
             *(self.applier.apply, self.applier.applied),
-            others=self.others,
+            roster=Roster(
+                self.node_id, self.applier.voters() or founders([self.node_id, *self.others])
+            ),
+            on_voters=self.applier.set_voters,
+            given_states=bool(self.others),
         )
         executors = {"log": self.log, "state": self.state}
         machine = self.applier.machine

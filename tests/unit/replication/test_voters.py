@@ -65,7 +65,7 @@ def test_the_newest_set_of_the_log_counts_committed_or_not() -> None:
     roster.appended(8, b"\0anything else")
     roster.appended(9, entry("n2", "n3", "n4"))
     assert (roster.others, roster.majority, roster.is_member) == (("n2", "n3", "n4"), 2, False)
-    assert roster.at(8).index == 7
+    assert roster.at(8).entry == 7
     assert roster.at(6) == founders(["n1", "n2", "n3"])
 
 
@@ -77,7 +77,7 @@ def test_a_truncation_brings_the_former_set_back() -> None:
     roster.truncated(10)
     assert roster.number == before, "nothing that was cut off had a set"
     roster.truncated(9)
-    assert roster.newest.index == 7
+    assert roster.newest.entry == 7
     roster.truncated(6)
     assert roster.newest == Voters(5, SET)
     assert roster.number == before + 2
