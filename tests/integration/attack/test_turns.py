@@ -11,8 +11,8 @@ import pytest
 from cluster.replication.packing import pack
 from cluster.server import parked_queries, wait_clock
 from cluster.server.health import Health
-from cluster.server.http_port import CONNECTION_COUNT_MAX
-from cluster.server.metrics import Metrics, monitoring_port
+from cluster.server.http_port import CONNECTION_COUNT_MAX, HttpPort
+from cluster.server.metrics import Metrics, probes
 from cluster.server.quota import ROUND_SIZE_MAX
 from taskq import commands
 from taskq.errors import ProtocolError
@@ -210,9 +210,9 @@ def test_a_listing_of_large_records_takes_few_at_a_time() -> None:
 
 async def test_silent_connections_do_not_keep_probes_out() -> None:
     async with listening() as broker:
-        health = Health(broker.replica)
+        health = Health(broker.replica, 30.0)
         health.started = True
-        monitoring = monitoring_port(broker.replica, broker.server, health, lambda: 1)
+        monitoring = HttpPort(probes(health))
         port = await monitoring.start("127.0.0.1", 0)
         silent = []
         for _ in range(CONNECTION_COUNT_MAX + 8):
