@@ -8,7 +8,26 @@ from typing import Annotated, NamedTuple
 
 from taskq.fields import Text
 from taskq.registry import Role, Sort, message
-from taskq.results import BackupBegun, BackupChunk, ClusterStatus, Count, Done, Flag, Transferred
+from taskq.results import (
+    BackupBegun,
+    BackupChunk,
+    ClusterStatus,
+    Count,
+    Done,
+    Flag,
+    MemberChange,
+    Transferred,
+)
+
+__all__ = [
+    "AddMember",
+    "BeginBackup",
+    "EndBackup",
+    "GetCluster",
+    "ReadBackup",
+    "RemoveMember",
+    "TransferLeadership",
+]
 
 
 @message(0x50, Sort.CLUSTER, role=Role.PRODUCER, reply=ClusterStatus)
@@ -25,6 +44,25 @@ class TransferLeadership(NamedTuple):
     answered when another node leads. Nothing is lost and no request fails."""
 
     target: Annotated[str, Text(200)] = ""
+
+
+@message(0x52, Sort.CLUSTER, role=Role.ADMIN, reply=MemberChange)
+class AddMember(NamedTuple):
+    """Makes `node_id`, whose Raft port is at `address` ("host:port"), a member. It is given the log
+    first and counts for nothing; it is added when it has caught up. Answered at once with how far
+    that is: send it again until it is done. One change at a time."""
+
+    node_id: Annotated[str, Text(64, 1)]
+    address: Annotated[str, Text(300, 1)]
+
+
+@message(0x53, Sort.CLUSTER, role=Role.ADMIN, reply=MemberChange)
+class RemoveMember(NamedTuple):
+    """Takes `node_id` out of the members, or ends its adding. Refused where those that are left
+    would have no majority. A leader that is to be removed hands over the lead first. Answered at
+    once with how far that is: send it again until it is done."""
+
+    node_id: Annotated[str, Text(64, 1)]
 
 
 @message(0x58, Sort.CLUSTER, role=Role.ADMIN, reply=BackupBegun)

@@ -11,13 +11,7 @@ from __future__ import annotations
 from typing import Annotated, NamedTuple
 
 from taskq import limits
-from taskq.cluster_commands import (
-    BeginBackup,
-    EndBackup,
-    GetCluster,
-    ReadBackup,
-    TransferLeadership,
-)
+from taskq.cluster_commands import *  # noqa: F403  # handed on
 from taskq.fields import Bytes, Int, ListOf, MapOf, Maybe, Record, Text
 from taskq.levels import LEVEL_LIMIT
 from taskq.registry import Role, Sort, message
@@ -49,9 +43,6 @@ from taskq.results import (
     Token,
     WorkerPage,
 )
-
-# Handed on.
-__all__ = ["BeginBackup", "EndBackup", "GetCluster", "ReadBackup", "TransferLeadership"]
 
 PROTOCOL_VERSION = 1
 

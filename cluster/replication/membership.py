@@ -159,7 +159,7 @@ class Membership:
         if core is None or not core.raft.flag or own in core.raft.roster.newest.members:
             return ""
         address = self._group.members[own]
-        return f"no member yet; `taskq cluster add {own} {address}` makes it one"
+        return f"no member yet: `taskq cluster add {own} {address}` makes it one"
 
     def _changed(self) -> None:
         """Called from within a round of the driver: connections are not touched there."""

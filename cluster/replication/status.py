@@ -27,6 +27,8 @@ def note(replica: Replica, core: Core | None, membership: Membership | None) -> 
     state = ""
     if core is None or core.driver.stopped:
         state = (membership.obstacle if membership is not None else "") or OPENING
+    elif membership is not None and (membership.removed or membership.waits):
+        state = membership.removed or membership.waits
     elif core.raft.loss:
         state = LOST_LOG
     elif core.consensus.leading is not None and core.consensus.leading.differing:
@@ -45,7 +47,7 @@ def cluster_status(
     own, commit = replica.node_id, replica.commit_index
     told = note(replica, core, membership)
     views = []
-    for node_id, address in replica.members():
+    for node_id, address in _known(replica, membership):
         if node_id == own:
             applied = replica.applied_index
             lag = max(commit - applied, 0)
@@ -63,12 +65,27 @@ def cluster_status(
     )
 
 
+def _known(replica: Replica, membership: Membership | None) -> list[tuple[str, str]]:
+    """(node id, client address) of the members, of who is to be added, and of this node."""
+    known = dict(replica.members())
+    if membership is not None:
+        notes = membership.links.notes
+        for one in membership.learners:
+            known.setdefault(one, notes[one].address if one in notes else "")
+    known.setdefault(replica.node_id, replica.address)
+    return sorted(known.items())
+
+
 def _own_role(replica: Replica, core: Core | None, membership: Membership | None) -> str:
     if core is None or core.driver.stopped:
         founding = membership is not None and not membership.formed
         return (MemberRole.FOUNDING if founding else MemberRole.UNREACHABLE).value
     if replica.is_leader():
         return MemberRole.LEADER.value
+    if membership is not None and membership.removed:
+        return MemberRole.REMOVED.value
+    if membership is not None and membership.waits:
+        return MemberRole.LEARNER.value
     if core.raft.loss:
         return MemberRole.NON_VOTING.value
     candidate = core.raft.role == CANDIDATE
@@ -94,6 +111,8 @@ def _other(
         role = MemberRole.UNREACHABLE
     elif not membership.formed:
         role = MemberRole.FOUNDING
+    elif node_id not in membership.voters.members:
+        role, state = MemberRole.LEARNER, ""
     elif node_id == replica.leader:
         role = MemberRole.LEADER
     elif state == LOST_LOG or (known is not None and known.loss):

@@ -1,4 +1,4 @@
-"""What is asked and wanted of the nodes themselves: the cluster's status, another leader."""
+"""What is asked and wanted of the nodes themselves: the status, another leader, other members."""
 
 from __future__ import annotations
 
@@ -44,6 +44,20 @@ class ClusterQuestions:
             session.answer(tag, self._led())
         else:
             self._replica.transfer(target, self, (session, tag))
+
+    def add_member(self, session: Requester, tag: Tag) -> None:
+        """AddMember: the leader begins, or says how far it is."""
+        if self._replica.is_leader():
+            session.answer(tag, self._replica.add_member(*tag[1].command))
+        else:
+            self._elsewhere(session, tag)
+
+    def remove_member(self, session: Requester, tag: Tag) -> None:
+        """RemoveMember: the same."""
+        if self._replica.is_leader():
+            session.answer(tag, self._replica.remove_member(*tag[1].command))
+        else:
+            self._elsewhere(session, tag)
 
     def deliver(self, tag: tuple[Requester, Tag], value: Any) -> None:
         """What became of a transfer: None where this node leads no more."""

@@ -53,7 +53,7 @@ class Dispatcher:
         self.replica = replica
         self._on_failure = on_failure
         self._waiting = waiting
-        server_version: str = "",
+        server_version: str = ("",)
         self._links = links
         self._loop = waiting.loop
         self._after_barrier = _AfterBarrier(self)
@@ -66,6 +66,8 @@ class Dispatcher:
         cluster: dict[type, Handler] = {
             commands.GetCluster: self.questions.status,
             commands.TransferLeadership: self.questions.transfer,
+            commands.AddMember: self.questions.add_member,
+            commands.RemoveMember: self.questions.remove_member,
         }
         self.backups = Backups(self._loop, replica, server_version)
         self.handlers |= _by_code(cluster)

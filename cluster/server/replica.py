@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from taskq.errors import Refusal
 from taskq.machine.machine import Applied, Machine
-from taskq.results import ClusterStatus
+from taskq.results import ClusterStatus, MemberChange
 
 
 class Sink(Protocol):
@@ -123,6 +123,12 @@ class Replica(Protocol):
     def transfer(self, target: str, sink: Sink, tag: Any) -> None:
         """On the leader: hands the lead to `target`, or where that is empty to the member that has
         come farthest. Delivers None when this node leads no more, or a `Refusal`."""
+
+    def add_member(self, node_id: str, address: str) -> MemberChange | Refusal:
+        """On the leader: begins to make a node a member, or says how far that is."""
+
+    def remove_member(self, node_id: str) -> MemberChange | Refusal:
+        """On the leader: takes a node out of the members, or says how far that is."""
 
     def growth_refused(self) -> Refusal | None:
         """What commands that make the state grow are answered with while the disk is full."""

@@ -87,6 +87,8 @@ class Engine:
             answer(refuse(ErrorCode.NOT_FOUND, "no such backup"))
         elif shape is commands.TransferLeadership:
             answer(refuse(ErrorCode.WRONG_STATE, "the broker in memory has no other member"))
+        elif shape in (commands.AddMember, commands.RemoveMember):
+            answer(refuse(ErrorCode.WRONG_STATE, "the broker in memory has no members to change"))
         elif MESSAGE_OF[shape].sort is Sort.READ:
             answer(self._read(command))
         else:

@@ -70,6 +70,8 @@ CODES = {
     0x42: "DeleteDead",
     0x50: "GetCluster",
     0x51: "TransferLeadership",
+    0x52: "AddMember",
+    0x53: "RemoveMember",
     0x58: "BeginBackup",
     0x59: "ReadBackup",
     0x5A: "EndBackup",

@@ -16,7 +16,7 @@ from taskq.machine.entry import encode_entry
 from taskq.machine.machine import Applied, Machine
 from taskq.machine.view import MemoryView
 from taskq.pairs import pack_pair
-from taskq.results import ClusterStatus
+from taskq.results import ClusterStatus, MemberChange
 
 WALL_MS = 1_800_000_000_000
 
@@ -154,6 +154,12 @@ class MemoryReplica:
 
     def transfer(self, target: str, sink: Sink, tag: Any) -> None:
         sink.deliver(tag, refuse(ErrorCode.WRONG_STATE, "there is nobody else"))
+
+    def add_member(self, node_id: str, address: str) -> MemberChange | Refusal:
+        return refuse(ErrorCode.WRONG_STATE, "a group of one")
+
+    def remove_member(self, node_id: str) -> MemberChange | Refusal:
+        return refuse(ErrorCode.WRONG_STATE, "a group of one")
 
     def growth_refused(self) -> Refusal | None:
         return self.full
