@@ -45,11 +45,8 @@ def _waits_for_majority(raft: Raft, leading: Leading | None) -> bool:
     """Whether this leader proposed something that a majority could take, and has not yet."""
     if leading is None or raft.last_index == raft.commit_index:
         return False
-    able = sum(
-        peer.connected and not peer.loss and peer.stage is not Stage.SNAPSHOT
-        for peer in leading.peers.values()
-    )
-    return bool(able + int(raft.own_disk_counts) >= raft.majority)
+    able = sum(leading.peers[one].stage is not Stage.SNAPSHOT for one in leading.voting())
+    return able + int(raft.own_disk_counts and raft.is_member) >= raft.majority
 
 
 def _moved(raft: Raft, leading: Leading | None) -> tuple[int, ...]:

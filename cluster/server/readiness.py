@@ -21,7 +21,7 @@ LAG_MAX = 1_000
 # See `stillness.py`.
 LOOK_SECS_MAX = 1.0
 
-LOST_LOG = "lost its log, and is not whole again yet"
+LOST_LOG = "counts for nothing until it is whole: it lost its log, or is no member yet"
 NO_LEADER = "no leader is known"
 
 
@@ -40,7 +40,7 @@ class Readiness:
         passed = 0.0 if self._looked_at is None else now - self._looked_at
         passed = min(max(passed, 0.0), LOOK_SECS_MAX)
         self._looked_at = now
-        cannot = vitals.obstacle or vitals.removed or refusal
+        cannot = vitals.obstacle or refusal
         cannot = cannot or (LOST_LOG if vitals.lost_log else "")
         before, self._lacks = self._lacks, cannot or _waits_for(vitals)
         if bool(before) != bool(self._lacks):

@@ -37,7 +37,7 @@ class Stillness:
         passed = 0.0 if self._looked_at is None else now - self._looked_at
         passed = min(max(passed, 0.0), LOOK_SECS_MAX)
         self._looked_at = now
-        owed = {} if vitals.obstacle or vitals.removed else _owed(vitals)
+        owed = {} if vitals.obstacle else _owed(vitals)
         for what, moved in owed.items():
             still = self._still_secs.get(what, 0.0) + passed
             self._still_secs[what] = still if self._seen.get(what) == moved else 0.0

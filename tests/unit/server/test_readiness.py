@@ -75,7 +75,7 @@ def test_elections_one_after_the_other_do_not_add_up() -> None:
     ("vitals", "refusal", "why"),
     [
         ({**FOLLOWS, "obstacle": "opening again"}, "", "opening again"),
-        ({**FOLLOWS, "removed": "removed at entry 7"}, "", "removed at entry 7"),
+        ({**FOLLOWS, "obstacle": "removed at entry 7"}, "", "removed at entry 7"),
         ({**FOLLOWS, "lost_log": True}, "", LOST_LOG),
         (FOLLOWS, "the disk has 3 bytes left", "the disk has 3 bytes left"),
         ({"leader": "n1", "leads": True}, "the disk has 3 bytes left", "3 bytes left"),

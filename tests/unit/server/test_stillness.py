@@ -70,7 +70,7 @@ def test_a_write_that_ends_is_not_the_next_one() -> None:
         {"leader": "n2", "applied": 4, "target": 900_000},  # it waits for its state
         {"obstacle": "the node's disk failed and is being opened again", "rounds": 0},
         {"obstacle": "waits for n2 and n3", "owed": True},
-        {"removed": "removed from the cluster", "rounds": 3},
+        {"obstacle": "removed from the cluster", "rounds": 3},
         {"lost_log": True},
     ],
 )
