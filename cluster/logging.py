@@ -53,6 +53,8 @@ def set_up_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[monitoring.log_level])
+    # What was done to the cluster, and by whom, is written whatever else is not.
+    logging.getLogger("audit").setLevel(logging.INFO)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -65,6 +67,11 @@ def set_up_logging(
         # A second call must reach the loggers that modules hold already.
         cache_logger_on_first_use=False,
     )
+
+
+def set_log_level(level: str) -> None:
+    """Changes the least important lines that are logged, by a word of `LEVELS`."""
+    logging.getLogger().setLevel(LEVELS[level])
 
 
 def _naming(node_id: str | None) -> structlog.typing.Processor:

@@ -5,7 +5,6 @@ A text for people stands beside each key: mistakes, `taskq config` and the examp
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -158,28 +157,46 @@ class Persistence(Group):
 
 
 class Api(Group):
-    """HTTP and gRPC, and TLS on every client port."""
+    """HTTP and gRPC, and TLS on the ports that clients use."""
 
     rest_port: Whole = port(8080, "Port of the REST interface.")
     grpc_port: Whole = port(9090, "Port of the gRPC interface.")
-    enable_tls: bool = flag(False, "TLS on every port that clients use.")
-    cert_file: FilePath | None = text(None, "Certificate shown to clients.", A_FILE)
-    key_file: FilePath | None = text(None, "Private key of that certificate.", A_FILE)
+    enable_tls: bool = flag(
+        False, "TLS (1.2 or 1.3) on the ports that clients use; nothing in the clear is answered."
+    )
+    cert_file: FilePath | None = text(
+        None,
+        "Certificate shown to clients, with what leads to its authority behind it. Files of this"
+        " group are taken over without a restart when they change.",
+        A_FILE,
+    )
+    key_file: FilePath | None = text(
+        None, "Private key of that certificate, not encrypted.", A_FILE
+    )
     client_ca_file: FilePath | None = text(
-        None, "Authority that must have signed a client's certificate.", A_FILE
+        None,
+        "Authority that must have signed a client's certificate; without it no client needs one.",
+        A_FILE,
     )
 
 
 class ApiKey(Group):
-    """One credential: the hash of a key, what it may do, and on which queues."""
+    """One credential: the hash of a key, what it may do, and on which queues (a pattern of `*`, `?`
+    and `[...]`; case counts). `name` is for logs."""
 
     hash: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", repr=False)]
     role: Literal["producer", "worker", "admin"]
     queues: Annotated[str, Field(min_length=1, max_length=200)] = "*"
+    name: Name | None = None
 
-    def covers(self, queue: str) -> bool:
-        """Whether the pattern (`*`, `?`, `[...]`, case counts) takes in a queue's name."""
-        return fnmatchcase(queue, self.queues)
+    @property
+    def label(self) -> str:
+        """What logs call it: its name, else the beginning of its hash, which leads nowhere."""
+        return self.name or self.hash[: len("sha256:") + 8]
+
+    def grants_as(self, other: ApiKey) -> bool:
+        """Whether both are the same key with the same rights, whatever they are called."""
+        return (self.hash, self.role, self.queues) == (other.hash, other.role, other.queues)
 
 
 class Auth(Group):
@@ -189,9 +206,10 @@ class Auth(Group):
     api_keys: tuple[ApiKey, ...] = text(
         (),
         "The keys: hash (sha256: and 64 hex digits), role (producer, worker, admin), queues"
-        " (a pattern, default *).",
+        " (a pattern, default *), name (for logs). `taskq keys create` makes one. Taken over"
+        " without a restart when the file changes.",
         "a list of keys, each with hash (sha256: and 64 hex digits), role (producer, worker or"
-        " admin) and queues (a pattern)",
+        " admin), queues (a pattern) and name (for logs; 1 to 64 of A-Z a-z 0-9 . _ -)",
     )
 
 
@@ -199,6 +217,9 @@ class Monitoring(Group):
     """What the node says about itself."""
 
     prometheus_port: Whole = port(9091, "Port of the metrics, at /metrics on broker.host.")
+    enable_tls: bool = flag(
+        False, "HTTPS on that port, with the certificate of api; probes need none of their own."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = text(
         "info", "The least important lines that are logged.", "debug, info, warning or error"
     )

@@ -1,4 +1,4 @@
-"""Who may send what: the one place that turns a credential into message codes.
+"""Who may send what: the one place that turns a credential into message codes and a scope.
 
 Without authentication everybody is an admin. Keys are compared as hashes, in constant time.
 """
@@ -6,10 +6,12 @@ Without authentication everybody is an admin. Keys are compared as hashes, in co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from hmac import compare_digest
 
 from cluster.config.groups import ApiKey, Auth
+from cluster.server.scope import LIMITED_CODES, Scope
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.registry import MESSAGES, Role, Sort
 
@@ -19,6 +21,7 @@ _CARRIES = {
     "worker": {Role.ANYONE, Role.WORKER},
     "admin": {Role.ANYONE, Role.PRODUCER, Role.WORKER, Role.ADMIN},
 }
+EVERY_QUEUE = "*"
 
 
 def codes_of(role: str) -> frozenset[int]:
@@ -30,8 +33,23 @@ def codes_of(role: str) -> frozenset[int]:
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Grant:
+    """What a credential may do: `codes` of messages, on the queues of `scope` (None: all). `key` is
+    None where nobody needs one."""
+
+    codes: frozenset[int]
+    scope: Scope | None = None
+    key: ApiKey | None = None
+
+    @property
+    def who(self) -> str:
+        """For logs."""
+        return "anyone" if self.key is None else self.key.label
+
+
 class Access:
-    """Decides at Hello; what it decides holds for the session."""
+    """Decides at Hello; what it decides holds for the session, or until the keys are replaced."""
 
     def __init__(self, *, enabled: bool, keys: Sequence[ApiKey] = ()) -> None:
         self._enabled = enabled
@@ -43,21 +61,32 @@ class Access:
         """As the configuration says."""
         return cls(enabled=auth.enabled, keys=auth.api_keys)
 
-    def admit(self, key: str | None) -> frozenset[int] | Refusal:
-        """The codes that a credential may send. Refused: UNAUTHENTICATED, PERMISSION_DENIED."""
+    def admit(self, key: str | None) -> Grant | Refusal:
+        """What a credential may do. Refused: UNAUTHENTICATED."""
         if not self._enabled:
-            return self._codes["admin"]
+            return Grant(self._codes["admin"])
         if key is None:
-            return refuse(ErrorCode.UNAUTHENTICATED, "this node wants a key")
+            return refuse(
+                ErrorCode.UNAUTHENTICATED, "this node wants an API key, and none was sent"
+            )
         digest = f"sha256:{sha256(key.encode()).hexdigest()}"
         found = None
         for known in self._keys:  # all of them: the time taken tells nothing
             if compare_digest(known.hash, digest):
                 found = known
         if found is None:
-            return refuse(ErrorCode.UNAUTHENTICATED, "the key is not known")
-        if found.queues != "*":
-            # Rather nothing than more than was granted.
-            text = "this node does not serve keys that are limited to some queues"
-            return refuse(ErrorCode.PERMISSION_DENIED, text)
-        return self._codes[found.role]
+            text = "the API key is not known to this node (or was revoked)"
+            return refuse(ErrorCode.UNAUTHENTICATED, text)
+        codes = self._codes[found.role]
+        if found.queues == EVERY_QUEUE:
+            return Grant(codes, None, found)
+        return Grant(codes & LIMITED_CODES, Scope(found.queues), found)
+
+    def replace(self, keys: Sequence[ApiKey]) -> None:
+        """Other keys count from now on. Who is in stays in until asked about with `still`."""
+        self._keys = tuple(keys)
+
+    def still(self, grant: Grant) -> bool:
+        """Whether a grant would be given today."""
+        key = grant.key
+        return key is None or any(key.grants_as(known) for known in self._keys)

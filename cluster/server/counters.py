@@ -18,6 +18,7 @@ class Counters:
     __slots__ = (
         *("accepted", "answered", "bytes_in", "bytes_out", "dropped", "forwarded"),
         *("forwarded_lost", "latencies", "latency_sum", "pushed", "refused", "turned_away"),
+        "unauthenticated",
     )
 
     def __init__(self) -> None:
@@ -27,6 +28,7 @@ class Counters:
         self.bytes_out = 0
         self.accepted = 0  # connections
         self.turned_away = 0  # connections over the limit
+        self.unauthenticated: dict[str, int] = {}  # reason -> connections without a valid key
         self.dropped: dict[str, int] = {}  # reason -> connections that the node ended
         self.pushed = 0
         self.forwarded = 0  # requests passed on to the leader
@@ -38,6 +40,10 @@ class Counters:
         """An answer was a refusal."""
         key = (code, error)
         self.refused[key] = self.refused.get(key, 0) + 1
+
+    def keep_out(self, reason: str) -> None:
+        """Somebody had no valid key."""
+        self.unauthenticated[reason] = self.unauthenticated.get(reason, 0) + 1
 
     def drop(self, reason: str) -> None:
         """The node ended a connection."""

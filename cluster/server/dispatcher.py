@@ -7,7 +7,7 @@ goes to the leader, or waits for one (`Forwarding`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -15,15 +15,19 @@ import structlog
 from cluster.server.backups import Backups
 from cluster.server.cluster_questions import ClusterQuestions
 from cluster.server.forwarding import Forwarding
-from cluster.server.growth import grows, propose_rest
+from cluster.server.growth import grows
+from cluster.server.growth import refusals_of as growing
+from cluster.server.partial_batch import propose_rest
 from cluster.server.pushes import WorkerLinks
 from cluster.server.replica import Replica
 from cluster.server.requester import Handler, Requester, Tag
+from cluster.server.scope import MEMBER_RULES, refusal_of, refusals_of
 from cluster.server.waiters import Waiting
 from taskq import commands
 from taskq.client.identifier import new_task_id
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine.machine import Applied
+from taskq.protocol.codec import Request
 from taskq.registry import MESSAGE_OF, MESSAGES, Sort
 from taskq.results import PingReply
 
@@ -49,11 +53,11 @@ class Dispatcher:
         links: WorkerLinks,
         on_failure: Callable[[BaseException], None],
         make_forwarding: Callable[[Callable[[Requester], dict[int, Handler]]], Forwarding],
+        server_version: str = "",
     ) -> None:
         self.replica = replica
         self._on_failure = on_failure
         self._waiting = waiting
-        server_version: str = ("",)
         self._links = links
         self._loop = waiting.loop
         self._after_barrier = _AfterBarrier(self)
@@ -63,19 +67,19 @@ class Dispatcher:
             code: by_sort[row.sort] for code, row in MESSAGES.items() if row.sort in by_sort
         }
         self.questions = ClusterQuestions(self._loop, replica, self._elsewhere)
+        self.backups = Backups(self._loop, replica, server_version)
         cluster: dict[type, Handler] = {
             commands.GetCluster: self.questions.status,
             commands.TransferLeadership: self.questions.transfer,
             commands.AddMember: self.questions.add_member,
             commands.RemoveMember: self.questions.remove_member,
-        }
-        self.backups = Backups(self._loop, replica, server_version)
-        self.handlers |= _by_code(cluster)
-        special: dict[type, Handler] = {
-            commands.Ping: self._ping,
             commands.BeginBackup: self.backups.begin,
             commands.ReadBackup: self.backups.read,
             commands.EndBackup: self.backups.end,
+        }
+        self.handlers |= _by_code(cluster)
+        special: dict[type, Handler] = {
+            commands.Ping: self._ping,
             commands.SubmitTask: self._submit,
             commands.SubmitTasks: self._submit_many,
             commands.ClaimTask: self._claim,
@@ -106,11 +110,11 @@ class Dispatcher:
         self._waiting.drop(session)
         self._links.drop(session)
         self.forwarding.drop(session)
+        self.backups.forget(session)
 
     def _applied(self, applied: Applied) -> None:
         if applied.cancels:
             self._links.push_cancels(applied.cancels)
-        self.backups.forget(session)
         self._waiting.applied(applied)
 
     def _leadership(self, leads: bool) -> None:
@@ -132,14 +136,53 @@ class Dispatcher:
             self._elsewhere(session, tag)
             return
         refusal = replica.growth_refused()
+        if refusal is None and tag[1].scope is None:
+            replica.propose(command, session, tag)
+            return
+        if self._is_out_of_scope(session, tag):
+            return
+        shape = type(command)
+        if shape in _BATCHES or shape in MEMBER_RULES:
+            try:
+                refusals = self._refusals(tag, command, refusal)
+            except Exception as error:  # noqa: BLE001  # handed on
+                session.deliver(tag, self._cannot_read(command, error))
+                return
+            propose_rest(replica, refusals, session, tag, command)
+        elif refusal is not None and shape in _GROWING and grows(replica.machine, command):
+            session.deliver(tag, refusal)
+        else:
+            replica.propose(command, session, tag)
+
+    def _refusals(
+        self, tag: Tag, command: Any, refusal: Refusal | None
+    ) -> Sequence[Refusal | None]:
+        """Of each member of a batch why it is refused: it is out of the key's scope, or it makes
+        the state grow while that is refused."""
+        machine, scope = self.replica.machine, tag[1].scope
+        limited: Sequence[Refusal | None] = [None] * len(command[0])
+        if scope is not None:
+            limited = refusals_of(scope, machine, command)
+        if refusal is None or type(command) not in _BATCHES:
+            return limited
+        grown = growing(machine, refusal, command)
+        return [one or other for one, other in zip(limited, grown, strict=True)]
+
+    def _is_out_of_scope(self, session: Requester, tag: Tag) -> bool:
+        """Whether the key that a request came with is limited and does not cover it; answers it
+        then. Asked on the node that carries it out."""
+        request = tag[1]
+        if request.scope is None:
+            return False
+        refusal = self.replica.unavailable()
+        if refusal is None:
+            try:
+                refusal = refusal_of(request.scope, self.replica.machine, request.command)
+            except Exception as error:  # noqa: BLE001  # handed on
+                refusal = self._cannot_read(request.command, error)
         if refusal is not None:
-            if type(command) in _BATCHES:
-                propose_rest(replica, refusal, session, tag, command)
-                return
-            if type(command) in _GROWING and grows(replica.machine, command):
-                session.deliver(tag, refusal)
-                return
-        replica.propose(command, session, tag)
+            session.deliver(tag, refusal)
+        return refusal is not None
 
     def _elsewhere(self, session: Requester, tag: Tag) -> None:
         """This node does not lead."""
@@ -170,22 +213,22 @@ class Dispatcher:
 
     def _claim(self, session: Requester, tag: Tag) -> None:
         self._links.note(tag[1].command.worker_id, session)
-        if self.replica.is_leader():
-            self._waiting.claim(session, tag)
-        else:
+        if not self.replica.is_leader():
             self._elsewhere(session, tag)
+        elif not self._is_out_of_scope(session, tag):
+            self._waiting.claim(session, tag)
 
     def _claim_remote(self, session: Requester, tag: Tag) -> None:
         if not self.replica.is_leader():
             self._elsewhere(session, tag)
-        elif self._may_enter(session, tag):
+        elif self._may_enter(session, tag) and not self._is_out_of_scope(session, tag):
             self._waiting.claim(session, tag)
 
     def _deregister_remote(self, session: Requester, tag: Tag) -> None:
-        if self.replica.is_leader():
-            self._waiting.deregister(session, tag)
-        else:
+        if not self.replica.is_leader():
             self._elsewhere(session, tag)
+        elif not self._is_out_of_scope(session, tag):
+            self._waiting.deregister(session, tag)
 
     def _query_remote(self, session: Requester, tag: Tag) -> None:
         if self._may_enter(session, tag):
@@ -227,6 +270,8 @@ class Dispatcher:
         if refusal is not None:
             session.deliver(tag, refusal)
             return
+        if self._is_out_of_scope(session, tag):
+            return
         command = tag[1].command
         shape = type(command)
         if shape is commands.QueryStatus and command.wait_ms and self._park(session, tag):
@@ -249,12 +294,14 @@ class Dispatcher:
         """Asks the machine now."""
         answer = None
         if session.wants(tag):
-            answer = self.replica.unavailable() or self._ask(tag[1].command)
+            answer = self.replica.unavailable() or self._ask(tag[1])
         session.deliver(tag, answer)
 
-    def _ask(self, question: Any) -> Any:
+    def _ask(self, request: Request) -> Any:
+        question, scope = request.command, request.scope
         try:
-            answer = self.replica.machine.ask(question)
+            ask = self.replica.machine.ask
+            answer = ask(question) if scope is None else ask(question, scope.covers)
         except Exception as error:  # noqa: BLE001  # handed on
             return self._cannot_read(question, error)
         if type(question) is commands.GetStats:

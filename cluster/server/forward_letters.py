@@ -8,7 +8,8 @@ The follower, whose clients ask, numbers its streams at random and its requests 
 nothing of a process or connection that is gone is taken for its successor's. `consumed` counts the
 bytes of all answers of this stream that the follower has handed to its clients: what is between the
 two nodes is bounded by it. The frames are those of the protocol, with the follower's numbers for
-request ids.
+request ids. A frame of type 0 among them says what the keys are limited to with which the requests
+behind it came: a pattern of queues, empty for no limit, which is how a message begins.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskq.errors import ProtocolError
-from taskq.protocol.frame import Frame, FrameReader
+from taskq.protocol.frame import Frame, FrameReader, pack_frame
 
 _REQUESTS, _ANSWERS, _RESET = 1, 2, 3
+# No message has this code.
+SCOPE = 0
 _HEAD = struct.Struct(">BQ")
 _REQUESTS_HEAD = struct.Struct(">BQQI")
 ID_SIZE = 8
@@ -58,6 +61,19 @@ def pack_requests(
     """The message with packed frames of requests."""
     head = _REQUESTS_HEAD.pack(_REQUESTS, stream, consumed, len(dropped))
     return b"".join((head, struct.pack(f">{len(dropped)}Q", *dropped), *frames))
+
+
+def pack_scope(pattern: str) -> bytes:
+    """The frame that says what the requests behind it are limited to."""
+    return pack_frame(SCOPE, pattern.encode())
+
+
+def read_scope(payload: bytes) -> str:
+    """The pattern in such a frame. Raises ProtocolError."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError as error:
+        raise ProtocolError("a limit of a key that is no text") from error
 
 
 def pack_answers(stream: int, frames: Sequence[bytes]) -> bytes:

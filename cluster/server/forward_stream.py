@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from cluster.server.forward_letters import LETTER_SIZE, pack_requests
+from cluster.server.forward_letters import LETTER_SIZE, pack_requests, pack_scope
 from cluster.server.requester import Requester, Tag
 from cluster.server.wait_clock import WaitClock
 from taskq.errors import ErrorCode, ProtocolError, refuse
@@ -107,6 +107,7 @@ class Stream:
         batch: list[Forwarded] = []
         frames: list[bytes] = []
         size = 0
+        said = None  # the scope of the frames that follow
         while queue and len(batch) < LETTER_COUNT_MAX:
             one = queue[0]
             if one.answered:
@@ -129,6 +130,10 @@ class Stream:
                 self.size += one.size
             size += one.size
             batch.append(one)
+            scope = one.tag[1].scope
+            if scope is not said:
+                said = scope
+                frames.append(pack_scope("" if scope is None else scope.pattern))
             frames.append(frame)
         return batch, frames
 

@@ -1,20 +1,17 @@
 """While the disk is nearly full: refuses what makes the state grow, lets pass what drains it.
 
 Ids that are known already are let pass, because their answer changes nothing. A batch is answered
-member by member: what may pass is proposed, and its answers are put back into their places.
+member by member (`partial_batch.py`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from cluster.server.replica import Replica
-from cluster.server.requester import Requester, Tag
 from taskq.commands import RedriveDead, SubmitTask, SubmitTasks, TaskResult, TaskResults
 from taskq.errors import Refusal
 from taskq.limits import KIB
 from taskq.machine.machine import Machine
-from taskq.results import BatchReply
 
 # Completions with a small result drain more than they add.
 SMALL_RESULT_SIZE = 4 * KIB
@@ -35,18 +32,10 @@ def _adds_result(machine: Machine, token: int, result: bytes | None) -> bool:
     return len(result or b"") > SMALL_RESULT_SIZE and machine.is_valid(token)
 
 
-def propose_rest(
-    replica: Replica, refusal: Refusal, session: Requester, tag: Tag, command: Any
-) -> None:
-    """Proposes the members of a batch that do not grow the state, and refuses the others."""
-    members = command[0]
-    refused = [_member_grows(replica.machine, type(command), member) for member in members]
-    kept = [member for member, no in zip(members, refused, strict=True) if not no]
-    rest = _Rest(session, tag, refused, refusal)
-    if kept:
-        replica.propose(type(command)(kept), rest, None)
-    else:
-        rest.deliver(None, BatchReply([]))
+def refusals_of(machine: Machine, refusal: Refusal, command: Any) -> list[Refusal | None]:
+    """Of each member of a batch, `refusal` where it makes the state grow, else None."""
+    shape = type(command)
+    return [refusal if _member_grows(machine, shape, member) else None for member in command[0]]
 
 
 def _member_grows(machine: Machine, shape: type, member: Any) -> bool:
@@ -57,24 +46,3 @@ def _member_grows(machine: Machine, shape: type, member: Any) -> bool:
         return _adds_result(machine, member[_TOKEN], result)
     assert shape is RedriveDead
     return True
-
-
-class _Rest:
-    """Waits for the answers to what was proposed of a batch."""
-
-    __slots__ = ("_refusal", "_refused", "_session", "_tag")
-
-    def __init__(self, session: Requester, tag: Tag, refused: list[bool], refusal: Refusal) -> None:
-        self._session = session
-        self._tag = tag
-        self._refused = refused
-        self._refusal = refusal
-
-    def deliver(self, _: Any, value: Any) -> None:
-        """Puts refusals and answers in the order of the batch."""
-        if not isinstance(value, Refusal):
-            answers = iter(value.answers)
-            value = BatchReply(
-                [[False, self._refusal] if no else next(answers) for no in self._refused]
-            )
-        self._session.deliver(self._tag, value)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from cluster.server.quota import REQUEST_COST, ROUND_SIZE_MAX, TAKE_COUNT_MAX
 from cluster.server.requester import Requester
+from cluster.server.scope import lacking
 from taskq.errors import ErrorCode, refuse
 from taskq.protocol.codec import Rejected, Request
 
@@ -42,8 +43,7 @@ def take(session: Requester, requests: Sequence[Request | Rejected], arrival: fl
         session.held += request.size + REQUEST_COST
         handler = handlers.get(request.message.code)
         if handler is None:
-            text = f"{request.message.name} needs the role {request.message.role.value}"
-            session.answer((arrival, request), refuse(ErrorCode.PERMISSION_DENIED, text))
+            session.answer((arrival, request), lacking(request.message))
         else:
             handler(session, (arrival, request))
         if session.closed or session.closing_at:

@@ -97,6 +97,11 @@ class NodeMetrics:
         )
         for name, about, value in rows:
             yield CounterMetricFamily(name, about, value=value)
+        about = "Connections that sent no valid key: missing, unknown, or revoked meanwhile."
+        kept_out = CounterMetricFamily("tq_authentications_refused", about, labels=["reason"])
+        for reason, count in sorted(counters.unauthenticated.items()):
+            kept_out.add_metric([reason], count)
+        yield kept_out
         about = "Connections that the node ended, by reason."
         dropped = CounterMetricFamily("tq_connections_dropped", about, labels=["reason"])
         for reason, count in sorted(counters.dropped.items()):

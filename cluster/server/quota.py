@@ -21,11 +21,14 @@ TAKE_COUNT_MAX = 1024
 # What one connection may add to what it holds in one round of the loop, but for the last request or
 # answer: a result of 1 MiB takes a millisecond, and a packet can ask for a thousand of them.
 ROUND_SIZE_MAX = 2 * MIB
-# Connections beyond `connection_count_max` that are held just long enough to be told so.
-OVERFLOW_COUNT_MAX = 64
-OVERFLOW_SECS = 2.0
+# Connections that have not said a good Hello yet. They have places of their own, so that strangers
+# never take those of clients; when all are taken the one that waits longest goes, because a client
+# says Hello at once. As many as the kernel hands over in one round (`tcp.BACKLOG`).
+NEWCOMER_COUNT_MAX = 1024
 # Longest time to say Hello.
 HELLO_SECS = 10.0
+# A wrong key is answered after so long; there is one try on each connection.
+REFUSAL_SECS = 0.25
 # All parked claims and queries of the node: about 1 KiB each.
 WAITING_COUNT_MAX = 50_000
 
@@ -39,8 +42,9 @@ class Quota:
     connection_size_max: int = 64 * MIB  # unanswered and unread, per connection
     node_size_max: int = 256 * MIB  # the same over all connections
     idle_secs: float = 30.0
-    overflow_count_max: int = OVERFLOW_COUNT_MAX
+    newcomer_count_max: int = NEWCOMER_COUNT_MAX
     hello_secs: float = HELLO_SECS
+    refusal_secs: float = REFUSAL_SECS
     waiting_count_max: int = WAITING_COUNT_MAX
 
     @property

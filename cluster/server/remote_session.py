@@ -1,9 +1,10 @@
 """Another node that passes on requests of its clients: stands where a client's session stands.
 
-Access was checked there. One such session is many clients, so that no count of requests limits it:
-the other node keeps a window of bytes for what it sends (`forward_stream`), answers stop at
-`ANSWER_WINDOW_SIZE` bytes that it has not confirmed, and requests that wait for a task or a result
-take half of its room at most, so that they never stand in the way of the others.
+Keys were checked there; what they are limited to comes with the requests. One such session is many
+clients, so that no count of requests limits it: the other node keeps a window of bytes for what it
+sends (`forward_stream`), answers stop at `ANSWER_WINDOW_SIZE` bytes that it has not confirmed, and
+requests that wait for a task or a result take half of its room at most, so that they never stand in
+the way of the others.
 """
 
 from __future__ import annotations
@@ -13,10 +14,17 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cluster.server.backlog import Backlog
-from cluster.server.forward_letters import LETTER_SIZE, Requests, pack_answers
+from cluster.server.forward_letters import (
+    LETTER_SIZE,
+    SCOPE,
+    Requests,
+    pack_answers,
+    read_scope,
+)
 from cluster.server.intake import answer_deferred, take, take_backlog
 from cluster.server.quota import REQUEST_COST
 from cluster.server.requester import Handler, Tag
+from cluster.server.scope import Scope
 from taskq.errors import ErrorCode, ProtocolError, refuse
 from taskq.limits import MIB
 from taskq.protocol.codec import (
@@ -27,6 +35,7 @@ from taskq.protocol.codec import (
     join_reply,
     make_pack,
 )
+from taskq.protocol.frame import Frame
 
 if TYPE_CHECKING:
     from cluster.server.sessions import Sessions
@@ -38,6 +47,21 @@ RETRY_SECS = 0.01
 RETRY_AFTER_MS = 200
 
 _pack = make_pack()
+
+
+def _decode(frames: list[Frame]) -> list[Request | Rejected]:
+    """The requests in a message, each with what the key that it came with is limited to."""
+    requests: list[Request | Rejected] = []
+    scope = None
+    for kind, payload in frames:
+        if kind == SCOPE:
+            scope = Scope(read_scope(payload)) if payload else None
+            continue
+        request = decode_request(kind, payload)
+        if scope is not None and isinstance(request, Request):
+            request = request._replace(scope=scope)
+        requests.append(request)
+    return requests
 
 
 class ParkedById:
@@ -74,6 +98,7 @@ class RemoteSession:
         *("_consumed", "_dirty", "_dropped", "_open", "_out", "_post"),
     )
     remote: ClassVar[bool] = True
+    scope: ClassVar[Scope | None] = None
 
     def __init__(
         self,
@@ -118,7 +143,7 @@ class RemoteSession:
         for number in letter.dropped:
             if number in self._open:
                 self._drop(number)
-        requests = [decode_request(kind, payload) for kind, payload in letter.frames]
+        requests = _decode(letter.frames)
         if requests:
             self._open.update([request.request_id for request in requests])
             arrival = self.sessions.loop.time()

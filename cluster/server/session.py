@@ -1,6 +1,6 @@
 """One connection of a client or worker: bytes in, requests to the dispatcher, answers out.
 
-    NEW --Hello--> OPEN --> CLOSED        beyond the connection limit: NEW --Hello--> told, CLOSED
+    NEW --Hello--> OPEN --> CLOSED        no valid key, no place: NEW --Hello--> told, CLOSED
 
 The hot path makes no task, future, timer or closure for a request; the tag of a request is the
 pair (arrival in loop time, request). Answers are collected and written once per round of the loop.
@@ -17,13 +17,17 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from cluster.server import audit
+from cluster.server.access import Grant
 from cluster.server.backlog import Backlog
 from cluster.server.intake import answer_deferred, take, take_backlog
 from cluster.server.quota import PROGRESS_SIZE, REQUEST_COST
 from cluster.server.requester import Handler, Tag
+from cluster.server.scope import Scope, limit
+from cluster.server.strangers import address_of
 from taskq.commands import Hello
 from taskq.errors import ErrorCode, ProtocolError, Refusal, refuse
-from taskq.protocol.codec import Rejected, join_reply
+from taskq.protocol.codec import Rejected, Request, join_reply
 from taskq.protocol.connection import ServerConnection
 from taskq.registry import MESSAGE_OF
 
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from cluster.server.sessions import Sessions
 
 HELLO = MESSAGE_OF[Hello].code
+NOTHING = Grant(frozenset())
 NO_LEADER = ErrorCode.NO_LEADER.value
 
 
@@ -39,8 +44,18 @@ class Session(asyncio.Protocol):
 
     __slots__ = (
         *("backlog", "closed", "closing_at", "count_max", "deferred", "forwarded", "frame_at"),
-        *("handlers", "held", "in_flight", "open", "opened_at", "overflow", "parked", "reckoned"),
-        *("reserved", "sessions", "size_max", "starved", "stuck_at", "unread", "workers"),
+        *("grant", "handlers", "held", "in_flight", "open", "opened_at", "parked", "peer"),
+        *(
+            "reckoned",
+            "reserved",
+            "scope",
+            "sessions",
+            "size_max",
+            "starved",
+            "stuck_at",
+            "unread",
+            "workers",
+        ),
         *("_arrivals", "_connection", "_dirty", "_out", "_paused", "_progress", "_transport"),
     )
 
@@ -70,7 +85,9 @@ class Session(asyncio.Protocol):
         self.reckoned = 0  # what the account of all sessions has of this one
         self.open = False
         self.closed = False
-        self.overflow = False  # over the connection limit: told so, then closed
+        self.grant = NOTHING
+        self.scope: Scope | None = None
+        self.peer = ""  # its address, for logs
         self.starved = False  # the node as a whole holds too much
         self.stuck_at = 0.0  # since when the peer does not read; 0: it reads
         self.closing_at = 0.0  # since when it is being closed; 0: it is not
@@ -81,10 +98,10 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Takes its place among the sessions, or is refused one."""
         # uvloop's transports are no subclasses of asyncio's.
-        self._transport = cast("asyncio.Transport", transport)
-        transport = self._transport
+        transport = self._transport = cast("asyncio.Transport", transport)
         high = self.sessions.quota.write_high
         transport.set_write_buffer_limits(high=high, low=high // 4)
+        self.peer = address_of(transport.get_extra_info("peername"))
         self.sessions.enter(self)
 
     def data_received(self, data: bytes) -> None:
@@ -165,12 +182,9 @@ class Session(asyncio.Protocol):
     def answer(self, tag: Tag, value: Any) -> None:
         """Answers a request; called once for each."""
         arrival, request = tag
-        self.in_flight -= 1
-        self.held -= request.size + REQUEST_COST
-        if self.closed:
-            self.reckon()
-            return
         code = request.message.code
+        if not self._end_request(request, value):
+            return
         frame = self._connection.reply(code, request.request_id, value)
         if type(value) is Refusal:
             self.sessions.counters.refuse(code, value.code)
@@ -187,14 +201,21 @@ class Session(asyncio.Protocol):
         except ProtocolError as error:  # the id of this client is the longer one
             self.answer(tag, refuse(ErrorCode.RESULT_TOO_LARGE, str(error)))
             return
-        self.in_flight -= 1
-        self.held -= request.size + REQUEST_COST
-        if self.closed:
-            self.reckon()
+        if not self._end_request(request, body):
             return
         self.sessions.counters.answered[request.message.code] += 1
         self._note_arrival(arrival)
         self._send(frame)
+
+    def _end_request(self, request: Request, value: Any) -> bool:
+        """Whether anybody would read the answer to a request that has ended."""
+        self.in_flight -= 1
+        self.held -= request.size + REQUEST_COST
+        if request.message.code in audit.CODES:
+            audit.note(self.grant, self.peer, request, value)
+        if self.closed:
+            self.reckon()
+        return not self.closed
 
     def _note_arrival(self, arrival: float) -> None:
         # Requests that arrived together mostly follow each other: one observation for all.
@@ -220,12 +241,16 @@ class Session(asyncio.Protocol):
         if self.open and not self.closed and not self.stuck_at:
             self._send(frame)
 
-    def accept(self, tag: Tag, reply: Any, handlers: dict[int, Handler]) -> None:
-        """Opens the session with the messages that its credential allows."""
+    def accept(self, tag: Tag, reply: Any, grant: Grant, handlers: dict[int, Handler]) -> None:
+        """Opens the session with the messages that its credential allows. What a limited key asks
+        carries its scope, wherever it goes."""
         request = tag[1]
         self.in_flight -= 1
         self.held -= request.size + REQUEST_COST
         self.open = True
+        self.grant, self.scope = grant, grant.scope
+        if self.scope is not None:
+            handlers = {code: limit(handler, self.scope) for code, handler in handlers.items()}
         self.handlers = handlers
         self.sessions.counters.answered[HELLO] += 1
         self._send(self._connection.accept(request.request_id, reply))

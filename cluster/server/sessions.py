@@ -1,6 +1,7 @@
 """All sessions of a node: their number and total size, the round that writes, the sweep.
 
-One periodic sweep does all time-outs of connections, so that no request needs a timer.
+A connection is a newcomer until its Hello is accepted; newcomers are limited by themselves. One
+periodic sweep does all time-outs of connections, so that no request needs a timer.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from cluster.server.access import Access
 from cluster.server.counters import Counters
 from cluster.server.departed import departed
 from cluster.server.dispatcher import Dispatcher
-from cluster.server.quota import OVERFLOW_SECS, Quota
+from cluster.server.quota import Quota
 from cluster.server.requester import Requester, Tag
 from cluster.server.session import Session
+from cluster.server.strangers import Strangers
 from taskq.commands import PROTOCOL_VERSION
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import FRAME_SIZE_MAX
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SWEEP_SECS = 1.0
+# How long the reason may take to leave when a session is ended at once.
+GOODBYE_SECS = 1.0
 RETRY_AFTER_MS = 1_000
 
 
@@ -56,11 +60,12 @@ class Sessions:
         self._dispatcher = dispatcher
         self._server_version = server_version
         self._sessions: dict[Session, None] = {}
-        self._overflow: dict[Session, None] = {}
+        self._newcomers: dict[Session, None] = {}  # those that came first first
         self._dirty: list[Requester] = []
         self._starved: dict[Requester, None] = {}
         self._was_over = False
         self._told_full = False
+        self._strangers = Strangers(loop)
         self._sweeping: asyncio.TimerHandle | None = None
         self.answer: Callable[[Requester, Tag], None] = dispatcher.answer
         self.elsewhere: Callable[[Requester, Tag], None] = dispatcher.forwarding.refused
@@ -73,57 +78,77 @@ class Sessions:
         return len(self._sessions)
 
     def all(self) -> list[Session]:
-        """Every session, those over the limit included."""
-        return [*self._sessions, *self._overflow]
+        """Every session, newcomers included."""
+        return [*self._sessions, *self._newcomers]
 
     # --- coming and going -------------------------------------------------------------------------
 
     def enter(self, session: Session) -> None:
-        """A connection was made. Over the limit a few are held until they can be told so."""
+        """A connection was made."""
         self.counters.accepted += 1
-        if len(self._sessions) >= self.quota.connection_count_max and not self._told_full:
-            self._told_full = True  # once, until somebody gets in again
-            log.warning("connections are refused", max_connections=len(self._sessions))
         if self.stopping:
             session.abort("stopping")
-        elif len(self._sessions) < self.quota.connection_count_max:
-            self._sessions[session] = None
-            self._told_full = False
-        elif len(self._overflow) < self.quota.overflow_count_max:
-            session.overflow = True
-            self._overflow[session] = None
-        else:
+            return
+        if len(self._newcomers) >= self.quota.newcomer_count_max:
             self.counters.turned_away += 1
-            session.abort("overflow")
+            slowest = next(iter(self._newcomers))
+            del self._newcomers[slowest]
+            slowest.abort("no hello in a crowd")
+        self._newcomers[session] = None
 
     def leave(self, session: Requester) -> None:
         """A connection was lost."""
         if isinstance(session, Session):
             self._sessions.pop(session, None)
-            self._overflow.pop(session, None)
+            self._newcomers.pop(session, None)
         self._starved.pop(session, None)
         self._dispatcher.forget(session)
+
+    def revoke(self) -> int:
+        """The keys were replaced: whoever is in with one that counts no more, or that carries other
+        rights now, is told so and out; how many."""
+        ended = [session for session in self._sessions if not self._access.still(session.grant)]
+        text = "the API key was revoked, or its rights were changed"
+        for session in ended:
+            self.counters.keep_out("revoked")
+            session.leave(refuse(ErrorCode.UNAUTHENTICATED, text))
+            session.closed = True  # nothing is carried out or waits for it from now on
+            self.leave(session)
+            self.loop.call_later(GOODBYE_SECS, session.abort, "key revoked")
+        return len(ended)
 
     def greet(self, session: Requester, tag: Tag) -> None:
         """Answers Hello: opens the session, or says why not and closes."""
         assert isinstance(session, Session), "other nodes say no Hello here"
         hello = tag[1].command
-        if session.overflow:
-            self.counters.turned_away += 1
-            text = f"the node has {self.quota.connection_count_max} connections (max_connections)"
-            session.turn_away(tag, refuse(ErrorCode.TOO_MANY_CONNECTIONS, text, RETRY_AFTER_MS))
-            return
         if PROTOCOL_VERSION not in hello.versions:
             text = f"this node speaks version {PROTOCOL_VERSION}, not {hello.versions}"
             session.turn_away(tag, refuse(ErrorCode.UNSUPPORTED_VERSION, text))
             return
-        codes = self._access.admit(hello.key)
-        if isinstance(codes, Refusal):
-            session.turn_away(tag, codes)
+        grant = self._access.admit(hello.key)
+        if isinstance(grant, Refusal):
+            reason = "missing" if hello.key is None else "unknown"
+            self.counters.keep_out(reason)
+            self._strangers.note(session.peer, grant.message)
+            self.loop.call_later(self.quota.refusal_secs, session.turn_away, tag, grant)
             return
+        if len(self._sessions) >= self.quota.connection_count_max:
+            self._refuse_one_more(session, tag)
+            return
+        self._told_full = False
+        self._newcomers.pop(session, None)
+        self._sessions[session] = None
         handlers = self._dispatcher.handlers
-        allowed = {code: handlers[code] for code in codes if code in handlers}
-        session.accept(tag, self._hello_reply(), allowed)
+        allowed = {code: handlers[code] for code in grant.codes if code in handlers}
+        session.accept(tag, self._hello_reply(), grant, allowed)
+
+    def _refuse_one_more(self, session: Session, tag: Tag) -> None:
+        self.counters.turned_away += 1
+        if not self._told_full:
+            self._told_full = True  # once, until somebody gets in again
+            log.warning("connections are refused", max_connections=len(self._sessions))
+        text = f"the node has {self.quota.connection_count_max} connections (max_connections)"
+        session.turn_away(tag, refuse(ErrorCode.TOO_MANY_CONNECTIONS, text, RETRY_AFTER_MS))
 
     def _hello_reply(self) -> HelloReply:
         replica = self._dispatcher.replica
@@ -228,8 +253,6 @@ class Sessions:
         idle = self.quota.idle_secs
         if session.closing_at:
             return "does not read" if now - session.closing_at > idle else ""
-        if session.overflow:
-            return "overflow" if now - session.opened_at > OVERFLOW_SECS else ""
         if not session.open and now - session.opened_at > self.quota.hello_secs:
             return "no hello"
         if session.stuck_at and now - session.stuck_at > idle:

@@ -62,7 +62,7 @@ class BrokerServer:
         self.counters = Counters()
         loop = loop or asyncio.get_running_loop()
         self.waiting = Waiting(loop, replica, self.quota.waiting_count_max)
-        self.links = WorkerLinks()
+        self.links = WorkerLinks(replica)
         self.dispatcher = Dispatcher(
             *(replica, self.waiting, self.links, on_failure),
             partial(self._forwarding, replica, loop),
@@ -136,6 +136,7 @@ class BrokerServer:
         self.waiting.stop()
         self.forwarding.stop()
         self.dispatcher.questions.stop()
+        self.dispatcher.backups.stop()
 
     def _close_idle(self) -> bool:
         """Closes who has all answers: what they send now goes to another node. Whether all have."""
@@ -149,4 +150,3 @@ class BrokerServer:
         end = self._loop.time() + secs
         while not done() and self._loop.time() < end:  # noqa: ASYNC110  # once, at the end
             await asyncio.sleep(POLL_SECS)
-        self.dispatcher.backups.stop()

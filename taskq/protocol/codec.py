@@ -59,13 +59,14 @@ _PUSHES = {code: row for code, row in MESSAGES.items() if row.sort is Sort.PUSH}
 
 class Request(NamedTuple):
     """A request as received. `size` is its payload's with what that spreads to in memory, for
-    limits on bytes in flight."""
+    limits on bytes in flight. `scope`: what the sender's key is limited to, set by the node."""
 
     request_id: int
     message: Message
     command: Any
     deadline_ms: int
     size: int
+    scope: Any = None
 
 
 class Rejected(NamedTuple):

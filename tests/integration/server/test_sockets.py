@@ -44,7 +44,7 @@ async def test_a_parked_claim_is_answered_within_20_ms_of_readiness() -> None:
 
 
 async def test_over_the_limit_each_connection_is_answered_and_closed() -> None:
-    async with listening(connection_count_max=5, overflow_count_max=50) as port:
+    async with listening(connection_count_max=5, newcomer_count_max=50) as port:
         good = [await port.connect() for _ in range(5)]
         refused = [await port.connect() for _ in range(40)]
         for client in refused:

@@ -78,21 +78,24 @@ def test_a_wrong_field_is_refused_by_name_and_the_session_goes_on() -> None:
 
 
 def test_over_the_connection_limit_hello_is_answered_then_closed() -> None:
-    rig = Rig(connection_count_max=2, overflow_count_max=1)
+    rig = Rig(connection_count_max=2)
     first, _second = rig.peer(), rig.peer()
     third = rig.peer()
     assert third.answers[1].code == "TOO_MANY_CONNECTIONS"
     assert third.answers[1].retry_after_ms > 0
     assert third.pipe.lost
-    silent = rig.peer(greet=False)
-    beyond = rig.peer(greet=False)
-    rig.loop.settle()
-    assert beyond.pipe.aborted
-    assert not silent.pipe.closing
-    rig.loop.advance(4)
-    assert silent.pipe.lost, "a slot for answers was held for good"
     first.hang_up()
     assert isinstance(rig.peer().answers[1], HelloReply)
+
+
+def test_who_has_not_said_hello_takes_no_place_of_a_client_and_the_slowest_goes() -> None:
+    rig = Rig(connection_count_max=2, newcomer_count_max=3)
+    silent = [rig.peer(greet=False) for _ in range(5)]
+    rig.loop.settle()
+    assert [peer.pipe.aborted for peer in silent] == [True, True, False, False, False]
+    clients = [rig.peer(), rig.peer()]
+    assert all(isinstance(client.answers[1], HelloReply) for client in clients)
+    assert len(rig.server.sessions.all()) == 4, "two clients, and two of three strangers"
 
 
 def test_requests_in_flight_are_bounded_and_go_on() -> None:
