@@ -1,4 +1,4 @@
-"""`python -m deploy.harness`: exercises of the rendered manifests, as containers of this machine."""
+"""`python -m deploy.harness`: exercises of the rendered manifests, on this machine."""
 
 from __future__ import annotations
 

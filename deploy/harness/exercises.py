@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
@@ -130,7 +129,7 @@ async def wrong_settings(scene: Scene, _: tuple[str, ...]) -> AsyncIterator[None
     rollout undo."""
     cluster = pods_of(scene)
     before = dict(cluster.set.pods)
-    cluster.set.apply(_with_wrong_settings(cluster.machine.home, cluster.overlay))
+    cluster.set.apply(_with_wrong_settings(cluster))
     last = max(before)
 
     def stuck() -> bool:
@@ -149,13 +148,18 @@ async def wrong_settings(scene: Scene, _: tuple[str, ...]) -> AsyncIterator[None
     yield
 
 
-def _with_wrong_settings(home: Path, overlay: Path) -> Objects:
-    """The overlay, rendered with a mistake in the settings of all nodes."""
+def _with_wrong_settings(cluster: PodCluster) -> Objects:
+    """Its overlay, rendered with a mistake in the settings of all nodes."""
+    home, overlay = cluster.machine.home, cluster.overlay
     tree = home / "wrong"
     shutil.copytree(ROOT, tree, dirs_exist_ok=True)
     settings = tree / "base/taskq.yaml"
     settings.write_text(settings.read_text() + WRONG)
-    return render(tree / overlay.relative_to(ROOT))
+    found = render(tree / overlay.relative_to(ROOT))
+    # Those that the operator has made stay as they are.
+    ours = {one["metadata"]["name"] for one in found.of("Secret")}
+    kept = [one for one in cluster.objects.of("Secret") if one["metadata"]["name"] not in ours]
+    return Objects([*found, *kept])
 
 
 @asynccontextmanager

@@ -118,7 +118,7 @@ class Machine:
                 _give(folder, plan)
         else:
             folder = self.home / "files" / plan.name / mount.name
-            project(folder, mount.files or {}, mount.mode)
+            project(folder, mount.files or {}, mount.mode, plan.fs_group)
         return Mount(mount.path, str(folder), "bind", read_only=mount.read_only)
 
     def exec(self, container: Container, command: tuple[str, ...]) -> int | None:
@@ -159,9 +159,10 @@ def _give(folder: Path, plan: PodPlan) -> None:
         folder.chmod(0o2775)
 
 
-def project(folder: Path, files: Mapping[str, bytes], mode: int) -> None:
+def project(folder: Path, files: Mapping[str, bytes], mode: int, group: int | None = None) -> None:
     """Writes the files of a ConfigMap or Secret as a kubelet does: into a folder of their own, to
-    which `..data` points; a change is one rename of that link, so that nobody sees half of it."""
+    which `..data` points; a change is one rename of that link, so that nobody sees half of it.
+    They are root's and `group`'s."""
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f"..{uuid.uuid4().hex}"
     fresh.mkdir()
@@ -170,6 +171,8 @@ def project(folder: Path, files: Mapping[str, bytes], mode: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         path.chmod(mode)
+        if group is not None:
+            os.chown(path, -1, group)
     current = folder / "..data"
     before = current.readlink() if current.is_symlink() else None
     link = folder / "..data_tmp"

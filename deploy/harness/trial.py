@@ -38,6 +38,7 @@ from chaos.live.unserved import without_service
 from chaos.live.verdict import Verdict, judged
 from deploy.harness.exercises import Exercise
 from deploy.harness.machine import Machine
+from deploy.harness.operator_secrets import with_secrets
 from deploy.harness.pod_cluster import NAME, PodCluster
 from deploy.harness.rendering import ROOT, render
 from deploy.harness.stateful_set import NotInTime
@@ -71,7 +72,7 @@ async def carry_out(trial: Trial) -> None:
     and Unsupported for the overlay."""
     began = time.monotonic()
     overlay = ROOT / "overlays" / trial.overlay
-    objects = render(overlay)
+    objects = with_secrets(render(overlay))
     (container,) = objects.one("StatefulSet", NAME)["spec"]["template"]["spec"]["containers"]
     with (
         Machine(trial.home, {container["image"]: trial.image}) as machine,

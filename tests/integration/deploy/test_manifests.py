@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import kubernetes_validate
@@ -11,6 +12,7 @@ from cluster.config import load_config
 from cluster.config.load import Config
 from cluster.node import HAND_OVER_SECS
 from deploy.harness.files import FILES
+from deploy.harness.operator_secrets import with_secrets
 from deploy.harness.pod_spec import PodPlan, plan_pod
 from deploy.harness.rendering import Objects
 
@@ -19,6 +21,7 @@ VERSIONS = ("1.27", "1.30", "1.33", "1.37")
 FOREIGN = {"ServiceMonitor", "PrometheusRule", "ScaledObject", "TriggerAuthentication"}
 # To the end of preStop and of the hand-over; the rest is for the state on its way to the disk.
 PRE_STOP_SECS = 8.0
+SCHEMA = functools.cache(kubernetes_validate.utils.schema_contents)
 TEMPLATES = ("StatefulSet", "Deployment", "CronJob")
 
 
@@ -33,6 +36,7 @@ def templates(objects: Objects) -> dict[str, Any]:
 
 
 def node(objects: Objects, ordinal: int = 0) -> PodPlan:
+    objects = with_secrets(objects)
     owner = objects.one("StatefulSet", "taskq")
     namespace = owner["metadata"]["namespace"]
     return plan_pod(objects, owner["spec"]["template"], f"taskq-{ordinal}", namespace)
@@ -47,6 +51,11 @@ def config_of(plan: PodPlan, tmp_path: Any) -> Config:
     path = tmp_path / "taskq.yaml"
     path.write_bytes(files["taskq.yaml"])
     return load_config(path, plan.environment, {})
+
+
+@pytest.fixture(autouse=True)
+def _schemas_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", SCHEMA)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -66,9 +75,10 @@ def test_an_invalid_object_is_seen(objects: Objects) -> None:
 def test_every_pod_is_closed_in(objects: Objects) -> None:
     """As the `restricted` level of the Pod Security Standards, which the namespaces enforce, and
     a read-only root file system."""
+    whole = with_secrets(objects)
     for name, template in templates(objects).items():
         pod = template["spec"]
-        plan = plan_pod(objects, template, "a-0", "here")
+        plan = plan_pod(whole, template, "a-0", "here")
         assert plan.user == 10001, name
         assert plan.read_only, name
         assert not plan.escalates, name
