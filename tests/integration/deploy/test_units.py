@@ -1,0 +1,76 @@
+"""Units for machines without Kubernetes: well formed, closed in, settings that nodes take."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.config import ConfigError, load_config
+
+UNITS = Path(__file__).parents[3] / "deploy/systemd"
+# Here are the programs of this environment.
+BIN = Path(sys.executable).parent
+EXPOSURE_MAX = 2.0
+
+
+def environment(path: Path) -> dict[str, str]:
+    lines = path.read_text("utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """As installed, but for where the programs are."""
+    for path in UNITS.glob("*.*"):
+        text = path.read_text("utf-8").replace("/opt/taskq/bin", str(BIN))
+        (tmp_path / path.name).write_text(text)
+    return tmp_path
+
+
+def analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = shutil.which("systemd-analyze")
+    if command is None:
+        pytest.skip("there is no systemd-analyze (Debian: systemd)")
+    return subprocess.run([command, *words], capture_output=True, text=True, timeout=20)
+
+
+def test_units_are_well_formed(units: Path) -> None:
+    names = ["taskq.service", "taskq-worker@shop.service", "taskq-backup.timer"]
+    done = analyze("verify", *(units / name for name in names))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_mistake_in_a_unit_is_seen(units: Path) -> None:
+    path = units / "taskq.service"
+    path.write_text(path.read_text().replace("ExecStart=", "ExecBegin="))
+    assert "ExecBegin" in analyze("verify", path).stderr
+
+
+def test_a_node_is_closed_in(units: Path) -> None:
+    done = analyze("security", "--offline=true", units / "taskq.service")
+    found = re.search(r"exposure level for taskq.service: ([\d.]+)", done.stdout)
+    assert found is not None, done.stderr
+    assert float(found[1]) < EXPOSURE_MAX
+
+
+def test_a_node_takes_its_settings_when_it_has_a_secret() -> None:
+    given = environment(UNITS / "node.env")
+    with pytest.raises(ConfigError, match=r"raft\.secret"):
+        load_config(UNITS / "taskq.yaml", given, {})
+    config = load_config(UNITS / "taskq.yaml", {**given, "TASKQ_RAFT__SECRET": "s" * 64}, {})
+    assert config.raft.node_id in {peer.node_id for peer in config.raft.peers}
+    assert len(config.raft.others) == 2
+    state = re.search(r"StateDirectory=(\w+)", (UNITS / "taskq.service").read_text())
+    assert state is not None
+    assert str(config.persistence.data_dir).startswith(f"/var/lib/{state[1]}/")
+
+
+def test_a_node_has_time_to_stop() -> None:
+    texts = {path.name: path.read_text() for path in UNITS.glob("*.service")}
+    assert "TimeoutStopSec=60" in texts["taskq.service"]
+    assert "TimeoutStopSec=90" in texts["taskq-worker@.service"]
