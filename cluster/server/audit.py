@@ -41,7 +41,9 @@ def note(grant: Grant, address: str, request: Request, value: Any) -> None:
     if name in _STEPS and not isinstance(value, Refusal):
         return
     fields = {key: _shown(field) for key, field in request.command._asdict().items()}
-    log.info(name, who=grant.who, address=address, **fields, **_outcome(request, value))
+    # Fields of messages may have any name: ours win.
+    told = {**fields, "who": grant.who, "client": address, **_outcome(request, value)}
+    log.info(name, **told)
 
 
 def _outcome(request: Request, value: Any) -> dict[str, Any]:
