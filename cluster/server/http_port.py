@@ -114,10 +114,10 @@ class _Connection(asyncio.Protocol):
         if self._task is not None:
             return  # a second request, or a body: neither is asked for
         self._head += data
-        if b"\r\n\r\n" in self._head or b"\n\n" in self._head:
-            self._task = asyncio.create_task(self._answer(self._head))
-        elif len(self._head) > REQUEST_SIZE_MAX:
+        if len(self._head) > REQUEST_SIZE_MAX:
             self._write((431, TEXT, b"request too large\n"), head_only=False)
+        elif b"\r\n\r\n" in self._head or b"\n\n" in self._head:
+            self._task = asyncio.create_task(self._answer(self._head))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._port.connections.pop(self, None)

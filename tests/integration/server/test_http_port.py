@@ -56,6 +56,7 @@ async def test_metrics_and_probes(port: tuple[HttpPort, int]) -> None:
         (b"GET /livez SPDY/3\r\n\r\n", "400"),
         (b"\xff\xfe\r\n\r\n", "400"),
         (b"GET /" + b"x" * 10_000, "431"),
+        (b"GET /livez HTTP/1.1\r\nX: " + b"x" * 10_000 + b"\r\n\r\n", "431"),
     ],
 )
 async def test_other_requests(port: tuple[HttpPort, int], request_: bytes, status: str) -> None:
