@@ -23,7 +23,8 @@ import click
 import structlog
 
 from cluster.certificates.errors import CertificatesRefused
-from cluster.config import Config, ConfigError, load_config, not_served_yet
+from cluster.config import Config, ConfigError, load_config
+from cluster.config_reload import ConfigReload
 from cluster.logging import set_up_logging
 from cluster.monitors.duties import standard_duties
 from cluster.monitors.runner import Runner
@@ -166,6 +167,7 @@ async def _serve(
         addresses = Addresses(await _listen(config, replica, server), monitoring.address)
         runner.start()
         files.start()
+        ConfigReload(config, server.replace_keys).start(files)
         monitoring.health.started = True
         on_ready(addresses)
         log.info(
@@ -272,10 +274,6 @@ def run(config: Config, ready_file: Path | None = None) -> int:
     fill_standard_streams()
     bound_memory()
     set_up_logging(config.monitoring, node_id=config.raft.node_id)
-    refused = [found.message for found in not_served_yet(config) if found.refuse]
-    if refused:
-        log.error("cannot start", why="; ".join(refused))
-        return FAILED
     for warning in config.warnings():
         log.warning(warning)
     sys.setswitchinterval(SWITCH_INTERVAL_SECS)

@@ -4,7 +4,6 @@ Loaded once by `load_config`, validated whole, frozen, and handed on by argument
 the objects that are built from it; `cluster/node.py` and the command line call it.
 """
 
-from cluster.config.checks import NotServed, not_served_yet
 from cluster.config.effective import Setting, effective
 from cluster.config.groups import ApiKey
 from cluster.config.load import load_config
@@ -17,10 +16,8 @@ __all__ = [
     "Config",
     "ConfigError",
     "Mistake",
-    "NotServed",
     "Peer",
     "Setting",
     "effective",
     "load_config",
-    "not_served_yet",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cluster.config.mistakes import Mistake
@@ -111,6 +110,12 @@ def _api(config: Config) -> Iterator[Mistake]:
             "must be true where certificate files are set",
             paths=("api.enable_tls", "api.cert_file", "api.key_file", "api.client_ca_file"),
         )
+    if config.monitoring.enable_tls and not api.enable_tls:
+        yield Mistake(
+            "monitoring.enable_tls",
+            "needs api.enable_tls: true and its certificate",
+            paths=("monitoring.enable_tls", "api.enable_tls"),
+        )
 
 
 def _auth(config: Config) -> Iterator[Mistake]:
@@ -120,6 +125,11 @@ def _auth(config: Config) -> Iterator[Mistake]:
         yield Mistake("auth.api_keys", "auth.enabled: true needs at least one key", paths=paths)
     if auth.api_keys and not auth.enabled:
         yield Mistake("auth.enabled", "must be true where auth.api_keys are set", paths=paths)
+    hashes = [key.hash for key in auth.api_keys]
+    for position, key in enumerate(auth.api_keys):
+        if key.hash in hashes[:position]:
+            reason = f"the same key as [{hashes.index(key.hash)}], whose rights would count"
+            yield Mistake(f"auth.api_keys[{position}]", reason, paths=("auth.api_keys",))
 
 
 def _worker(config: Config) -> Iterator[Mistake]:
@@ -138,12 +148,9 @@ def warnings_of(config: Config) -> list[str]:
     found: list[str] = []
     host = config.broker.host
     if is_open(host) and not config.auth.enabled:
-        # Nobody is sent to a switch with which the node does not start.
-        keys = "set auth.enabled and auth.api_keys, or "
         found.append(
-            f"Anyone who reaches {host}:{config.broker.port} can submit and take tasks:"
-            f" {'' if 'auth.enabled' in _SWITCHES_NOT_SERVED else keys}"
-            "listen on 127.0.0.1 (broker.host)."
+            f"Anyone who reaches {host}:{config.broker.port} can submit and take tasks: set"
+            " auth.enabled and auth.api_keys, or listen on 127.0.0.1 (broker.host)."
         )
     if is_open(host) and config.auth.enabled and not config.api.enable_tls:
         found.append(
@@ -163,29 +170,5 @@ def warnings_of(config: Config) -> list[str]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class NotServed:
-    """A key that this version knows but does not act upon.
-
-    With `refuse` the node must not start: whoever switched the key on relies on it.
-    """
-
-    path: str
-    message: str
-    refuse: bool
-
-
-# Remove a line with the change that serves the key.
-_PORTS_NOT_SERVED = ("api.rest_port", "api.grpc_port")
-_SWITCHES_NOT_SERVED = ("api.enable_tls", "auth.enabled")
-
-
-def not_served_yet(config: Config) -> list[NotServed]:
-    """The keys without effect in this version: ports, and switches that are on (`refuse`)."""
-    found = [NotServed(path, "not served yet", refuse=False) for path in _PORTS_NOT_SERVED]
-    for path in _SWITCHES_NOT_SERVED:
-        group, _, key = path.partition(".")
-        if getattr(getattr(config, group), key):
-            message = f"{path} is not built yet: set it to false"
-            found.append(NotServed(path, message, refuse=True))
-    return found
+# Keys without effect in this version. Remove one with the change that serves it.
+NOT_SERVED_YET = ("api.rest_port", "api.grpc_port")

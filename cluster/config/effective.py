@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from cluster.config.checks import not_served_yet
+from cluster.config.checks import NOT_SERVED_YET
 from cluster.config.fields import allowed, unit
 from cluster.config.model import SECRET_PATHS, Config, keys
 from cluster.config.units import format_size
@@ -32,7 +32,6 @@ class Setting:
 
 def effective(config: Config) -> list[Setting]:
     """Every key in order. Secrets are hidden: only whether, or how many, are set."""
-    notes = {entry.path: "not served yet" for entry in not_served_yet(config)}
     found: list[Setting] = []
     for path, field in keys().items():
         group, _, key = path.partition(".")
@@ -45,7 +44,7 @@ def effective(config: Config) -> list[Setting]:
                 unit=unit(field),
                 allowed=allowed(field),
                 about=field.description or "",
-                note=notes.get(path, ""),
+                note="not served yet" if path in NOT_SERVED_YET else "",
             )
         )
     return found

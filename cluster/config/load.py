@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,11 @@ def load_config(path: Path | None, env: Mapping[str, str], overrides: Mapping[st
 
     Raises ConfigError with every mistake of all sources.
     """
-    return load_layers(Layer() if path is None else read_file(path), env, overrides)
+    if path is None:
+        return load_layers(Layer(), env, overrides)
+    config = load_layers(read_file(path), env, overrides)
+    config.remember_file(path, partial(load_config, path, dict(env), dict(overrides)))
+    return config
 
 
 def load_layers(file: Layer, env: Mapping[str, str], overrides: Mapping[str, Any]) -> Config:

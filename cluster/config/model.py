@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, PrivateAttr
@@ -29,6 +31,8 @@ class Config(Group):
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     _warnings: list[str] = PrivateAttr(default_factory=list)
+    _file: Path | None = PrivateAttr(default=None)
+    _read: Callable[[], Config] | None = PrivateAttr(default=None)
 
     def source(self, path: str) -> str:
         """Where `group.key` was set, in words: "default", a file and line, a variable ..."""
@@ -41,10 +45,24 @@ class Config(Group):
 
         return [*self._warnings, *warnings_of(self)]
 
+    @property
+    def file(self) -> Path | None:
+        """The file that it was read from, if any."""
+        return self._file
+
+    def read_again(self) -> Config:
+        """The same sources as they are now. Raises ConfigError."""
+        return self if self._read is None else self._read()
+
     def remember(self, sources: dict[str, str], warnings: list[str]) -> None:
         """Keep where the values came from; for `load_config` only."""
         self._sources = dict(sources)
         self._warnings = list(warnings)
+
+    def remember_file(self, path: Path, read: Callable[[], Config]) -> None:
+        """Keep how it was read; for `load_config` only."""
+        self._file = path
+        self._read = read
 
 
 def groups() -> dict[str, type[BaseModel]]:

@@ -52,7 +52,8 @@ The configuration has 2 mistakes:
   broker.port = 7000x (command line): allowed is a port from 1 to 65535, or 0 for any free one
 ```
 
-The file is read once, at the start. To change a value, change it and restart the node.
+The file is read at the start. `auth.api_keys` and `monitoring.log_level` are taken over when it
+changes, and so are the files of certificates; for any other value restart the node.
 
 ## How values are written
 
@@ -115,24 +116,50 @@ raft:
 
 `port` listens on `broker.host` and takes only nodes that prove who they are: by a certificate that
 names their `node_id` as a DNS name (`cert_file`, `key_file`, `ca_file`; TLS 1.3), else by `secret`.
-With neither it opens on addresses of this machine only.
+With neither it opens on addresses of this machine only. The files are taken over without a restart
+when they change; new ones that cannot be used are refused, and the old ones stay.
 
 A leader that crashes is replaced at once; one that falls silent after `election_timeout_ms`. A node
 that is stopped hands the lead over first. `taskq cluster status` shows who is there.
 """,
     "api": """\
 REST and gRPC are not served yet: nothing listens on their ports, and `taskq config` marks them so.
-`enable_tls: true` is refused at the start, because the port would still speak in the clear.
-Certificates without it are a mistake, as they look like a forgotten switch.
+
+With `enable_tls: true` clients use `taskqs://`; whoever speaks in the clear is told so and closed.
+The certificate has to name every host under which clients reach the node, `broker.advertise`
+included. Certificates without the switch are a mistake, as they look like a forgotten one.
+[Certificates](operations/certificates.md) says how to make them, roll them over and watch their
+end.
 """,
     "auth": """\
-`auth.enabled: true` is refused at the start: keys are not built yet. Until they are, keep the
-broker on 127.0.0.1 or in a network that you trust.
+With `enabled: true` a client without a valid key gets in nowhere. `taskq keys create` makes one and
+prints the entry for this list:
+
+```yaml
+auth:
+  enabled: true
+  api_keys:
+    - {name: mailer, role: producer, queues: "mail.*", hash: "sha256:..."}
+    - {name: operators, role: admin, hash: "sha256:..."}
+```
+
+A producer submits, cancels and looks; a worker claims and ends tasks; an admin does all, and what
+concerns queues, dead letters and the cluster. `queues` limits a key to the queues whose names the
+pattern takes in; tasks of others do not exist for it. What concerns the cluster as a whole needs a
+key without a limit.
+
+A changed file is taken over within seconds, or at once after SIGHUP: who is connected with a key
+that is gone is disconnected. A file with a mistake is refused, and the keys before it stay. Every
+node has its own file: change all of them. [API keys](operations/keys.md) goes through it.
 """,
     "monitoring": """\
 The port answers `/metrics`, and `/livez`, `/readyz` and `/startupz` for probes, from before the
 data folder is opened: [health](operations/health.md) says what each means. Logs go to standard
 error.
+
+It speaks HTTP in the clear unless `enable_tls` is true, also where `api.enable_tls` is: it tells
+names of queues and figures, no payloads, and probes and scrapers rarely know an authority. With
+`enable_tls` it never asks for a client's certificate.
 """,
     "worker": """\
 `taskq worker` takes these from its options (`--concurrency 8`) and from the environment

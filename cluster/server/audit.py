@@ -80,6 +80,6 @@ def keys_replaced(before: Iterable[ApiKey], now: Iterable[ApiKey], sessions_ende
     )
 
 
-def keys_refused(why: list[str]) -> None:
+def keys_kept(why: list[str]) -> None:
     """The configuration was read again, and is not taken over."""
     log.warning("keys kept", who="configuration", outcome="refused", why=why)

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from ssl import SSLContext
 
 import structlog
 
+from cluster.config.groups import ApiKey
 from cluster.server.access import Access
 from cluster.server.counters import Counters
 from cluster.server.dispatcher import Dispatcher
@@ -75,8 +76,14 @@ class BrokerServer:
         self.remotes = Remotes(
             replica, self.sessions, self.forwarding, self.dispatcher.remote_handlers
         )
+        self._access = access
         self._loop = loop
         self._listener: asyncio.Server | TlsPort | None = None
+
+    def replace_keys(self, keys: Sequence[ApiKey]) -> int:
+        """Other API keys count from now on; how many sessions ended because theirs do not."""
+        self._access.replace(keys)
+        return self.sessions.revoke()
 
     def _forwarding(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from taskq.cli.command import Command, Failure, json_option
+from taskq.cli.command import Command, json_option
 from taskq.cli.output import note, print_json, print_text, show
 from taskq.cli.process import require_broker
 
@@ -25,16 +25,13 @@ def config_command(path: Path | None, example: bool, check: bool, as_json: bool)
     Read from the file, then from the environment (TASKQ_BROKER__PORT=7000).
     """
     require_broker("config")
-    from cluster.config import effective, load_config, not_served_yet
+    from cluster.config import effective, load_config
     from cluster.config.page import example_yaml
 
     if example:
         print_text(example_yaml().rstrip("\n"))
         return
     config = load_config(path, os.environ, {})
-    refused = [found.message for found in not_served_yet(config) if found.refuse]
-    if check and refused:
-        raise Failure("A node would not start with this: " + "; ".join(refused) + ".")
     warnings = config.warnings()
     if as_json:
         settings = [] if check else [dataclasses.asdict(setting) for setting in effective(config)]
