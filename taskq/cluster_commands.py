@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from taskq.fields import Text
+from taskq.fields import Int, Text
+from taskq.levels import LEVEL_LIMIT
 from taskq.registry import Role, Sort, message
 from taskq.results import (
     BackupBegun,
@@ -17,6 +18,7 @@ from taskq.results import (
     Flag,
     MemberChange,
     Transferred,
+    Upgraded,
 )
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "ReadBackup",
     "RemoveMember",
     "TransferLeadership",
+    "UpgradeCluster",
 ]
 
 
@@ -89,3 +92,12 @@ class EndBackup(NamedTuple):
     """Lets go of the state, read to its end or not."""
 
     backup: Count
+
+
+@message(0x5C, Sort.CLUSTER, role=Role.ADMIN, reply=Upgraded)
+class UpgradeCluster(NamedTuple):
+    """Raises the cluster's feature level to `level` (0: the highest that all members can run). From
+    then on members of older versions stop, and there is no way back. Refused while a member cannot
+    run it or was not heard from; the same again is fine."""
+
+    level: Annotated[int, Int(0, LEVEL_LIMIT)] = 0

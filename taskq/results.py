@@ -280,7 +280,8 @@ class MemberRole(StrEnum):
 
 class MemberView(NamedTuple):
     """A member of the cluster. What the answering node does not know is nil: a follower knows
-    little of the others. `role` is one of `MemberRole`; `state` says more, for people."""
+    little of the others. `role` is one of `MemberRole`; `state` says more, for people. `level_min`
+    and `level_max` are the feature levels that its `version` runs."""
 
     node_id: Annotated[str, Text(200)]
     address: Annotated[str, Text(300)]
@@ -292,11 +293,15 @@ class MemberView(NamedTuple):
     free_bytes: MaybeCount
     log_bytes: MaybeCount
     state: Words
+    version: Annotated[str, Text(100)] = ""
+    level_min: MaybeCount = None
+    level_max: MaybeCount = None
 
 
 class ClusterStatus(NamedTuple):
     """The cluster as `node_id` knows it. `leader` is empty where it knows of none; `cluster_id` is
-    empty while the cluster is being founded."""
+    empty while the cluster is being founded. `level` is its feature level, `level_possible` the
+    highest that all members can run, 0 where the answering node has not heard from one of them."""
 
     node_id: Annotated[str, Text(200)]
     leader: Annotated[str, Text(200)]
@@ -306,6 +311,15 @@ class ClusterStatus(NamedTuple):
     cluster_id: Annotated[str, Text(64)]
     elapsed_ms: Count
     members: Annotated[list[MemberView], ListOf(Record(MemberView), 100)]
+    level: Count = 0
+    level_possible: Count = 0
+
+
+class Upgraded(NamedTuple):
+    """The cluster's feature level is `level`; it was `before`, maybe the same."""
+
+    before: Count
+    level: Count
 
 
 class ChangeStage(StrEnum):
@@ -335,30 +349,6 @@ class Transferred(NamedTuple):
     term: Count
 
 
-class Stats(NamedTuple):
-    """Counts over the whole cluster.
-
-    `states` maps the name of each state to the number of tasks in it; `totals` maps cumulative
-    counts (submitted, completed, failed, removed, ...). submitted = sum(states) + removed, always.
-    `durations` are the counts of run times by bucket (`limits.DURATION_BUCKETS_MS`, then the rest).
-    """
-
-    states: Annotated[dict[str, int], MapOf(Text(40), Int(0, U63), 100)]
-    totals: Annotated[dict[str, int], MapOf(Text(40), Int(0, U63), 100)]
-    durations: Annotated[list[int], ListOf(Int(0, U63), 100)]
-    duration_sum_ms: Count
-    waiting_size: Count
-    finished_size: Count
-    dead_size: Count
-    queues: Count
-    workers: Count
-    elapsed_ms: Count
-    wall_ms: WallMs
-    node_id: Annotated[str, Text(200)]
-    leader: Annotated[str, Text(200)]
-    term: Count
-
-
 class BackupBegun(NamedTuple):
     """A state is open to be read under the number `backup`: that after entry `index` of cluster
     `cluster_id`, whose terms (and the one before it) are `terms`. `digest` is that of all that the
@@ -384,4 +374,27 @@ class BackupChunk(NamedTuple):
     more: Flag
     crc: Annotated[int, Int(0, U32)]
 
+
+class Stats(NamedTuple):
+    """Counts over the whole cluster.
+
+    `states` maps the name of each state to the number of tasks in it; `totals` maps cumulative
+    counts (submitted, completed, failed, removed, ...). submitted = sum(states) + removed, always.
+    `durations` are the counts of run times by bucket (`limits.DURATION_BUCKETS_MS`, then the rest).
+    """
+
+    states: Annotated[dict[str, int], MapOf(Text(40), Int(0, U63), 100)]
+    totals: Annotated[dict[str, int], MapOf(Text(40), Int(0, U63), 100)]
+    durations: Annotated[list[int], ListOf(Int(0, U63), 100)]
+    duration_sum_ms: Count
+    waiting_size: Count
+    finished_size: Count
+    dead_size: Count
+    queues: Count
+    workers: Count
+    elapsed_ms: Count
+    wall_ms: WallMs
+    node_id: Annotated[str, Text(200)]
+    leader: Annotated[str, Text(200)]
+    term: Count
     applied_index: Count

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cluster.replication.build import OWN_BUILD, OtherVersionNeeded, refuse_state
 from cluster.replication.digests import Digests
 from cluster.replication.overlay import Overlay
 from cluster.replication.voters import Voters, decode_record, encode_record
 from cluster.storage.errors import FolderRefused
 from cluster.storage.state_store import StateStore
+from taskq.levels import Build
 from taskq.limits import MIB
 from taskq.machine import keys
+from taskq.machine.entry import UnreadableEntry
+from taskq.machine.level import load_level
 from taskq.machine.machine import Applied, Machine
 from taskq.machine.record import format_of
 
@@ -30,13 +34,14 @@ Changes = dict[bytes, bytes | None]
 class Applier:
     """Machine, overlay and state of one node. `index`: the last applied entry."""
 
-    def __init__(self, store: StateStore) -> None:
-        """Raises FolderRefused where another version of the machine wrote the state."""
-        _check_format(store)
+    def __init__(self, store: StateStore, build: Build = OWN_BUILD) -> None:
+        """Raises FolderRefused, OtherVersionNeeded where another version must read the state."""
+        _check_format(store, build)
+        self._build = build
         self._store = store
         self._overlay = Overlay(store)
         self._listeners: list[Callable[[Applied], None]] = []
-        self.machine = Machine(self._overlay)
+        self.machine = Machine(self._overlay, build.level_max)
         self._overlay.take_digest()
         self.digests = Digests(store.index, store.digest)
         self.index = store.index
@@ -52,8 +57,14 @@ class Applier:
         self._listeners.append(listener)
 
     def apply(self, entry: bytes) -> Applied:
-        """Carries out our part of an entry."""
-        return self.machine.apply(entry)
+        """Carries out our part of an entry. Raises OtherVersionNeeded, with nothing of it done: the
+        state, in memory and on disk, is before it."""
+        try:
+            return self.machine.apply(entry)
+        except UnreadableEntry as error:
+            index = max(self.index, 1) + 1  # entry 1 is the same no-op in every log
+            text = f"entry {index} of the log cannot be applied by {self._build.text()}: {error}"
+            raise OtherVersionNeeded(text) from error
 
     def voters(self) -> Voters | None:
         """The set of members in the state, None where the founding one was never changed."""
@@ -101,10 +112,12 @@ class Applier:
         self._overlay.end_write()
 
 
-def _check_format(store: StateStore) -> None:
+def _check_format(store: StateStore, build: Build) -> None:
     clocks = store.get(keys.CLOCKS)  # every entry writes them
     if clocks is not None and (found := format_of(clocks)) != keys.FORMAT:
         raise FolderRefused(
             f"the state holds records of format {found}, and this version reads and writes format "
             f"{keys.FORMAT}; start the version that wrote it, nothing was changed"
         )
+    if clocks is not None:
+        refuse_state(build, load_level(store.get(keys.LEVEL)))

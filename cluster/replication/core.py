@@ -97,7 +97,7 @@ class Core:
         self, node_id: str, policy: DiskPolicy, surroundings: Surroundings, hooks: Hooks
     ) -> None:
         others, loop = self._others, asyncio.get_running_loop()
-        self.applier = Applier(self.state)
+        self.applier = Applier(self.state, surroundings.build)
         machine = self.applier.machine
         self.raft = Raft(
             node_id,

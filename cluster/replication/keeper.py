@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from cluster.replication.build import OtherVersionNeeded
 from cluster.replication.core import Core, DiskPolicy, Hooks
 from cluster.replication.leading import StateDiverged
 from cluster.replication.membership import Membership
@@ -223,7 +224,10 @@ class Keeper:
             self._end(error)
 
     def _end(self, error: BaseException) -> None:
-        log.critical("the node cannot go on", error=str(error), exc_info=error)
+        if self.fatal is not None:
+            return  # said already
+        trace = None if isinstance(error, OtherVersionNeeded) else error
+        log.critical("the node cannot go on", error=str(error), exc_info=trace)
         self.fatal = error
         self.stopped.set()
 

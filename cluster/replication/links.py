@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import msgpack
 import structlog
 
+from cluster.replication.build import OtherVersionNeeded, refuse_cluster
 from cluster.replication.channels import CHANNELS, NOTE
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.peers.introduction import Introduction
 from cluster.replication.surroundings import Surroundings
+from taskq.levels import Build
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +28,9 @@ GUEST_COUNT_MAX = 16
 
 
 class Note(NamedTuple):
-    """What a node tells about itself. `address`: for clients; bytes; `state`: in a few words."""
+    """What a node tells about itself. `address`: for clients; bytes; `state`: in a few words;
+    `level`: the cluster's feature level, 0 where the node does not know it. Append only: a later
+    version says more, and what this one does not know of it is left aside."""
 
     address: str
     state: str
@@ -35,10 +39,18 @@ class Note(NamedTuple):
     commit: int
     free_bytes: int
     log_bytes: int
+    version: str
+    level_min: int
+    level_max: int
+    level: int
+
+
+_NOTE_TYPES = list(get_type_hints(Note).values())
 
 
 class Links:
     """See the module. `handlers`: channel -> `handler(peer_id, payload)`. `note()`: this node's.
+    `builds`: what peers run, as they said on their present connection.
 
     `on_up(peer_id)`: messages to the peer arrive from now on. `on_down(peer_id, speaks)`: the
     connection on which this node (`speaks`) or the peer speaks was closed.
@@ -64,7 +76,10 @@ class Links:
         self._timer: asyncio.TimerHandle | None = None
         self.handlers: dict[bytes, Callable[[str, memoryview], None]] = {NOTE: self._noted}
         self.notes: dict[str, Note] = {}
+        self.builds: dict[str, Build] = {}
         self.heard_at: dict[str, float] = {}
+        self._build = surroundings.build
+        self._on_failure = on_failure
         self.port = 0
         self._network = surroundings.network(
             group.node_id,
@@ -148,9 +163,11 @@ class Links:
 
     def _greeted(self, peer: Introduction) -> None:
         # A newer connection ends the older one, with what was on its way (A4).
+        self.builds.pop(peer.node_id, None)
         self._on_down(peer.node_id, False)
 
     def _silent(self, peer_id: str) -> None:
+        self.builds.pop(peer_id, None)
         self._on_down(peer_id, False)
         if self._guests.pop(peer_id, None) is not None:
             self._set_peers()
@@ -171,10 +188,16 @@ class Links:
 
     def _noted(self, peer_id: str, payload: memoryview) -> None:
         try:
-            note = Note(*msgpack.unpackb(payload))
-            if [type(value) for value in note] != [str, str, int, int, int, int, int]:
+            note = Note(*msgpack.unpackb(payload)[: len(_NOTE_TYPES)])
+            if [type(value) for value in note] != _NOTE_TYPES:
                 raise ValueError("fields of other types")
         except Exception as error:  # noqa: BLE001  # whatever a decoder raises
             log.warning("a note that cannot be read", peer=peer_id, error=str(error))
             return
         self.notes[peer_id] = note
+        self.builds[peer_id] = build = Build(note.version, note.level_min, note.level_max)
+        try:
+            refuse_cluster(self._build, note.level, peer_id, build)
+        except OtherVersionNeeded as error:
+            # It is the first thing that is heard on a connection: before any entry.
+            self._on_failure(error)

@@ -17,6 +17,7 @@ from cluster.replication.core import Core, DiskPolicy
 from cluster.replication.disk_space import LOOK_BYTES, DiskSpace
 from cluster.replication.driver import Driver
 from cluster.replication.exports import Exports
+from cluster.replication.feature_level import FeatureLevel
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.keeper import Keeper
 from cluster.replication.leader_watch import LeaderWatch
@@ -79,6 +80,10 @@ class Replica:
         self._losses: list[Callable[[str], None]] = []
         self._membership: Membership | None = None
         self._machine = Machine(MemoryView())
+        self.build = self._surroundings.build
+        self.level = FeatureLevel(
+            lambda: self._machine, lambda: status.builds(self, self._membership), self.propose
+        )
         self._ready: asyncio.Future[None] | None = None
         self._leader = ""
         self._exports: Exports | None = None
@@ -107,7 +112,7 @@ class Replica:
             on_state=keeper.take_state,
             on_forward=self._forwarded,
             on_peer_lost=self._lost,
-            on_wake=lambda now: watch.look(self._leader, now),
+            on_wake=lambda now: self._look(watch, now),
         )
         try:
             if self._membership.formed:
@@ -168,6 +173,10 @@ class Replica:
         for listener in self._listeners:
             core.applier.subscribe(listener)
 
+    def _look(self, watch: LeaderWatch, now: float) -> None:
+        watch.look(self._leader, now)
+        self.level.look(now)
+
     def _start_failed(self, error: BaseException) -> bool:
         if self._ready is None or self._ready.done():
             return False
@@ -176,6 +185,7 @@ class Replica:
 
     def _leads(self, leads: bool) -> None:
         core = self._core
+        self.level.leads(leads, asyncio.get_running_loop().time())
         if leads and core is not None and core.applier.machine.settings != self._settings:
             # Only then ready: the first Hello must not tell the limits of yesterday.
             self.propose(Configure(self._settings.as_map()), Configured(self._is_ready), None)

@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from cluster.replication.core import Core
+from cluster.replication.feature_level import highest_common
 from cluster.replication.links import Note
 from cluster.replication.membership import Membership
 from cluster.replication.progress import Progress, Stage
 from cluster.replication.raft import CANDIDATE
+from taskq.levels import Build
 from taskq.results import ClusterStatus, MemberRole, MemberView
 
 if TYPE_CHECKING:
@@ -34,10 +36,22 @@ def note(replica: Replica, core: Core | None, membership: Membership | None) -> 
     elif core.consensus.leading is not None and core.consensus.leading.differing:
         state = DIFFERS.format(", ".join(sorted(core.consensus.leading.differing)))
     log_bytes = 0 if core is None or core.driver.stopped else core.raft.journal.size
+    build, level = replica.build, 0 if core is None else core.applier.machine.level
     return Note(
         *(replica.address, state, replica.term, replica.applied_index, replica.commit_index),
         *(replica.free_bytes(), log_bytes),
+        version=build.version,
+        level_min=build.level_min,
+        level_max=build.level_max,
+        level=level,
     )
+
+
+def builds(replica: Replica, membership: Membership | None) -> dict[str, Build | None]:
+    """What every member runs; None for one that was not heard from on its present connection."""
+    told = {} if membership is None else membership.links.builds
+    own = replica.node_id
+    return {one: replica.build if one == own else told.get(one) for one, _ in replica.members()}
 
 
 def cluster_status(
@@ -55,6 +69,7 @@ def cluster_status(
                 MemberView(
                     *(own, address, _own_role(replica, core, membership), applied, applied, lag, 0),
                     *(told.free_bytes, told.log_bytes, told.state),
+                    *replica.build,
                 )
             )
         elif membership is not None:
@@ -62,6 +77,7 @@ def cluster_status(
     return ClusterStatus(
         *(own, replica.leader, replica.term, commit, replica.applied_index, replica.cluster_id),
         *(replica.cluster_time_ms(), views),
+        *(replica.machine.level, highest_common(builds(replica, membership))),
     )
 
 
@@ -131,6 +147,7 @@ def _other(
         None if told is None else told.free_bytes,
         None if told is None else told.log_bytes,
         state,
+        *(links.builds.get(node_id) or ("", None, None)),
     )
 
 

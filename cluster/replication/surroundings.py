@@ -9,7 +9,9 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from cluster.replication.build import OWN_BUILD
 from cluster.replication.peers.network import PeerNetwork
+from taskq.levels import Build
 
 
 class Network(Protocol):
@@ -45,3 +47,4 @@ class Surroundings:
     executor: Callable[[str], Executor] = _thread
     network: Callable[..., Network] = PeerNetwork
     aside: Callable[[Callable[[], Any]], Awaitable[Any]] = _at_once
+    build: Build = OWN_BUILD

@@ -1,4 +1,5 @@
-"""What is asked and wanted of the nodes themselves: the status, another leader, other members."""
+"""What is asked and wanted of the nodes themselves: the status, another leader, other members,
+another feature level."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 from cluster.server.replica import Replica
 from cluster.server.requester import Handler, Requester, Tag
 from taskq.errors import ErrorCode, Refusal, refuse
-from taskq.results import Transferred
+from taskq.results import Transferred, Upgraded
 
 # After a leader gave up its place, how long its successor may take to be heard of. Seconds.
 SUCCESSOR_SECS = 5.0
@@ -59,6 +60,13 @@ class ClusterQuestions:
         else:
             self._elsewhere(session, tag)
 
+    def upgrade(self, session: Requester, tag: Tag) -> None:
+        """UpgradeCluster: answered when the level has been raised, or stays."""
+        if self._replica.is_leader():
+            self._replica.level.raise_to(tag[1].command.level, _Raised(session), tag)
+        else:
+            self._elsewhere(session, tag)
+
     def deliver(self, tag: tuple[Requester, Tag], value: Any) -> None:
         """What became of a transfer: None where this node leads no more."""
         session, request = tag
@@ -88,3 +96,13 @@ class ClusterQuestions:
 
     def _led(self) -> Transferred:
         return Transferred(self._replica.leader, self._replica.term)
+
+
+class _Raised:
+    """Takes what became of the feature level."""
+
+    def __init__(self, session: Requester) -> None:
+        self._session = session
+
+    def deliver(self, tag: Tag, value: Any) -> None:
+        self._session.answer(tag, value if type(value) is Refusal else Upgraded(*value))

@@ -73,6 +73,7 @@ class Dispatcher:
             commands.TransferLeadership: self.questions.transfer,
             commands.AddMember: self.questions.add_member,
             commands.RemoveMember: self.questions.remove_member,
+            commands.UpgradeCluster: self.questions.upgrade,
             commands.BeginBackup: self.backups.begin,
             commands.ReadBackup: self.backups.read,
             commands.EndBackup: self.backups.end,

@@ -40,12 +40,18 @@ class NodeMetrics:
 
     def _gauges(self) -> Iterator[Metric]:
         replica, server = self._replica, self._server
-        waiting = server.waiting
+        waiting, status = server.waiting, replica.cluster_status()
         rows = (
             ("tq_is_leader", "1 on the node that leads.", int(replica.is_leader())),
             ("tq_raft_term", "Raft term.", replica.term),
             ("tq_applied_index", "Index of the last applied entry.", replica.applied_index),
             ("tq_commit_index", "Index of the last committed entry.", replica.commit_index),
+            ("tq_feature_level", "The cluster's feature level.", replica.machine.level),
+            (
+                "tq_feature_level_possible",
+                "The highest level that all members can run; 0: one was not heard from.",
+                status.level_possible,
+            ),
             ("tq_connections", "Open client connections.", len(server.sessions)),
             ("tq_parked_claims", "Claims that wait for a task.", waiting.claims.count),
             (
@@ -74,6 +80,13 @@ class NodeMetrics:
         )
         for name, about, value in rows:
             yield GaugeMetricFamily(name, about, value=value)
+
+        own = [one.version for one in status.members if one.node_id == status.node_id]
+        about = "1; the labels say what this node runs."
+        build = GaugeMetricFamily("tq_build_info", about, labels=["version"])
+        for version in own:
+            build.add_metric([version], 1)
+        yield build
 
     def _counts(self) -> Iterator[Metric]:
         counters = self._server.counters

@@ -44,6 +44,14 @@ class Exports(Protocol):
         """Lets go of it."""
 
 
+class Level(Protocol):
+    """The cluster's feature level."""
+
+    def raise_to(self, level: int, sink: Sink, tag: Any, /) -> None:
+        """On the leader: raises it to `level`, 0: to the highest that all members can run. Delivers
+        (the level before, the level), or a `Refusal`."""
+
+
 class Replica(Protocol):
     """One node's replica of the state machine."""
 
@@ -129,6 +137,10 @@ class Replica(Protocol):
 
     def remove_member(self, node_id: str) -> MemberChange | Refusal:
         """On the leader: takes a node out of the members, or says how far that is."""
+
+    @property
+    def level(self) -> Level:
+        """The cluster's feature level; what it is, is the machine's to tell."""
 
     def growth_refused(self) -> Refusal | None:
         """What commands that make the state grow are answered with while the disk is full."""

@@ -1,4 +1,4 @@
-"""`taskq cluster`: who is there, who leads, and handing over the lead."""
+"""`taskq cluster`: who is there, who leads, and handing over the lead (`upgrade`: its own file)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from taskq.cli import exits
 from taskq.cli.command import CommandGroup, Failure, cluster_options, connected, report, sentence
 from taskq.cli.output import note, print_json, print_json_line, print_text, show
 from taskq.cli.quantity import count_text, duration_text, list_text, size_text
+from taskq.cli.upgrade import level_text, upgrade_cluster
 from taskq.client import Client
 from taskq.commands import GetCluster, TransferLeadership
 from taskq.errors import ConnectionFailed, OutcomeUnknown, TaskqError, Unavailable
@@ -36,7 +37,10 @@ _ROLE_STYLES = {
 
 @click.group("cluster", cls=CommandGroup)
 def cluster_command() -> None:
-    """Show the members, and hand over the lead."""
+    """Show the members, hand over the lead, finish an upgrade."""
+
+
+cluster_command.add_command(upgrade_cluster)
 
 
 @cluster_command.command("status")
@@ -126,8 +130,12 @@ def drawn(status: ClusterStatus) -> list[Any]:
         ("asked", status.node_id),
         ("committed", f"entry {count_text(status.commit_index)}"),
         ("cluster time", duration_text(status.elapsed_ms / 1000)),
+        ("level", level_text(status, members)),
     ]
-    columns = ("node", "role", "address", "log", "applied", "lag", "heard", "free", "log size", "")
+    columns = (
+        *("node", "role", "address", "version", "log", "applied", "lag", "heard"),
+        *("free", "log size", ""),
+    )
     numbers = ("log", "applied", "lag", "heard", "free", "log size")
     return [
         pairs("Cluster", facts),
@@ -136,7 +144,7 @@ def drawn(status: ClusterStatus) -> list[Any]:
             *("Members", columns, [_row(one) for one in members]),
             numbers=numbers,
             keep=("node", "role"),
-            spare=("log", "log size", "address", "free", "applied"),
+            spare=("log", "log size", "address", "free", "applied", "version"),
         ),
         verdict(status, members),
     ]
@@ -150,6 +158,7 @@ def _row(member: MemberView) -> tuple[Any, ...]:
         member.node_id,
         Text(member.role, style=styles.get(member.role, "")),
         member.address,
+        member.version,
         _known(member.match_index, count_text),
         _known(member.applied_index, count_text),
         _known(member.lag, count_text),

@@ -1,10 +1,11 @@
-"""What this installation is: package, protocol and storage format."""
+"""What this installation is: package, protocol, feature levels and storage format."""
 
 from __future__ import annotations
 
 from importlib import metadata
 
 from taskq.commands import PROTOCOL_VERSION
+from taskq.levels import LEVEL_MAX, LEVEL_MIN
 
 DISTRIBUTION = "taskq-cluster"
 
@@ -31,5 +32,10 @@ def version_text() -> str:
     return (
         f"{DISTRIBUTION} {package_version()}\n"
         f"protocol {PROTOCOL_VERSION}\n"
+        f"feature level {_range(LEVEL_MIN, LEVEL_MAX)}\n"
         f"storage format {storage_format()}"
     )
+
+
+def _range(least: int, most: int) -> str:
+    return str(most) if least == most else f"{least} to {most}"

@@ -22,7 +22,7 @@ from taskq.explain import explain, shown
 from taskq.fields import compile_check
 from taskq.limits import DURATION_MS_MAX
 from taskq.protocol.frame import pack_frame
-from taskq.protocol.revive import revive
+from taskq.protocol.revive import revive, trimmed
 from taskq.protocol.spread import SPREAD
 from taskq.protocol.unpack import (
     ARRAY_COUNT_LEAST,
@@ -207,6 +207,10 @@ def _check_members(member: type, batch: BatchReply) -> None:
     """The answers in a batch stay lists, as thousands of them are mostly only counted."""
     good, bad = compile_check(member), compile_check(Refusal)
     for position, (accepted, fields) in enumerate(batch.answers):
-        if not (good if accepted else bad)(fields):
-            shape = member if accepted else Refusal
+        check = good if accepted else bad
+        if check(fields):
+            continue
+        shape = member if accepted else Refusal
+        fields[:] = trimmed(shape, fields)
+        if not check(fields):
             raise ValueError(explain(shape, fields, f"answers[{position}]"))

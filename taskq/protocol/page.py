@@ -68,6 +68,7 @@ def render() -> str:
         "## Tasks\n\n### States\n\n" + _states(),
         page_text.TASKS.format(**_NUMBERS),
         page_text.BACKUPS,
+        page_text.VERSIONS,
         "## Messages\n\n" + _overview(),
         *(_message(row) for row in _ROWS if row.sort is not Sort.INTERNAL),
         "## Replies, and records inside messages\n",

@@ -41,8 +41,9 @@ an array that starts with the format, the integer {format}.
 
 `fields` is an array of the fields of the message in the order of its table. Trailing fields that
 have a default may be left out, and then hold it; a field in the middle may not. More fields than
-the table has are refused. Where a table says that a field is a record (an array of the fields of
-another table), the same holds for that array.
+the table has are refused in a request; in an answer, leave them aside: a later version may say
+more. Where a table says that a field is a record (an array of the fields of another table), the
+same holds for that array.
 
 Of msgpack these are used: nil, bool, int (any width; 64 bits at most), str (valid UTF-8), bin,
 array, map with keys of type str. A str is not accepted for bin nor the reverse, and a bool or a
@@ -214,6 +215,17 @@ number. At most {claims_remembered} claims may be unconfirmed (more: `TOO_MANY_C
 With `wait_ms`, a claim that finds nothing is answered as soon as a task is ready, or without tasks
 when the time is over. When the leader changes, the nodes carry waiting claims to the next one. A
 claim that was answered without tasks is over; the next one takes the next number.
+"""
+
+VERSIONS = """\
+## Versions
+
+While a cluster is upgraded node by node, nodes of two versions answer. All of them do what the
+cluster's feature level says, a number that is part of the replicated state: GetCluster tells it,
+the version of each member and the levels that it can run, and the highest level that all can run.
+What came with a later level is there when UpgradeCluster has raised it; nothing lowers it. A
+message that an older node does not know is refused with `UNKNOWN_MESSAGE`, one with fields that it
+does not know with `INVALID_REQUEST`: upgrade the nodes first, then clients and workers.
 """
 
 BACKUPS = """\

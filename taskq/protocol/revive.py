@@ -1,6 +1,8 @@
 """From arrays as received to instances of reply shapes. Pure; called by the codec of the client.
 
 Replies are checked like requests: what reaches a caller has the types that `results.py` promises.
+But a node of a later version may say more, in fields behind those that are known here: so that old
+clients and new nodes work together while a cluster is upgraded, these are left aside.
 """
 
 from __future__ import annotations
@@ -20,8 +22,21 @@ def revive(shape: type, body: Any) -> Any:
     """
     value = _reviver(shape)(body)
     if value is None:
+        value = _reviver(shape)(trimmed(shape, body))
+    if value is None:
         raise ValueError(explain(shape, body))
     return value
+
+
+def trimmed(shape: type, body: Any) -> Any:
+    """A copy of the array without what a later version added to `shape` or its records."""
+    if type(body) is not list:
+        return body
+    kept = body[: len(kinds_of(shape))]
+    for position, inner in _records(shape):
+        if position < len(kept) and type(kept[position]) is list:
+            kept[position] = [trimmed(inner, record) for record in kept[position]]
+    return kept
 
 
 @cache
@@ -55,8 +70,14 @@ def _builder(shape: type) -> Callable[[list[Any]], Any]:
 
 def _nested(shape: type) -> list[tuple[int, Callable[[list[Any]], Any]]]:
     """Positions of the fields that are lists of records, with the builders of these."""
+    return [(position, _builder(inner)) for position, inner in _records(shape)]
+
+
+@cache
+def _records(shape: type) -> list[tuple[int, type]]:
+    """Positions of the fields that are lists of records, with the shapes of these."""
     return [
-        (position, _builder(kind.inner.shape))
+        (position, kind.inner.shape)
         for position, kind in enumerate(kinds_of(shape).values())
         if isinstance(kind, ListOf) and isinstance(kind.inner, Record)
     ]

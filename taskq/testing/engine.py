@@ -21,7 +21,7 @@ from taskq.machine.settings import Settings
 from taskq.machine.state import CancelWanted
 from taskq.machine.view import MemoryView
 from taskq.registry import MESSAGE_OF, Sort
-from taskq.results import Claimed, ClusterStatus, MemberRole, MemberView
+from taskq.results import Claimed, ClusterStatus, MemberRole, MemberView, Upgraded
 
 NODE_ID = "memory"
 CLUSTER_ID = "in-memory-broker"
@@ -85,6 +85,8 @@ class Engine:
             answer(refuse(ErrorCode.WRONG_STATE, "the broker in memory has no disk to read"))
         elif shape in (commands.ReadBackup, commands.EndBackup):
             answer(refuse(ErrorCode.NOT_FOUND, "no such backup"))
+        elif shape is commands.UpgradeCluster:
+            answer(self._level(command.level))
         elif shape is commands.TransferLeadership:
             answer(refuse(ErrorCode.WRONG_STATE, "the broker in memory has no other member"))
         elif shape in (commands.AddMember, commands.RemoveMember):
@@ -157,13 +159,21 @@ class Engine:
             return reply._replace(**node, applied_index=self.entry_count)
         return reply
 
+    def _level(self, wanted: int) -> Upgraded | Refusal:
+        level = self.machine.level
+        if wanted in (0, level):
+            return Upgraded(level, level)
+        text = f"the broker in memory stays at feature level {level}"
+        return refuse(ErrorCode.WRONG_STATE, text)
+
     def _status(self) -> ClusterStatus:
         index = self.entry_count
         member = MemberView(
             NODE_ID, "", MemberRole.LEADER.value, index, index, 0, None, None, None, ""
         )
         known = (NODE_ID, NODE_ID, 1, index, index, CLUSTER_ID)
-        return ClusterStatus(*known, self.elapsed_ms, [member])
+        levels = (self.machine.level, self.machine.level)
+        return ClusterStatus(*known, self.elapsed_ms, [member], *levels)
 
     # --- entries ----------------------------------------------------------------------------------
 

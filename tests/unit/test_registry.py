@@ -75,9 +75,11 @@ CODES = {
     0x58: "BeginBackup",
     0x59: "ReadBackup",
     0x5A: "EndBackup",
+    0x5C: "UpgradeCluster",
     0x60: "Advance",
     0x61: "Configure",
     0x62: "Retain",
+    0x68: "RaiseLevel",
     0x70: "CancelRequested",
 }
 

@@ -129,6 +129,9 @@ def test_document(fake: Any, taskq: Any) -> None:
         "log_bytes": 2048,
         "state": "not heard of since 12:00",
         "heard_secs_ago": 0.25,
+        "version": "",
+        "level_min": None,
+        "level_max": None,
     }
 
 

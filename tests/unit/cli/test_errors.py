@@ -149,6 +149,7 @@ def test_version_names_package_protocol_and_storage(taskq: Any) -> None:
     assert [line.rpartition(" ")[0] for line in lines] == [
         "taskq-cluster",
         "protocol",
+        "feature level",
         "storage format",
     ]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from taskq import commands, results
 from taskq.errors import ErrorCode, ProtocolError, Refusal
-from taskq.fields import Kind, kinds_of
+from taskq.fields import Kind, ListOf, Record, kinds_of
 from taskq.limits import DURATION_MS_MAX
 from taskq.protocol.codec import (
     FORMAT,
@@ -269,3 +269,39 @@ def test_a_reply_with_one_spoilt_field_names_it(shape: type, data: st.DataObject
     fields[list(kinds_of(shape)).index(name)] = data.draw(st.sampled_from(illegal(kind)))
     with pytest.raises(ProtocolError, match=name):
         decode_answer(row.code | 0x80, msgpack.packb([1, 5, fields]))
+
+
+def _longer(shape: type, fields: list[Any]) -> list[Any]:
+    """What a later version might send: each record says more."""
+    longer: list[Any] = []
+    for value, kind in zip(fields, kinds_of(shape).values(), strict=False):
+        if isinstance(kind, ListOf) and isinstance(kind.inner, Record):
+            value = [_longer(kind.inner.shape, list(record)) for record in value]
+        longer.append(value)
+    missing = list(kinds_of(shape).values())[len(longer) :]
+    return [*longer, *map(sample, missing), "later", None]
+
+
+@pytest.mark.parametrize("row", REQUESTS, ids=_name)
+@settings(max_examples=5)
+@given(data=st.data())
+def test_what_a_later_version_adds_to_an_answer_is_left_aside(
+    row: Message, data: st.DataObject
+) -> None:
+    assert row.reply is not None
+    fields = data.draw(legal_fields(row.reply))
+    if row.member is not None:
+        answer = [True, _longer(row.member, data.draw(legal_fields(row.member)))]
+        fields = [[answer, [False, ["NOT_FOUND", "gone", 0, False, "later"]]]]
+    frame = encode_reply(PACK, row.code, 7, _longer(row.reply, fields))
+    value = decode_answer(*_cut(frame)).value  # type: ignore[union-attr]
+    assert type(value) is row.reply
+    assert len(value) == len(kinds_of(row.reply))
+    if row.member is not None:
+        assert [len(rest) for _, rest in value.answers] == [len(kinds_of(row.member)), 4]
+
+
+def test_what_a_later_version_adds_hides_no_wrong_field() -> None:
+    head = (FORMAT, 1, ["not a count", "later"])
+    with pytest.raises(ProtocolError, match="malformed"):
+        decode_answer(0x20 | 0x80, msgpack.packb(head))

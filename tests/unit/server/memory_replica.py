@@ -152,6 +152,13 @@ class MemoryReplica:
             *(self.cluster_id, self.cluster_time_ms(), []),
         )
 
+    @property
+    def level(self) -> Any:
+        return self
+
+    def raise_to(self, level: int, sink: Sink, tag: Any) -> None:
+        sink.deliver(tag, (self.machine.level, self.machine.level))
+
     def transfer(self, target: str, sink: Sink, tag: Any) -> None:
         sink.deliver(tag, refuse(ErrorCode.WRONG_STATE, "there is nobody else"))
 

@@ -109,6 +109,7 @@ REQUESTS: list[Any] = [
     commands.DeregisterWorker(WORKER),
     commands.GetStats(),
     commands.TransferLeadership(),
+    commands.UpgradeCluster(),
     commands.AddMember("node2", "127.0.0.1:6380"),
     commands.RemoveMember("node1"),
     commands.Ping(),

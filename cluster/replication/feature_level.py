@@ -1,0 +1,119 @@
+"""Raises the cluster's feature level: at its founding, and when an operator wants it (A14).
+
+A level may be raised only when every member has said, on its present connection, that it runs it:
+who was not heard from may be of an older version, which would stop at the entry. Nothing else is
+asked of the members: an older version that comes later refuses to join by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from cluster.replication.packing import Sink
+from taskq.commands import RaiseLevel
+from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.levels import Build
+from taskq.machine.machine import Machine
+
+log = structlog.get_logger(__name__)
+
+Builds = Mapping[str, Build | None]
+
+# The first leader of a new cluster waits so long for word from all. A cluster that is founded
+# without it is at the first level, and an operator raises it. Seconds.
+FOUNDING_SECS = 10.0
+
+
+def highest_common(builds: Builds) -> int:
+    """The highest level that all members can run; 0 where one was not heard from."""
+    known = [build.level_max for build in builds.values() if build is not None]
+    return min(known) if len(known) == len(builds) else 0
+
+
+def obstacle(level: int, builds: Builds) -> str:
+    """Why not all members can run that level; empty where they can."""
+    silent = sorted(node_id for node_id, build in builds.items() if build is None)
+    if silent:
+        return (
+            f"{', '.join(silent)} cannot be asked now, and may be of a version that cannot run it"
+        )
+    unfit = [
+        f"{node_id} is {build.text()}"
+        for node_id, build in sorted(builds.items())
+        if build is not None and not build.runs(level)
+    ]
+    return "; ".join(unfit)
+
+
+class FeatureLevel:
+    """See the module. `machine()`: the applied state; `builds()`: of all members, None for one that
+    was not heard from on its present connection; `propose`: as `Replica.propose`."""
+
+    def __init__(
+        self,
+        machine: Callable[[], Machine],
+        builds: Callable[[], Builds],
+        propose: Callable[[Any, Sink, Any], None],
+    ) -> None:
+        self._machine = machine
+        self._builds = builds
+        self._propose = propose
+        self._founding_until = 0.0
+
+    # --- founding ---------------------------------------------------------------------------------
+
+    def leads(self, leads: bool, now: float) -> None:
+        """This node leads from now on, or no more. The first leader of a new cluster proposes the
+        level before anything else, if it has heard from all."""
+        self._founding_until = now + FOUNDING_SECS if leads and self._machine().is_new else 0.0
+        self.look(now)
+
+    def look(self, now: float) -> None:
+        """Twice a second."""
+        if now >= self._founding_until:
+            return
+        highest = highest_common(self._builds())
+        if highest:
+            self._founding_until = 0.0
+            if highest > self._machine().level:
+                self._propose(RaiseLevel(highest), _Founded(), None)
+
+    # --- what an operator wants -------------------------------------------------------------------
+
+    def raise_to(self, level: int, sink: Sink, tag: Any) -> None:
+        """On the leader: raises the level to `level`, 0: to the highest that all members can run.
+        Delivers (the level before, the level) when the entry is applied, or a `Refusal`."""
+        current, builds = self._machine().level, self._builds()
+        target = level or highest_common(builds) or current + 1
+        why = obstacle(target, builds)
+        if target < current:
+            why = f"a level is never lowered (to {target})"
+        if target == current:
+            sink.deliver(tag, (current, current))
+        elif why:
+            text = f"the feature level stays at {current}: {why}"
+            sink.deliver(tag, refuse(ErrorCode.WRONG_STATE, text))
+        else:
+            log.warning("the feature level is raised", level=target, before=current)
+            self._propose(RaiseLevel(target), _Raised(sink, (current, target)), tag)
+
+
+class _Founded:
+    """Waits for the founding entry: whatever becomes of it, the cluster serves."""
+
+    def deliver(self, tag: Any, value: Any) -> None:
+        if isinstance(value, Refusal):
+            log.warning("the feature level was not raised at founding", error=value.message)
+
+
+class _Raised:
+    """Waits for an operator's entry."""
+
+    def __init__(self, sink: Sink, levels: tuple[int, int]) -> None:
+        self._sink, self._levels = sink, levels
+
+    def deliver(self, tag: Any, value: Any) -> None:
+        self._sink.deliver(tag, value if isinstance(value, Refusal) else self._levels)
