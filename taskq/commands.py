@@ -359,6 +359,14 @@ class Retain(NamedTuple):
     limit: Annotated[int, Int(1, 100_000)] = limits.ADVANCE_LIMIT
 
 
+@message(0x63, Sort.INTERNAL)
+class SkipTokens(NamedTuple):
+    """Tokens go on `count` further: a state that lost its latest entries must give none again that
+    they gave. Made by restoring a backup and by recovering from one survivor."""
+
+    count: Annotated[int, Int(1, 1 << 40)]
+
+
 @message(0x68, Sort.INTERNAL)
 class RaiseLevel(NamedTuple):
     """Raises the cluster's feature level. The leader proposes it when every member can run that

@@ -363,6 +363,7 @@ class BackupBegun(NamedTuple):
     terms: Annotated[list[int], ListOf(Int(0, U63), 2, 2)]
     digest: Annotated[int, Int(0, U32)]
     record_format: Count
+    member_count: Count
     size: Count
 
 

@@ -96,7 +96,8 @@ class Backups:
         replica, export = self._replica, backup.export
         return BackupBegun(
             *(backup.number, replica.cluster_id, replica.node_id, self._server_version),
-            *(export.index, list(export.terms), export.digest, keys.FORMAT, export.size),
+            *(export.index, list(export.terms), export.digest, keys.FORMAT),
+            *(len(replica.members()), export.size),
         )
 
     def read(self, session: Requester, tag: Tag) -> None:

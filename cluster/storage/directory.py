@@ -29,6 +29,7 @@ from cluster.storage.member_stores import MemberStores, open_members
 from cluster.storage.recovery import Recovery
 from cluster.storage.state_store import CheckedState, StateStore
 from cluster.storage.swap import finish_swap, put_received, ready_name, received_name, replaced_name
+from cluster.storage.unfinished import refuse_unfinished
 
 
 class DataDirectory:
@@ -53,8 +54,8 @@ class DataDirectory:
         """Lock `path` for this process and check that it belongs to `node_id`.
 
         A missing or empty folder is made the node's own. Raises FolderInUse, OtherNode, NoIdentity,
-        NewerFormat, DataDamaged (identity file), StorageFailed; nothing but the lock file is then
-        changed.
+        Unfinished, NewerFormat, DataDamaged (identity file), StorageFailed; nothing but the lock
+        file is then changed.
         """
         if path.exists() and not path.is_dir():
             raise StorageFailed(f"the data folder {path} is a file, not a folder")
@@ -226,6 +227,7 @@ class DataDirectory:
 
 def _claim(path: Path, node_id: str) -> Identity:
     """The folder's identity; a new one in an empty folder. Raises as `DataDirectory.open`."""
+    refuse_unfinished(path)
     place = path / IDENTITY_NAME
     identity = read_identity(place)
     if identity is None:

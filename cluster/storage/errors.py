@@ -7,6 +7,8 @@
         |-- FolderInUse    another process holds it
         |-- OtherNode      it belongs to another node
         |-- NoIdentity     it holds data but no identity file
+        |-- Unfinished     it was being made or changed by a command that did not come to its end
+        |-- NotEmpty       it was to be made, and something is there
         |-- NewerFormat    a later version of this software wrote it
         `-- OlderFormat    an earlier one wrote it, in a format that is not read any more
 
@@ -63,6 +65,14 @@ class OtherNode(FolderRefused):
 
 class NoIdentity(FolderRefused):
     """The folder holds data, but not the identity file that every data folder starts with."""
+
+
+class Unfinished(FolderRefused):
+    """The folder was being made, or changed, by a command that did not come to its end."""
+
+
+class NotEmpty(FolderRefused):
+    """A folder was to be made where something is already."""
 
 
 class NewerFormat(FolderRefused):

@@ -40,6 +40,7 @@ from cluster.storage.salvage import salvaged_copy
 from cluster.storage.state_records import DATA, after_prefix, encode_state_head
 from cluster.storage.state_store import BLOOM_FILTER_BITS, StateStore, read_state_head
 from cluster.storage.swap import finish_swap, put_received, ready_name, received_name, swap_in
+from cluster.storage.unfinished import refuse_unfinished
 
 REPAIRED_FLAG = "repaired"  # the log may lack entries or a vote; in a cluster see rule A8
 CHUNK_SIZE = 4 * 1024 * 1024  # bytes per write batch while building
@@ -76,6 +77,7 @@ def repair(path: Path, *, accept_loss: bool = False) -> Repaired:
     """
     lock = _lock(path)
     try:
+        refuse_unfinished(path)
         finish_swap(path / "log")
         finish_swap(path / "state")
         put_received(path / "state")

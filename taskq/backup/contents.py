@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from taskq.backup.file_format import NotWhole
+from taskq.levels import LEVEL_FIRST
 from taskq.machine import keys
 from taskq.machine.counters import Counters
 from taskq.machine.lease import lease_count
+from taskq.machine.level import load_level
 from taskq.machine.record import format_of, unpack
 from taskq.machine.task import LEASED, READY, state_in
 from taskq.pairs import unpack_pairs
@@ -19,14 +21,15 @@ from taskq.results import TaskState
 
 @dataclass
 class Contents:
-    """Takes chunks in order. `pairs`; `sizes`: bytes of the pairs by the first byte of their key;
-    `elapsed_ms`, `wall_ms`: the state's clocks."""
+    """Takes chunks in order. `pairs`, `queues`, `workers`: how many;
+    `elapsed_ms`, `wall_ms`: the state's clocks; `level`: its feature level."""
 
     pairs: int = 0
     queues: int = 0
     workers: int = 0
     elapsed_ms: int = 0
     wall_ms: int = 0
+    level: int = LEVEL_FIRST
     _heads: list[int] = field(default_factory=lambda: [0] * 9)
     _leases: int = 0
     _counters: Counters = field(default_factory=lambda: Counters(None))
@@ -55,6 +58,8 @@ class Contents:
             self.workers += 1
         elif key == keys.COUNTERS:
             self._counters = Counters(value)
+        elif key == keys.LEVEL:
+            self.level = load_level(value)
         elif key == keys.CLOCKS:
             if format_of(value) != keys.FORMAT:
                 raise NotWhole(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 FORMAT = 1
@@ -23,6 +23,8 @@ MAGIC = b"taskq backup\n"
 START = MAGIC + struct.pack(">H", FORMAT)
 
 HEAD, CHUNK, END = b"H", b"C", b"E"
+# Every cluster has come so far when it is founded.
+INDEX_MIN = 2
 # What a record may hold: a chunk ends with a whole pair, and a pair may fill a frame.
 BODY_SIZE_MAX = 32 * 1024 * 1024
 
@@ -46,6 +48,7 @@ class Head:
     terms: tuple[int, int]
     digest: int
     record_format: int
+    member_count: int
     stale: bool
     wall_ms: int
 
@@ -73,8 +76,10 @@ def decode_head(body: bytes) -> Head:
         head = Head(**{field.name: found[field.name] for field in fields(Head)})
     except (ValueError, KeyError, TypeError) as error:
         raise NotWhole(f"the head is unreadable: {error}") from error
-    before, last = head.terms
-    return Head(**(asdict(head) | {"terms": (int(before), int(last))}))
+    terms = tuple(head.terms)
+    if len(terms) != 2 or not 0 <= terms[0] <= terms[1] or head.index < INDEX_MIN:
+        raise NotWhole(f"a state at entry {head.index} with terms {terms}")
+    return replace(head, terms=terms)
 
 
 def encode_end(count: int, size: int, sha256: bytes) -> bytes:

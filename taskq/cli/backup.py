@@ -15,7 +15,8 @@ from taskq.backup.file_format import Head
 from taskq.backup.reading import BackupReader
 from taskq.backup.writing import BackupWriter
 from taskq.cli.command import CommandGroup, Failure, cluster_options, json_option
-from taskq.cli.output import note, print_json, show
+from taskq.cli.output import note, print_json, print_text, show
+from taskq.cli.process import require_broker
 from taskq.cli.progress import progress
 from taskq.cli.quantity import count_text, duration_text, size_text
 from taskq.client.backup import BackupSource, open_backup
@@ -121,6 +122,75 @@ def verify_backup(file: str, as_json: bool) -> None:
         print_json({"file": file, "whole": True, **document})
     else:
         show(_facts(f"Backup {file}: whole", document))
+
+
+@backup_command.command("restore")
+@click.argument("file")
+@click.option(
+    "--data-dir",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where to make the data folder: missing or empty so far.",
+)
+@click.option(
+    "--node-id", default="node1", show_default=True, help="The node's raft.node_id.", metavar="ID"
+)
+@click.option(
+    "--form",
+    type=click.Choice(["cluster", "single"]),
+    help="For raft.enabled true or false. Default: cluster if the backup is of more than one node.",
+)
+@json_option
+def restore_backup(
+    file: str, data_dir: Path, node_id: str, form: str | None, as_json: bool
+) -> None:
+    """Make the data folder of a new cluster from FILE (- for standard input).
+
+    Nothing is overwritten. The new cluster has one member, this node; others join it by `taskq
+    cluster add`. It goes on from where the backup was taken: what was done later is done again.
+    """
+    require_broker("backup restore")
+    from cluster.replication.offline.restoring import restore
+    from cluster.storage.errors import StorageError
+
+    with _opened(file) as stream:
+        reader = BackupReader(stream)
+        member = form == "cluster" if form else reader.head.member_count > 1
+        total = max(1, Path(file).stat().st_size // MIB) if file != STDOUT else 1
+        try:
+            with progress(["MiB"], total) as step:
+                done = restore(
+                    reader,
+                    data_dir.absolute(),
+                    node_id,
+                    member=member,
+                    on_progress=lambda size: step("MiB", min(size // MIB, total)),
+                )
+                step("MiB", total)
+        except StorageError as error:
+            raise Failure(str(error)) from error
+    document = {
+        "data_dir": str(data_dir),
+        "node_id": node_id,
+        "cluster_id": done.cluster_id,
+        "raft_enabled": member,
+        "backup_cluster_id": done.head.cluster_id,
+        "index": done.head.index,
+        "tasks": done.contents.tasks,
+        "states": done.contents.states,
+    }
+    if as_json:
+        print_json(document)
+        return
+    print_text(
+        f"{data_dir} holds {count_text(done.contents.tasks)} tasks, as of entry "
+        f"{count_text(done.head.index)}; it is the new cluster {done.cluster_id}."
+    )
+    print_text(
+        f"Start it with persistence.data_dir: {data_dir}, raft.node_id: {node_id}, "
+        f"raft.enabled: {str(member).lower()}."
+    )
 
 
 def _opened(file: str) -> BinaryIO:

@@ -13,6 +13,7 @@ from taskq.cli import exits
 from taskq.cli.command import CommandGroup, Failure, cluster_options, connected, report, sentence
 from taskq.cli.output import note, print_json, print_json_line, print_text, show
 from taskq.cli.quantity import count_text, duration_text, list_text, size_text
+from taskq.cli.recover import examine_command, recover_command
 from taskq.cli.upgrade import level_text, upgrade_cluster
 from taskq.client import Client
 from taskq.commands import GetCluster, TransferLeadership
@@ -41,6 +42,10 @@ def cluster_command() -> None:
 
 
 cluster_command.add_command(upgrade_cluster)
+
+
+cluster_command.add_command(examine_command)
+cluster_command.add_command(recover_command)
 
 
 @cluster_command.command("status")

@@ -47,6 +47,7 @@ class BackupSource:
         self.head = Head(
             *(begun.cluster_id, begun.node_id, begun.server_version, begun.index),
             *((begun.terms[0], begun.terms[1]), begun.digest, begun.record_format),
+            begun.member_count,
             stale,
             time.time_ns() // 1_000_000,
         )

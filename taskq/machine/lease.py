@@ -21,10 +21,10 @@ from taskq.machine.record import pack, unpack
 from taskq.machine.task import LEASED, RUNNING, Task, load_task, read_head, shown
 from taskq.machine.ttl import hold_ttl
 from taskq.machine.view import View
-from taskq.results import Extended
+from taskq.results import Done, Extended
 
 if TYPE_CHECKING:
-    from taskq.commands import ExtendLease
+    from taskq.commands import ExtendLease, SkipTokens
     from taskq.machine.state import State
     from taskq.machine.worker import Worker, Workers
 
@@ -254,6 +254,12 @@ def stale(state: State, task_id: bytes) -> Refusal:
         return refuse(ErrorCode.NOT_FOUND, f"there is no task {shown(task_id)}")
     text = f"the token for task {shown(task_id)} is not valid (any more); nothing was changed"
     return refuse(ErrorCode.STALE_TOKEN, text)
+
+
+def skip_tokens(state: State, command: SkipTokens) -> Done:
+    """The next claim's token is higher than any that was given by entries which are lost."""
+    state.token += command.count
+    return Done()
 
 
 def extend_lease(state: State, command: ExtendLease) -> Extended | Refusal:

@@ -18,7 +18,7 @@ from taskq.machine.cancel import cancel_task, purge_queue
 from taskq.machine.claim import Granted, claim_task, with_payloads
 from taskq.machine.dead_letter import delete_dead, redrive_dead
 from taskq.machine.entry import decode_entry
-from taskq.machine.lease import extend_lease
+from taskq.machine.lease import extend_lease, skip_tokens
 from taskq.machine.level import raise_level
 from taskq.machine.outcome import ack, task_result, task_results
 from taskq.machine.queries import (
@@ -65,6 +65,7 @@ HANDLERS: dict[type, Handler] = {
     commands.Advance: advance,
     commands.Configure: configure,
     commands.Retain: retain,
+    commands.SkipTokens: skip_tokens,
     commands.RaiseLevel: raise_level,
 }
 

@@ -78,6 +78,7 @@ MEANINGS = {
     "max_tasks": "at most so many tasks",
     "members": 'the nodes: `[node id, "host:port"]`, the address being that for clients',
     "memory_size": "memory in use by the worker, in bytes",
+    "member_count": "how many members the cluster has",
     "message": "a sentence for people; its words may change",
     "more": "true: the limit ended it; send the same again",
     "name": "name of the task, for the worker to choose its function",

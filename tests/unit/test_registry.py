@@ -79,6 +79,7 @@ CODES = {
     0x60: "Advance",
     0x61: "Configure",
     0x62: "Retain",
+    0x63: "SkipTokens",
     0x68: "RaiseLevel",
     0x70: "CancelRequested",
 }

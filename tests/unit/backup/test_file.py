@@ -19,7 +19,7 @@ from taskq.machine import keys
 from taskq.pairs import pack_pair
 from tests.unit.server.rig import Rig, claim, submit
 
-HEAD = Head("c" * 32, "node1", "1.2.3", 77, (4, 5), 2**32 - 1, 3, False, 1_800_000_000_000)
+HEAD = Head("c" * 32, "node1", "1.2.3", 77, (4, 5), 2**32 - 1, 3, 1, False, 1_800_000_000_000)
 
 
 def written(path: Path, chunks: list[bytes]) -> bytes:

@@ -19,7 +19,18 @@ from taskq.results import QueuePage, QueueView
 # All options are those of tq-broker; its log is JSON by `monitoring.json_logging`.
 WITHOUT_JSON = {"broker"}
 # They need no cluster: they start one, or look at files.
-WITHOUT_CLUSTER = {"backup verify", "broker", "completion", "config", "demo", "repair", "up"}
+WITHOUT_CLUSTER = {
+    "backup restore",
+    "backup verify",
+    "cluster examine",
+    "cluster recover",
+    "broker",
+    "completion",
+    "config",
+    "demo",
+    "repair",
+    "up",
+}
 
 
 def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:

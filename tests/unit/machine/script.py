@@ -250,6 +250,7 @@ COMMANDS: dict[str, Callable[[Words], Any]] = {
     "advance": lambda words: commands.Advance(**words.fields(limit=("limit", int))),
     "retain": lambda words: commands.Retain(**words.fields(limit=("limit", int))),
     "configure": _configure,
+    "skip": lambda words: commands.SkipTokens(int(words.next())),
     "raise": lambda words: commands.RaiseLevel(int(words.next())),
 }
 
