@@ -15,6 +15,7 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 import click
 import structlog
 
+from cluster.certificates.care import CertificateCare
 from cluster.certificates.errors import CertificatesRefused
 from cluster.config import Config, ConfigError, load_config
 from cluster.config_reload import ConfigReload
@@ -35,12 +37,13 @@ from cluster.replication.group_settings import GroupSettings
 from cluster.replication.replica import Replica
 from cluster.replication.surroundings import Surroundings
 from cluster.server.access import Access
+from cluster.server.certificate_metrics import CertificateMetrics
 from cluster.server.health import Health
 from cluster.server.http_port import HttpPort, probe
 from cluster.server.metrics import Metrics, probes
 from cluster.server.quota import quota_of
 from cluster.server.tcp import BrokerServer
-from cluster.settings import disk_policy_of, group_of, settings_of
+from cluster.settings import api_certificates_of, disk_policy_of, group_of, settings_of
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import DataDamaged, StorageError
 from cluster.watched_files import WatchedFiles
@@ -94,6 +97,8 @@ async def serve(
     persistence = config.persistence
     try:
         group = group_of(config)
+        raft = None if group is None else group.trust.certificates
+        care = CertificateCare(asyncio.get_running_loop(), api_certificates_of(config), raft)
     except CertificatesRefused as error:
         raise CannotStart(f"the certificates cannot be used: {error}") from error
     with _open_folder(config, group) as directory:
@@ -106,11 +111,11 @@ async def serve(
             group=group,
             surroundings=Surroundings(aside=asyncio.to_thread),
         )
-        monitoring = await _monitor(config, replica)
+        monitoring = await _monitor(config, replica, care)
         try:
             await _start(config, replica)
             try:
-                return await _serve(config, replica, monitoring, on_ready, stop, files)
+                return await _serve(config, replica, monitoring, care, on_ready, stop, files)
             finally:
                 await replica.stop()
         finally:
@@ -149,6 +154,7 @@ async def _serve(
     config: Config,
     replica: Replica,
     monitoring: Monitoring,
+    care: CertificateCare,
     on_ready: Callable[[Addresses], None],
     stop: asyncio.Event,
     files: WatchedFiles,
@@ -161,11 +167,14 @@ async def _serve(
         server_version=version("taskq-cluster"),
         on_failure=replica.fail,
     )
-    monitoring.port.pages["/metrics"] = Metrics(replica, server, replica.free_bytes).page
+    metrics = Metrics(replica, server, replica.free_bytes)
+    metrics.registry.register(CertificateMetrics(care.ports))
+    monitoring.port.pages["/metrics"] = metrics.page
     runner = Runner(replica, standard_duties(), loop, replica.fail)
     try:
-        addresses = Addresses(await _listen(config, replica, server), monitoring.address)
+        addresses = Addresses(await _listen(config, replica, server, care), monitoring.address)
         runner.start()
+        care.start(files)
         files.start()
         ConfigReload(config, server.replace_keys).start(files)
         monitoring.health.started = True
@@ -183,6 +192,7 @@ async def _serve(
         # While this node still serves: what comes in meanwhile goes to the one that takes over.
         await _hand_over(replica)
         files.stop()
+        care.stop()
         runner.stop()
         await server.stop()
     if replica.fatal is not None:
@@ -200,18 +210,22 @@ async def _hand_over(replica: Replica) -> None:
         log.warning("leadership was not handed over", why=f"not within {HAND_OVER_SECS:g} s")
 
 
-async def _monitor(config: Config, replica: Replica) -> Monitoring:
+async def _monitor(config: Config, replica: Replica, care: CertificateCare) -> Monitoring:
     health = Health(replica, config.monitoring.stall_limit_secs)
     host, setting = config.broker.host, "monitoring.prometheus_port"
     pages = HttpPort({"/metrics": probe(lambda: "starting"), **probes(health)})
-    port = await _bind(setting, host, config.monitoring.prometheus_port, pages.start)
+    start = partial(pages.start, context=care.for_anyone if config.monitoring.enable_tls else None)
+    port = await _bind(setting, host, config.monitoring.prometheus_port, start)
     health.watch()
     return Monitoring(health, pages, _address(host, port))
 
 
-async def _listen(config: Config, replica: Replica, server: BrokerServer) -> str:
+async def _listen(
+    config: Config, replica: Replica, server: BrokerServer, care: CertificateCare
+) -> str:
     host = config.broker.host
-    port = await _bind("broker.port", host, config.broker.port, server.start)
+    start = partial(server.start, context=care.for_clients)
+    port = await _bind("broker.port", host, config.broker.port, start)
     address = _address(host, port)
     replica.address = config.broker.advertise or address
     return address

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,19 +31,34 @@ def _utc_now() -> datetime:
 
 
 class CertificateCare:
-    """See the module. `ports` are all that use certificates; `now()` is the wall clock."""
+    """See the module. `api` and `raft` are the certificates of these ports, where they have some;
+    `now()` is the wall clock."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        ports: Sequence[PortCertificates],
+        api: PortCertificates | None,
+        raft: PortCertificates | None,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
-        self.ports = ports
+        self.ports = [port for port in (api, raft) if port is not None]
+        self._api = api
         self._loop = loop
         self._now = now
         self._told: dict[str, datetime] = {}
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def for_clients(self) -> Callable[[], ssl.SSLContext] | None:
+        """What gives the context of a handshake with a client; None where there is no TLS."""
+        api = self._api
+        return None if api is None else lambda: api.server
+
+    @property
+    def for_anyone(self) -> Callable[[], ssl.SSLContext] | None:
+        """The same for who need not show a certificate."""
+        api = self._api
+        return None if api is None else lambda: api.anyone
 
     def start(self, files: WatchedFiles) -> None:
         """From now on changes are taken over."""

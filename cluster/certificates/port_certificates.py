@@ -45,6 +45,7 @@ class PortFiles:
 @dataclass(frozen=True)
 class _Contexts:
     server: ssl.SSLContext
+    anyone: ssl.SSLContext
     client: ssl.SSLContext | None
     expiries: dict[str, datetime]
     look: Look
@@ -66,6 +67,11 @@ class PortCertificates:
     def server(self) -> ssl.SSLContext:
         """For those who come."""
         return self._contexts.server
+
+    @property
+    def anyone(self) -> ssl.SSLContext:
+        """The same, of whom no certificate is demanded."""
+        return self._contexts.anyone
 
     @property
     def client(self) -> ssl.SSLContext | None:
@@ -93,11 +99,13 @@ class PortCertificates:
         expiries = self._check()
         with _naming(settings):
             server = self._context(ssl.PROTOCOL_TLS_SERVER)
+            anyone = self._context(ssl.PROTOCOL_TLS_SERVER)
+            anyone.verify_mode = ssl.CERT_NONE
             client = None
             if self._dials:
                 client = self._context(ssl.PROTOCOL_TLS_CLIENT)
                 _shake_hands(server, client)
-        return _Contexts(server, client, expiries, look)
+        return _Contexts(server, anyone, client, expiries, look)
 
     def _check(self) -> dict[str, datetime]:
         """What TLS itself would tell late, or in words that name nothing."""

@@ -1,9 +1,14 @@
-"""Where the nodes are: `taskq://KEY@host1:6379,host2:6379`. Never shows the key."""
+"""Where the nodes are: `taskq://KEY@host1:6379,host2:6379`. Never shows the key.
+
+With TLS it is `taskqs://`, and files may follow: `?ca_file=ca.pem&cert_file=a.pem&key_file=a.key`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from urllib.parse import unquote
+
+from taskq.client.tls import NO_FILES, TlsFiles
 
 PORT_DEFAULT = 6379
 URL_DEFAULT = "taskq://127.0.0.1:6379"
@@ -25,11 +30,13 @@ class Address:
 
 @dataclass(frozen=True)
 class Target:
-    """A parsed url: the nodes in the order given, the credential, and whether TLS is wanted."""
+    """A parsed url: the nodes in the order given, the credential, whether TLS is wanted and with
+    which files."""
 
     addresses: tuple[Address, ...]
     key: str | None = field(default=None, repr=False)
     tls: bool = False
+    files: TlsFiles = NO_FILES
 
 
 def parse_url(url: str) -> Target:
@@ -44,12 +51,30 @@ def parse_url(url: str) -> Target:
     credential, at, hosts = rest.rpartition("@")
     if at and not credential:
         raise ValueError("url: the key in front of '@' is empty")
+    if any(f"?{name}=" in credential or f"&{name}=" in credential for name in TlsFiles._fields):
+        raise ValueError("url: an '@' in the name of a file is written %40")
+    hosts, _, query = hosts.partition("?")
+    tls = _SCHEMES[scheme.lower()]
+    files = _parse_files(query)
+    if any(files) and not tls:
+        raise ValueError("url: files of certificates are for taskqs://")
     hosts = hosts.removesuffix("/")
     addresses = tuple(
         _parse_part(part.strip(), f"url: host {number}")
         for number, part in enumerate(hosts.split(","), 1)
     )
-    return Target(addresses, unquote(credential) if at else None, _SCHEMES[scheme.lower()])
+    return Target(addresses, unquote(credential) if at else None, tls, files)
+
+
+def _parse_files(query: str) -> TlsFiles:
+    given: dict[str, str] = {}
+    for part in query.split("&") if query else ():
+        name, _, path = part.partition("=")
+        if name not in TlsFiles._fields or not path or name in given:
+            allowed = ", ".join(f"{name}=FILE" for name in TlsFiles._fields)
+            raise ValueError(f"url: behind '?' may stand {allowed}, each once, with '&' between")
+        given[name] = unquote(path)
+    return TlsFiles(**given)
 
 
 def parse_address(text: str) -> Address:

@@ -21,6 +21,7 @@ from taskq.client.handle import AsyncTaskHandle
 from taskq.client.identifier import TaskIdLike, task_id_bytes
 from taskq.client.moment import Duration, duration_ms, seconds_of
 from taskq.client.submission import TaskSpec, as_command, submit_command
+from taskq.client.tls import FilePath, given_tls
 from taskq.client.views import (
     CancelStatus,
     QueueStatus,
@@ -65,8 +66,10 @@ class AsyncClient:
     """Talks to a cluster from asyncio code; belongs to one event loop at a time.
 
     `url` is `taskq://KEY@host1:6379,host2:6379` (`taskqs://` for TLS), default `TASKQ_URL`, else
-    `taskq://127.0.0.1:6379`. `timeout` is the deadline of each call in seconds or as a timedelta,
-    repeats included; `name` is shown in the node's logs. Connects at the first call.
+    `taskq://127.0.0.1:6379`. `ca_file` has the authority of the nodes' certificates (default: the
+    system's), `cert_file` and `key_file` our own, where nodes demand one; the url may name them,
+    and `TASKQ_CA_FILE` and so on. `timeout` is the deadline of each call in seconds or as a
+    timedelta, repeats included; `name` is shown in the node's logs. Connects at the first call.
 
     Every method raises ConnectionFailed where no attempt was sent in time, OutcomeUnknown where
     one may have been carried out, and a subclass of RequestRefused where the cluster said no.
@@ -78,9 +81,13 @@ class AsyncClient:
         *,
         timeout: Duration = TIMEOUT_SECONDS,
         name: str | None = None,
+        ca_file: FilePath | None = None,
+        cert_file: FilePath | None = None,
+        key_file: FilePath | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self.channel = Channel(url, seconds_of(timeout, "timeout"), name, ssl_context)
+        tls = given_tls(ssl_context, ca_file, cert_file, key_file)
+        self.channel = Channel(url, seconds_of(timeout, "timeout"), name, tls)
 
     def __repr__(self) -> str:
         return f"<AsyncClient {self.channel}>"

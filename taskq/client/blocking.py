@@ -17,6 +17,7 @@ from taskq.client.handle import AsyncTaskHandle, TaskHandle
 from taskq.client.identifier import TaskIdLike, task_id_bytes
 from taskq.client.loop_thread import loop_thread
 from taskq.client.moment import Duration
+from taskq.client.tls import FilePath
 from taskq.client.worker_session import AsyncWorkerSession
 from taskq.commands import CancelRequested
 from taskq.errors import TaskqError
@@ -110,9 +111,13 @@ class Client:
         *,
         timeout: Duration = TIMEOUT_SECONDS,
         name: str | None = None,
+        ca_file: FilePath | None = None,
+        cert_file: FilePath | None = None,
+        key_file: FilePath | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self.core = AsyncClient(url, timeout=timeout, name=name, ssl_context=ssl_context)
+        tls: dict[str, Any] = {"ca_file": ca_file, "cert_file": cert_file, "key_file": key_file}
+        self.core = AsyncClient(url, timeout=timeout, name=name, ssl_context=ssl_context, **tls)
 
     def __repr__(self) -> str:
         return f"<Client {self.core.channel}>"

@@ -16,7 +16,9 @@ from typing import Any
 from weakref import WeakSet
 
 from taskq.client.address import URL_DEFAULT, URL_VARIABLE, Address, parse_url
+from taskq.client.credential import Credential
 from taskq.client.link import Link, Listener
+from taskq.client.tls import ClientTls, TlsFiles
 from taskq.errors import ConnectionFailed
 
 # Links of a parent process: kept, so that no finaliser runs on sockets that are the parent's.
@@ -32,19 +34,25 @@ class Channel:
         url: str | None,
         timeout: float,
         name: str | None,
-        ssl_context: ssl.SSLContext | None,
+        tls: TlsFiles | ssl.SSLContext | None,
         only: Address | None = None,
     ) -> None:
         self._link: Link | None = None
+        self._tls: ClientTls | None = None
         self._pid = os.getpid()
         self._closed = False
         self._target = parse_url(url or os.environ.get(URL_VARIABLE) or URL_DEFAULT)
+        tls = tls or TlsFiles()
+        if self._target.tls:
+            self._tls = ClientTls(tls, self._target.files, os.environ)
+        elif isinstance(tls, ssl.SSLContext) or any(tls):
+            raise ValueError("url: what was given for TLS needs taskqs:// instead of taskq://")
+        self._key = Credential(self._target.key, os.environ)
         self._stays = only is not None
         if only is not None:
             self._target = replace(self._target, addresses=(only,))
         # What cannot be encoded would break the greeting, not the call.
         self._name = (name or f"pid {self._pid}")[:200].encode("utf-8", "replace").decode()
-        self._ssl = ssl_context
         self.timeout = timeout
         # Weak: a link lives until it is closed and must not keep its users alive.
         self.listeners: WeakSet[Listener] = WeakSet()
@@ -110,11 +118,9 @@ class Channel:
                 _inherited.append(old)
             elif old.loop.is_running():
                 raise RuntimeError("this AsyncClient is in use on another event loop")
-        context = None
-        if self._target.tls:
-            context = self._ssl or ssl.create_default_context()
         self._pid = pid
         self._link = Link(
-            *(loop, self._target, self._name, context, self.listeners), stays=self._stays
+            *(loop, self._target, self._key, self._name, self._tls, self.listeners),
+            stays=self._stays,
         )
         return self._link

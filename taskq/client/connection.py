@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 from taskq.client.address import Address
 from taskq.client.call import Call
 from taskq.client.outbox import Outbox
+from taskq.client.tls import TLS_ALERT, UNHEARD, WANTS_TLS, TlsRefused, failure
 from taskq.commands import Ping
 from taskq.errors import (
     ConnectionFailed,
@@ -149,7 +150,19 @@ class Connection(asyncio.Protocol):
         transport.write(self._wire.greet(self._client, self._key))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.abort(ConnectionFailed(f"connection lost: {exc or 'closed by the node'}"))
+        if isinstance(exc, OSError) and self.hello is None and self.address is not None:
+            self.abort(failure(exc, self.address.host))  # with TLS 1.3 a node refuses us that late
+            return
+        closed = f"closed by the node{self._unheard()}"
+        self.abort(ConnectionFailed(f"connection lost: {exc or closed}"))
+
+    def _unheard(self) -> str:
+        """What a TLS connection that was closed before a word may mean: most nodes close it without
+        an alert where they want a certificate, and we learn of it only then (TLS 1.3)."""
+        transport = self._transport
+        if self.hello is not None or not (transport and transport.get_extra_info("ssl_object")):
+            return ""
+        return UNHEARD
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -160,6 +173,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received = self._loop.time()
+        if self.hello is None and data.startswith(TLS_ALERT):
+            self.abort(TlsRefused(WANTS_TLS))
+            return
         try:
             for event in self._wire.receive(data):
                 if self._ended:

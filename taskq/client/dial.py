@@ -6,13 +6,13 @@ One `Dialer` per `Link`; remembers which node was good and which members the clu
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
 from taskq.client.address import Address, Target, parse_address
 from taskq.client.connection import Connection
+from taskq.client.tls import ClientTls, TlsRefused, failure
 from taskq.errors import ConnectionFailed, PermissionDenied, RequestRefused, TaskqError
 from taskq.results import HelloReply
 
@@ -32,7 +32,7 @@ class Dialer:
         self,
         target: Target,
         make: Callable[[], Connection],
-        ssl_context: ssl.SSLContext | None,
+        tls: ClientTls | None,
         *,
         stays: bool = False,
     ) -> None:
@@ -40,7 +40,7 @@ class Dialer:
         self._target = target
         self._stays = stays
         self._make = make
-        self._ssl = ssl_context
+        self._tls = tls
         self._first = 0  # position of the configured address to try first
         self._members: dict[str, Address] = {}
 
@@ -85,7 +85,7 @@ class Dialer:
         """One attempt at each node until one opens. `number` counts rounds from 0.
 
         Raises PermissionDenied where the credential is wrong, a refusal where no node opened and
-        one of them refused, else ConnectionFailed.
+        one of them refused, else ConnectionFailed, TlsRefused where all failed for TLS.
         """
         seconds = min(CONNECT_SECONDS * 2**number, CONNECT_SECONDS_MAX)
         connection = await self.race(self.candidates(avoided), seconds)
@@ -100,6 +100,7 @@ class Dialer:
         waiting = deque(addresses)
         attempts: dict[asyncio.Task[Connection], Address] = {}
         failures: list[str] = []
+        hopeless = bool(addresses)
         refusal: RequestRefused | None = None
         try:
             while waiting or attempts:
@@ -118,26 +119,29 @@ class Dialer:
                     if isinstance(error, PermissionDenied) or not isinstance(error, TaskqError):
                         raise error
                     failures.append(f"{attempts.pop(attempt)}: {error}")
+                    hopeless = hopeless and isinstance(error, TlsRefused)
                     refusal = error if isinstance(error, RequestRefused) else refusal
         finally:
             await _call_off(attempts)
         if refusal is not None:
             raise refusal
-        raise ConnectionFailed("; ".join(failures) or "no other node is known")
+        text = "; ".join(failures) or "no other node is known"
+        raise TlsRefused(text) if hopeless else ConnectionFailed(text)
 
     async def connect(self, address: Address, seconds: float) -> Connection:
         """An open connection. Raises ConnectionFailed, or what the node answered Hello with."""
         loop = asyncio.get_running_loop()
         connection = self._make()
         connection.address = address
+        context = None if self._tls is None else self._tls.context()
         try:
             async with asyncio.timeout(seconds):
                 await loop.create_connection(
                     lambda: connection,
                     address.host,
                     address.port,
-                    ssl=self._ssl,
-                    server_hostname=address.host if self._ssl else None,
+                    ssl=context,
+                    server_hostname=address.host if context else None,
                 )
                 hello = await connection.opened
         except TimeoutError:
@@ -145,7 +149,7 @@ class Dialer:
             connection.abort(error)
             raise error from None
         except (OSError, ssl.SSLError) as cause:
-            failed = ConnectionFailed(_why(cause))
+            failed = failure(cause, address.host)
             connection.abort(failed)
             raise failed from cause
         except BaseException as cause:
@@ -161,10 +165,3 @@ async def _call_off(attempts: Collection[asyncio.Task[Connection]]) -> None:
     for late in await asyncio.gather(*attempts, return_exceptions=True):
         if isinstance(late, Connection):
             late.abort(ConnectionFailed("another node answered first"))
-
-
-def _why(error: OSError) -> str:
-    """In the system's words; asyncio's own repeat the address."""
-    if error.errno is None or error.errno <= 0 or isinstance(error, ssl.SSLError):
-        return error.strerror or str(error)
-    return os.strerror(error.errno)

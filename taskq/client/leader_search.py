@@ -7,14 +7,18 @@ A node that does not lead passes requests on, so that all of this is about time,
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 
 from taskq.client.address import Address
 from taskq.client.connection import Connection
 from taskq.client.dial import CONNECT_SECONDS, Dialer
+from taskq.client.tls import TlsRefused
 from taskq.errors import ConnectionFailed, TaskqError
 from taskq.results import HelloReply
+
+_log = logging.getLogger("taskq.client")
 
 # A node that does not lead and names no leader that can be reached is asked again after so long,
 # doubling. It says by itself when another leads.
@@ -50,6 +54,7 @@ class LeaderSearch:
         self._leaderless: tuple[Connection, asyncio.TimerHandle] | None = None
         self._leaderless_seconds = LEADERLESS_SECONDS
         self._stopped = False
+        self._told = False
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -117,8 +122,11 @@ class LeaderSearch:
                     self._seek(better)
             else:
                 better.drain()
-        except TaskqError:
+        except TaskqError as error:
             self._seek(connection)  # the member that we have passes requests on
+            if isinstance(error, TlsRefused) and not self._told:
+                self._told = True
+                _log.warning("the leader, %s, is out of reach: %s", leader, error)
         finally:
             self._moving = None
 

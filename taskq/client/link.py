@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 from collections.abc import Callable, Collection
 from copy import copy
 from typing import Any, Protocol
@@ -20,10 +19,12 @@ from typing import Any, Protocol
 from taskq.client.address import Address, Target
 from taskq.client.call import Call
 from taskq.client.connection import Connection
+from taskq.client.credential import Credential
 from taskq.client.deadlines import Deadlines
 from taskq.client.dial import Dialer
 from taskq.client.leader_search import LeaderSearch
 from taskq.client.outbox import Outbox
+from taskq.client.tls import ClientTls, TlsRefused
 from taskq.errors import (
     ConnectionFailed,
     ErrorCode,
@@ -54,8 +55,9 @@ class Link:
         self,
         loop: asyncio.AbstractEventLoop,
         target: Target,
+        key: Credential,
         client: str,
-        ssl_context: ssl.SSLContext | None,
+        tls: ClientTls | None,
         listeners: Collection[Listener],
         *,
         stays: bool = False,
@@ -68,8 +70,8 @@ class Link:
         self._draining: set[Connection] = set()
         self._dialer = Dialer(
             target,
-            lambda: Connection(loop, self._outbox, self, client, target.key),
-            ssl_context,
+            lambda: Connection(loop, self._outbox, self, client, key.now()),
+            tls,
             stays=stays,
         )
         self._dialing: asyncio.Task[None] | None = None
@@ -250,6 +252,9 @@ class Link:
                     self._give_up(error)
                     return
                 self._note_refusal(error)
+            except TlsRefused as error:
+                self._give_up(ConnectionFailed(str(error)))
+                return
             except TaskqError as error:
                 self._reason = f": {error}"
             else:

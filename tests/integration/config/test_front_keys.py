@@ -7,19 +7,24 @@ import signal
 import socket
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
+import taskq
 from cluster.config import ConfigError, load_config
 from cluster.node import CannotStart
-from tests.integration.config.live_node import LOCAL, running
-from tests.integration.config.node_process import environment, options, outcome, serving
+from tests.integration.config.live_node import running
+from tests.integration.config.node_process import environment, serving
 from tests.integration.config.test_broker_keys import free_port
 from tests.integration.config.tested_keys import acts
+from tests.integration.tls.files import Files
 
-A_KEY = "[{hash: 'sha256:" + "ab" * 32 + "', role: admin}]"
+THE_KEY = "tq_a-key-of-tests"
+A_KEY = "[{hash: 'sha256:" + sha256(THE_KEY.encode()).hexdigest() + "', role: admin}]"
 
 
 def notes() -> dict[str, str]:
@@ -47,13 +52,46 @@ def test_ports_that_are_not_served_say_so(tmp_path: Path) -> None:
         assert node.end(signal.SIGTERM) == 0
 
 
-@acts("api.enable_tls")
-def test_a_node_does_not_pretend_to_encrypt(tmp_path: Path) -> None:
-    switch = {"api.enable_tls": "true", "api.cert_file": "c.pem", "api.key_file": "k.pem"}
-    place = {"persistence.data_dir": tmp_path / "data"}
-    code, said = outcome(*options({**LOCAL, **place, **switch}))
-    assert (code, "api.enable_tls is not built yet: set it to false" in said) == (1, True), said
+@acts("api.enable_tls", "api.cert_file", "api.key_file", "monitoring.enable_tls")
+def test_ports_speak_tls(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    with serving(tmp_path, {**files.api("node1"), "monitoring.enable_tls": "true"}) as node:
+        with taskq.Client(f"taskqs://{node.served['broker']}", ca_file=files.ca) as client:
+            client.submit("q")
+        url = f"https://{node.served['monitoring']}/metrics"
+        with urlopen(url, context=files.context(), timeout=5) as page:
+            assert b'tq_certificate_expiry_seconds{setting="api.cert_file"}' in page.read()
+        assert node.end(signal.SIGTERM) == 0
+
+
+@acts("api.client_ca_file")
+def test_clients_have_to_show_certificates_and_probes_need_not(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    given = {**files.api("node1"), "api.client_ca_file": files.ca, "monitoring.enable_tls": "true"}
+    cert, key = files.client()
+    with serving(tmp_path, given) as node:
+        url = f"taskqs://{node.served['broker']}?ca_file={files.ca}"
+        with taskq.Client(f"{url}&cert_file={cert}&key_file={key}") as client:
+            client.submit("q")
+        with taskq.Client(url, timeout=0.3) as client, pytest.raises(taskq.ConnectionFailed):
+            client.submit("q")
+        url = f"https://{node.served['monitoring']}/livez"
+        with urlopen(url, context=files.context(), timeout=5) as page:
+            assert page.status == 200
+        assert node.end(signal.SIGTERM) == 0
+
+
+async def test_certificates_that_cannot_be_used_end_the_start(tmp_path: Path) -> None:
+    given = Files(tmp_path).api("node1")
+    with pytest.raises(CannotStart, match=r"api\.key_file: .*nowhere: No such file"):
+        async with running(tmp_path, {**given, "api.key_file": tmp_path / "nowhere"}):
+            pass
     assert not (tmp_path / "data").exists()
+
+
+def test_monitoring_has_no_certificate_of_its_own() -> None:
+    with pytest.raises(ConfigError, match=r"monitoring\.enable_tls .*: needs api\.enable_tls: true"):
+        load_config(None, {}, {"monitoring.enable_tls": "true"})
 
 
 @acts("api.cert_file", "api.key_file", "api.client_ca_file")
@@ -74,12 +112,17 @@ def test_keys_and_their_switch_go_together() -> None:
         load_config(None, {}, {"auth.api_keys": A_KEY})
 
 
-@acts("auth.enabled")
-def test_a_node_does_not_pretend_to_ask_for_keys(tmp_path: Path) -> None:
-    switch = {"auth.enabled": "true", "auth.api_keys": A_KEY}
-    place = {"persistence.data_dir": tmp_path / "data"}
-    code, said = outcome(*options({**LOCAL, **place, **switch}))
-    assert (code, "auth.enabled is not built yet: set it to false" in said) == (1, True), said
+@acts("auth.enabled", "auth.api_keys")
+def test_a_node_with_keys_wants_one(tmp_path: Path) -> None:
+    with serving(tmp_path, {"auth.enabled": "true", "auth.api_keys": A_KEY}) as node:
+        address = node.served["broker"]
+        with (
+            taskq.Client(f"taskq://{address}", timeout=5) as client,
+            pytest.raises(taskq.PermissionDenied, match="wants an API key"),
+        ):
+            client.stats()
+        with taskq.Client(f"taskq://{THE_KEY}@{address}", timeout=5) as client:
+            assert client.stats().states["ready"] == 0
 
 
 @acts("monitoring.prometheus_port")
