@@ -90,7 +90,9 @@ async def test_certificates_that_cannot_be_used_end_the_start(tmp_path: Path) ->
 
 
 def test_monitoring_has_no_certificate_of_its_own() -> None:
-    with pytest.raises(ConfigError, match=r"monitoring\.enable_tls .*: needs api\.enable_tls: true"):
+    with pytest.raises(
+        ConfigError, match=r"monitoring\.enable_tls .*: needs api\.enable_tls: true"
+    ):
         load_config(None, {}, {"monitoring.enable_tls": "true"})
 
 
