@@ -15,8 +15,10 @@ from taskq.cli import exits
 from taskq.cli.output import DEBUG_VARIABLE, debugging, note, print_json_line
 from taskq.cli.quantity import parse_duration
 from taskq.client import Client
+from taskq.client.credential import KEY_VARIABLE
 from taskq.errors import (
     ConnectionFailed,
+    ErrorCode,
     PermissionDenied,
     RequestRefused,
     TaskError,
@@ -107,7 +109,10 @@ def sentence(error: BaseException) -> str:
             f"Cannot reach the cluster: {text}. Is it running? --url or {URL_VARIABLE} says where."
         )
     if isinstance(error, PermissionDenied):
-        return f"Not allowed: {text}. The key is part of the url: taskq://KEY@host:port."
+        hint = ""
+        if error.code == ErrorCode.UNAUTHENTICATED:
+            hint = f" The key is in {KEY_VARIABLE}, or in the url: taskq://KEY@host:port."
+        return f"Not allowed: {text}.{hint}"
     if isinstance(error, TaskqError | TimeoutError | ValueError):
         return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "]", "\n")) else ".")
     if isinstance(error, OSError) and error.strerror:

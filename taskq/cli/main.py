@@ -32,6 +32,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "worker": "worker",
         "broker": "broker",
         "config": "config",
+        "keys": "keys",
         "repair": "repair",
     },
     "Shell": {"completion": "completion"},
@@ -91,6 +92,7 @@ class TaskqGroup(click.Group):
                         "TASKQ_URL",
                         "where the cluster is; keeps the key out of the list of processes",
                     ),
+                    ("TASKQ_API_KEY", "the key, where the url has none; @FILE reads it from FILE"),
                     ("TASKQ_DEBUG", "1 shows tracebacks of errors"),
                     ("NO_COLOR", "1 switches colours off"),
                 ]

@@ -48,26 +48,29 @@ def stats_command(url: str | None, request_timeout: float, as_json: bool) -> Non
         return
     from taskq.cli.table import pairs, side_by_side, table
 
+    # A key for some queues is told what is counted by queue; the rest is not there.
+    limited = not stats.totals
     ran = sum(stats.durations)
     cluster = [
         ("leader", stats.leader or "none"),
         ("asked", f"{stats.node_id}, term {stats.term}, entry {count_text(stats.applied_index)}"),
         ("cluster time", duration_text(stats.elapsed_ms / 1000)),
-        ("waiting", size_text(stats.waiting_size)),
-        ("finished", size_text(stats.finished_size)),
-        ("dead", size_text(stats.dead_size)),
-        ("mean run", duration_text(stats.duration_sum_ms / 1000 / ran) if ran else ""),
     ]
+    if not limited:
+        cluster += [
+            ("waiting", size_text(stats.waiting_size)),
+            ("finished", size_text(stats.finished_size)),
+            ("dead", size_text(stats.dead_size)),
+            ("mean run", duration_text(stats.duration_sum_ms / 1000 / ran) if ran else ""),
+        ]
     states = [(state_text(name), count_text(count)) for name, count in stats.states.items()]
     totals = [(name.replace("_", " "), count_text(count)) for name, count in stats.totals.items()]
-    parts: list[Any] = [
-        pairs("Cluster", cluster),
-        "",
-        side_by_side(
-            table("Tasks by state", ("state", "now"), states, numbers=("now",)),
-            table("Since the beginning", ("count", "total"), totals, numbers=("total",)),
-        ),
-    ]
+    title = "Tasks of the key's queues" if limited else "Tasks by state"
+    tables = [table(title, ("state", "now"), states, numbers=("now",))]
+    if not limited:
+        columns = ("count", "total")
+        tables.append(table("Since the beginning", columns, totals, numbers=("total",)))
+    parts: list[Any] = [pairs("Cluster", cluster), "", side_by_side(*tables)]
     if queues:
         parts.append(queue_rows("Queues", queues))
     if workers:

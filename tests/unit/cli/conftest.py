@@ -51,7 +51,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeClient]:
 @pytest.fixture
 def taskq(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Runs the command line; standard output and error apart."""
-    for variable in ("TASKQ_URL", "TASKQ_DEBUG"):
+    for variable in ("TASKQ_URL", "TASKQ_API_KEY", "TASKQ_DEBUG"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("COLUMNS", "160")
 

@@ -38,3 +38,11 @@ def test_what_fits_a_sample(sample: Any, actual: Any, fits: bool) -> None:
 @pytest.mark.parametrize("arguments", [["config"], ["config", "--check"], ["completion", "zsh"]])
 def test_documents_that_need_no_cluster(arguments: list[str], taskq: Any) -> None:
     check(arguments[0], json.loads(taskq(*arguments, "--json").stdout))
+
+
+def test_documents_of_keys(taskq: Any) -> None:
+    rights = ("--role", "producer", "--queues", "mail.*", "--name", "mailer", "--json")
+    made = json.loads(taskq("keys", "create", *rights).stdout)
+    check("keys create", made)
+    known = json.loads(taskq("keys", "hash", *rights, stdin=made["key"] + "\n").stdout)
+    assert check("keys hash", known)["entry"] == made["entry"]

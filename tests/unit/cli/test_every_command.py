@@ -28,6 +28,8 @@ WITHOUT_CLUSTER = {
     "completion",
     "config",
     "demo",
+    "keys create",
+    "keys hash",
     "repair",
     "up",
 }
