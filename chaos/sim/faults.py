@@ -19,6 +19,7 @@ from taskq.errors import Refusal
 
 if TYPE_CHECKING:
     from chaos.sim.machine import Machine
+    from chaos.sim.operator import Operator
 
 # A fault that waits for a write waits so long at most.
 MOMENT_SECS = 1.0
@@ -31,7 +32,8 @@ _LOSES_UNSYNCED = frozenset({"kill", "power", "failing disk", "full disk"})
 
 
 class Faults:
-    """Carries faults out on machines."""
+    """Carries faults out on machines. `operator` changes the members, where spare machines are
+    there. `owes(machine)`: whether the cluster counts on what its disk holds."""
 
     def __init__(
         self,
@@ -40,8 +42,12 @@ class Faults:
         applied_index: Callable[[], int],
         *,
         lazy: bool = False,
+        operator: Operator | None = None,
+        owes: Callable[[Machine], bool] = lambda machine: True,
     ) -> None:
         self._lazy = lazy
+        self._operator = operator
+        self._owes = owes
         self._world = world
         self._machines = list(machines)
         self._applied_index = applied_index
@@ -294,10 +300,20 @@ class Faults:
             if disk.failing or disk.room is not None:
                 continue
             rotten = any(files.rotten for files in disk.folders.values())
-            if not core.log.flags and core.raft.applied_index >= wanted and not rotten:
+            whole = not core.log.flags and core.raft.applied_index >= wanted and not rotten
+            if whole or not self._owes(one):
                 del self._impaired[one.name]
                 self._world.note("recovered", one.name)
         self._after(0.5, self._watch)
+
+    # --- members ----------------------------------------------------------------------------------
+
+    def _members(self, one: Machine, fault: Fault) -> bool | str:
+        """Somebody joins, leaves, or takes the place of another; whatever else happens."""
+        if self._operator is None or self._over:
+            return False
+        leader = next((other.name for other in self._machines if other.leads), "")
+        return self._operator.want(leader, fault.who, fault.number)
 
     # --- the others -------------------------------------------------------------------------------
 

@@ -6,10 +6,13 @@ every later application, by any node, in any life, must be of the same entry wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from chaos.sim.order import Order
+from cluster.replication import voters
+from cluster.replication.voters import MEMBERS, Voters
+from taskq.machine import keys
 from taskq.machine.claim import Granted
 from taskq.machine.entry import decode_entry
 from taskq.machine.machine import Applied, Machine
@@ -51,10 +54,14 @@ def _plain(answer: Any) -> Any:
 
 class Oracle:
     """See the module. `index`: the last entry that anybody applied; `violate(text)` is told what
-    must not be; `on_entry(index, elapsed_ms, wall_ms)` hears of each first application."""
+    must not be; `on_entry(index, elapsed_ms, wall_ms)` hears of each first application. `voters`:
+    the members, `former_voters` those before the last change."""
 
     def __init__(
-        self, violate: Callable[[str], None], on_entry: Callable[[int, int, int], None]
+        self,
+        violate: Callable[[str], None],
+        on_entry: Callable[[int, int, int], None],
+        founding: Iterable[str],
     ) -> None:
         self._violate = violate
         self._on_entry = on_entry
@@ -68,6 +75,7 @@ class Oracle:
         self._changes: dict[int, dict[bytes, bytes | None]] = {1: {}}
         self._copies: dict[int, dict[bytes, bytes]] = {0: {}}
         self._elapsed = self._wall = 0
+        self.voters = self.former_voters = voters.founders(founding)
 
     def learn(
         self, node: str, index: int, term: int, entry: bytes | None, result: Applied | None
@@ -93,7 +101,11 @@ class Oracle:
             self._violate(f"{node}: entry {index} has term {term} after {self._terms[self.index]}")
         self._view.changes = {}
         result = None
-        if entry is not None:
+        if entry is not None and entry[:1] == MEMBERS:
+            self.former_voters, self.voters = self.voters, Voters(index, voters.decode_entry(entry))
+            self._view.put(keys.MEMBERS, voters.encode_record(self.voters))
+            self._on_entry(index, self._elapsed, self._wall)
+        elif entry is not None:
             elapsed, wall, commands = decode_entry(entry)
             if elapsed < self._elapsed or wall < self._wall:
                 self._violate(
@@ -142,9 +154,11 @@ class Oracle:
 def _said(entry: bytes | None) -> str:
     if entry is None:
         return "no-op"
+    if entry[:1] == MEMBERS:
+        return f"members {', '.join(voters.decode_entry(entry))}"
     return ", ".join(repr(command)[:80] for command in decode_entry(entry)[2])
 
 
 def command_of(entry: bytes | None) -> list[Any]:
     """The commands of an entry, for the trace."""
-    return [] if entry is None else decode_entry(entry)[2]
+    return [] if entry is None or entry[:1] == MEMBERS else decode_entry(entry)[2]

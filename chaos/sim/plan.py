@@ -52,9 +52,22 @@ WEIGHTS = {
     "lone copies damaged": 1,
     "founding": 1,
     "transfer": 2,
+    "members": 2,
     "burden": 1,
     "clock jump": 2,
     "clock rate": 1,
+}
+
+# Where the members change all the time, down to a single one whose disk must not be lost.
+MEMBERS_WEIGHTS = {
+    kind: 8 if kind == "members" else weight
+    for kind, weight in WEIGHTS.items()
+    if kind not in HUNTS and kind != "founding"
+}
+FEW_MEMBERS_WEIGHTS = {
+    kind: weight
+    for kind, weight in MEMBERS_WEIGHTS.items()
+    if kind not in {"wipe", "damage", "power all without witness"}
 }
 
 # Where a crash loses what was acknowledged, a majority may not crash at once.

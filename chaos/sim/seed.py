@@ -21,7 +21,15 @@ from chaos.sim.faults import Faults
 from chaos.sim.lines import Line
 from chaos.sim.machine import Machine
 from chaos.sim.node_loop import NodeLoop
-from chaos.sim.plan import LAZY_WEIGHTS, WEIGHTS, Fault, draw
+from chaos.sim.operator import Operator
+from chaos.sim.plan import (
+    FEW_MEMBERS_WEIGHTS,
+    LAZY_WEIGHTS,
+    MEMBERS_WEIGHTS,
+    WEIGHTS,
+    Fault,
+    draw,
+)
 from chaos.sim.process import PORT
 from chaos.sim.promises import unkept
 from chaos.sim.watching import watching
@@ -36,6 +44,9 @@ RENEW_SECS = 5.0
 FIVE_NODES_CHANCE = 0.2
 # Durability `interval`: one node at a time may crash, as it loses what it acknowledged.
 LAZY_CHANCE = 0.1
+# Of the runs that begin with three nodes, so many have spare ones that join and leave, or begin
+# with one.
+MEMBERS_CHANCE = 0.3
 
 
 @dataclass
@@ -56,15 +67,23 @@ class Outcome:
 class Run:
     """The parts of one run."""
 
-    def __init__(self, world: World, nodes: int, *, lazy: bool = False) -> None:
+    def __init__(self, world: World, nodes: int, *, lazy: bool = False, founders: int = 0) -> None:
+        """`founders`: so many of the nodes found the cluster, the others may join; 0: all."""
         self.world = world
         names = [f"n{number}" for number in range(1, nodes + 1)]
         self.fabric = Fabric(world)
-        members = {name: f"{name}:{PORT}" for name in names}
+        addresses = {name: f"{name}:{PORT}" for name in names}
         for name in names:
-            self.fabric.machine_of[members[name]] = name
-        self.machines = {name: Machine(world, self.fabric, name, members) for name in names}
-        self.checks = Checks(world, self.machines.values)
+            self.fabric.machine_of[addresses[name]] = name
+        founding = names[: founders or nodes]
+        self.machines = {
+            name: Machine(
+                *(world, self.fabric, name),
+                {one: addresses[one] for one in dict.fromkeys([*founding, name])},
+            )
+            for name in names
+        }
+        self.checks = Checks(world, self.machines.values, founding)
         for machine in self.machines.values():
             machine.checks = self.checks
             machine.lazy = lazy
@@ -80,9 +99,26 @@ class Run:
         self.callers: list[Caller] = []
         self._names = names
         self.actors = Actors(world, self._caller)
+        self.operator = None
+        if founders:
+            members = lambda: set(self.checks.oracle.voters.members)  # noqa: E731
+            self.operator = Operator(world, self._connect, names, members, min(founders, 3))
         self.faults = Faults(
-            world, list(self.machines.values()), lambda: self.checks.oracle.index, lazy=lazy
+            *(world, list(self.machines.values()), lambda: self.checks.oracle.index),
+            lazy=lazy,
+            operator=self.operator,
+            owes=self._owes,
         )
+
+    def _owes(self, machine: Machine) -> bool:
+        """Whether it is a member, or may be as some node has it."""
+        if machine.name in self.checks.oracle.voters.members:
+            return True
+        for one in self.machines.values():
+            core = None if one.process is None else one.process.core
+            if core is None or machine.name in core.raft.roster.newest.members:
+                return True
+        return False
 
     def _caller(self, chance: random.Random) -> Caller:
         caller = Caller(self.world, self._connect, self._names, self.history, chance)
@@ -98,10 +134,14 @@ class Run:
         for place, machine in enumerate(machines):
             world.at(0.1 * place, machine.boot)
         self.loop.call_now(self.actors.start, self.loop)
+        if self.operator is not None:
+            self.loop.call_now(self.operator.start, self.loop)
         self.faults.plan(faults)
         world.run_until(FAULTY_SECS)
         self.faults.end()
         self.actors.stop()
+        if self.operator is not None:
+            self.operator.finish()
         world.after(RENEW_SECS, self._renew)
         if not world.run_until(FAULTY_SECS + PEACE_SECS, lambda: self.actors.done):
             raise Violation("a call never ended, though everything is mended")
@@ -133,6 +173,8 @@ class Run:
     def _is_quiet(self) -> bool:
         """All nodes serve, are where the oracle is, bear no flag, owe no answer, and nothing waits
         for time."""
+        if self.operator is not None and not self.operator.done:
+            return False
         index, leaders = self.checks.oracle.index, 0
         for machine in self.machines.values():
             process = machine.process
@@ -184,19 +226,27 @@ def run_seed(
     tracing: bool = False,
     weights: Mapping[str, int] = WEIGHTS,
     nodes: int | None = None,
+    founders: int | None = None,
 ) -> Outcome:
     """Runs a seed: with its own faults, drawn by `weights`, or with these; on as many nodes as it
-    says, or on so many."""
+    says, or on so many; all of them found the cluster, or so many do."""
     started = time.process_time()
     chance = random.Random(f"run {seed}")
     drawn_nodes = 5 if chance.random() < FIVE_NODES_CHANCE else 3
     nodes = nodes or drawn_nodes
     lazy = chance.random() < LAZY_CHANCE and weights is WEIGHTS
     weights = LAZY_WEIGHTS if lazy else weights
+    if founders is None:
+        founders = 0
+        growth = random.Random(f"members {seed}")
+        if weights is WEIGHTS and nodes == 3 and growth.random() < MEMBERS_CHANCE:
+            founders, nodes = growth.choice(((3, 5), (3, 4), (1, 3), (1, 4)))
+    if founders and weights is WEIGHTS:
+        weights = MEMBERS_WEIGHTS if founders > 1 else FEW_MEMBERS_WEIGHTS
     outcome = Outcome(seed, nodes, list(draw(chance, weights) if faults is None else faults))
     world = World(seed, tracing=tracing)
     with watching(world):
-        run = Run(world, nodes, lazy=lazy)
+        run = Run(world, nodes, lazy=lazy, founders=founders)
         try:
             run.go(outcome.faults)
         except Violation as violation:
@@ -209,6 +259,7 @@ def run_seed(
             run.close()
     outcome.counts = world.counts
     outcome.counts["durability interval"] += lazy
+    outcome.counts["members may change"] += bool(founders)
     outcome.trace = list(world.trace)
     outcome.fingerprint = world.fingerprint
     outcome.virtual_secs = world.now

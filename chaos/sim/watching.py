@@ -19,6 +19,7 @@ from chaos.sim.disk import SimUnsyncedMark
 from chaos.sim.lines import Bag
 from chaos.sim.world import World
 from cluster.replication.applier import Applier
+from cluster.replication.voters import Voters, encode_entry
 from cluster.server.remote_session import RemoteSession
 
 
@@ -30,6 +31,7 @@ def _process() -> Any:
 def watching(world: World) -> Iterator[None]:
     """While it lasts, processes hear of what their appliers apply, and logs go into the trace."""
     apply, applied = Applier.apply, Applier.applied
+    set_voters = Applier.set_voters
     begin = RemoteSession.__init__
     forwarding: Any = import_module("cluster.server.forwarding")
     secrets = forwarding.secrets
@@ -42,6 +44,10 @@ def watching(world: World) -> Iterator[None]:
         result = apply(self, entry)
         last[id(self)] = (entry, result)
         return result
+
+    def watched_voters(self: Applier, voters: Voters) -> None:
+        set_voters(self, voters)
+        last[id(self)] = (encode_entry(voters.members), None)
 
     def watched_applied(self: Applier, index: int, term: int, result: Any) -> None:
         applied(self, index, term, result)
@@ -71,11 +77,13 @@ def watching(world: World) -> Iterator[None]:
     flags = world.generator("flags")
     keeper.new_flag_id = log_store.new_flag_id = lambda: flags.randrange(1, 1 << 63)
     Applier.apply, Applier.applied = watched_apply, watched_applied  # type: ignore[method-assign]
+    Applier.set_voters = watched_voters  # type: ignore[method-assign]
     structlog.configure(processors=[into_trace], cache_logger_on_first_use=False)
     try:
         yield
     finally:
         Applier.apply, Applier.applied = apply, applied  # type: ignore[method-assign]
+        Applier.set_voters = set_voters  # type: ignore[method-assign]
         RemoteSession.__init__ = begin  # type: ignore[method-assign]
         forwarding.secrets = secrets
         keeper.UnsyncedMark, keeper.new_flag_id = mark, flag_id

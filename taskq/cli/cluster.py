@@ -1,4 +1,4 @@
-"""`taskq cluster`: who is there, who leads, and handing over the lead (`upgrade`: its own file)."""
+"""`taskq cluster`: who is there, who leads, handing over the lead; the rest has its own files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from taskq.cli import exits
 from taskq.cli.command import CommandGroup, Failure, cluster_options, connected, report, sentence
+from taskq.cli.members import add_member, remove_member, replace_member
 from taskq.cli.output import note, print_json, print_json_line, print_text, show
 from taskq.cli.quantity import count_text, duration_text, list_text, size_text
 from taskq.cli.recover import examine_command, recover_command
@@ -18,7 +19,7 @@ from taskq.cli.upgrade import level_text, upgrade_cluster
 from taskq.client import Client
 from taskq.commands import GetCluster, TransferLeadership
 from taskq.errors import ConnectionFailed, OutcomeUnknown, TaskqError, Unavailable
-from taskq.quorum import COUNTED, majority, missing
+from taskq.quorum import COUNTED, OUTSIDE, majority, missing, voters
 from taskq.results import ClusterStatus, MemberRole, MemberView
 
 # How long the leader may take to answer before the view of the node at hand is shown. Seconds.
@@ -32,20 +33,22 @@ _ROLE_STYLES = {
     MemberRole.CANDIDATE: "yellow",
     MemberRole.NON_VOTING: "yellow",
     MemberRole.FOUNDING: "yellow",
+    MemberRole.LEARNER: "yellow",
+    MemberRole.REMOVED: "red",
     MemberRole.UNREACHABLE: "red",
 }
 
 
 @click.group("cluster", cls=CommandGroup)
 def cluster_command() -> None:
-    """Show the members, hand over the lead, finish an upgrade."""
+    """Show the members, hand over the lead, add and remove members, finish an upgrade."""
 
 
-cluster_command.add_command(upgrade_cluster)
-
-
-cluster_command.add_command(examine_command)
-cluster_command.add_command(recover_command)
+for command in (
+    *(add_member, remove_member, replace_member),
+    *(upgrade_cluster, examine_command, recover_command),
+):
+    cluster_command.add_command(command)
 
 
 @cluster_command.command("status")
@@ -180,7 +183,10 @@ def _known(value: int | None, as_text: Callable[[int], str]) -> str:
 
 def verdict(status: ClusterStatus, members: list[MemberView]) -> str:
     """Whether the cluster serves, and how much more it can lose, in a sentence."""
-    count, needed = len(members), majority(members)
+    own = next((one for one in members if one.node_id == status.node_id), None)
+    if own is not None and own.role in OUTSIDE:
+        return f"{own.node_id} counts for nothing: {own.state or own.role}."
+    count, needed = len(voters(members)), majority(members)
     serving = sum(member.role in COUNTED for member in members)
     present = f"{serving} of {count} members" if serving < count else f"All {count} members"
     if count == 1:
