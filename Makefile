@@ -76,6 +76,10 @@ image: ## Build the container image taskq (docs/containers.md)
 test-containers: $(READY) ## Build the image and run the tests that need Docker (at most 4 minutes)
 	@$(BIN)/python -m pytest tests -q -m docker $(ARGS)
 
+.PHONY: pods
+pods: $(READY) ## Exercise the Kubernetes manifests as containers of the image taskq (ARGS="--list"; 2 minutes each)
+	@$(BIN)/python -m deploy.harness $(ARGS)
+
 .PHONY: chaos
 chaos: $(READY) ## Strike clusters under load (MINUTES=3, FORM=processes, namespaces or containers, ARGS="--list")
 	@$(BIN)/python -m chaos.live $(if $(MINUTES),--minutes $(MINUTES)) $(if $(FORM),--form $(FORM)) $(ARGS)
@@ -83,6 +87,10 @@ chaos: $(READY) ## Strike clusters under load (MINUTES=3, FORM=processes, namesp
 .PHONY: soak
 soak: $(READY) ## Load a cluster for long at half of its peak and strike it all the time (MINUTES=30)
 	@$(BIN)/python -m chaos.live.soak --minutes $(or $(MINUTES),30) $(ARGS)
+
+.PHONY: attack
+attack: $(READY) ## Try to get into clusters on every port; the table in SECURITY.md (MINUTES=2, ARGS="--short")
+	@$(BIN)/python -m chaos.attack $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 .PHONY: docs
 docs: $(READY) ## Regenerate the generated pages in docs/ and of the models
@@ -96,6 +104,7 @@ docs: $(READY) ## Regenerate the generated pages in docs/ and of the models
 		{ rm -f docs/.page; exit 1; }
 	@$(BIN)/python -m chaos.models.page > docs/.page && mv docs/.page chaos/models/README.md || \
 		{ rm -f docs/.page; exit 1; }
+	@$(BIN)/python -m deploy.harness --page
 
 .PHONY: clean
 clean: ## Remove what was built: .venv, caches, packages (never data)

@@ -84,7 +84,7 @@ class ContainerNode(LiveNode):
         # Not of the container: process 1 would have them, too, with the libraries in front of it.
         command = ["env", *(f"{name}={text}" for name, text in ours.items())]
         command += ["tq-broker", "--ready-file", str(self._ready)]
-        for key, value in self._settings.items():
+        for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
         mounts = {str(self.home): "rw"}
         self.spawned_at = time.monotonic()

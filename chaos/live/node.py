@@ -30,12 +30,12 @@ class LiveNode:
     """`python -m cluster.node` on `home`/data and a fixed port of `host`, an address of this
     machine.
 
-    `settings`: `{"group.key": value}` beside folder and ports. `module` may be one that runs the
-    node in another way. Its log goes to `home`/node.log. Not running until `spawn`. `pid` and
+    `settings`: `{"group.key": value}`; folder and ports are added. `module` may be one that runs
+    the node in another way. Its log goes to `home`/node.log. Not running until `spawn`. `pid` and
     `spawned_at` are those of the running, or last, process. `prefix`: words before the command,
-    which end in running it in the same process. `environment`: variables of the next process,
-    beside ours; nemeses set them between two starts. `disk`: after `equip`, what stands in front of
-    its folder from the next start on.
+    which end in running it in the same process. `settings`, `environment`: of the next process;
+    nemeses set them between two starts. `config`: a file with more settings. `disk`: after `equip`,
+    what stands in front of its folder from the next start on.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class LiveNode:
         self._prefix = prefix
         self._ready = home / "ready.json"
         self._process: subprocess.Popen[bytes] | None = None
-        self._settings = {
+        self.config: Path | None = None
+        self.settings = {
             "broker.host": host,
             "broker.port": self.port,
             "monitoring.prometheus_port": 0,
@@ -108,7 +109,9 @@ class LiveNode:
         self._ready.unlink(missing_ok=True)
         command = [*self._prefix, sys.executable, "-m", self._module]
         command += ["--ready-file", str(self._ready)]
-        for key, value in self._settings.items():
+        if self.config is not None:
+            command += ["--config", str(self.config)]
+        for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
         self.home.mkdir(parents=True, exist_ok=True)
         self.spawned_at = time.monotonic()
