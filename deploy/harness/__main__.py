@@ -15,7 +15,7 @@ import click
 
 from chaos.live.stamp import stamp
 from deploy.harness.exercises import EXERCISES
-from deploy.harness.record import append, row_of
+from deploy.harness.record import append, row_of, write_page
 from deploy.harness.rendering import no_kubectl
 from deploy.harness.trial import Trial, carry_out
 
@@ -26,6 +26,7 @@ OVERLAY = "development"
 
 @click.command()
 @click.option("--list", "listed", is_flag=True, help="Every exercise, and nothing else.")
+@click.option("--page", is_flag=True, help="Make the table of the kept results, nothing else.")
 @click.option("--exercise", "names", multiple=True, type=click.Choice(list(EXERCISES)))
 @click.option("--overlay", default=OVERLAY, show_default=True)
 @click.option("--image", default=IMAGE, show_default=True, help="Run for the image `taskq`.")
@@ -34,6 +35,7 @@ OVERLAY = "development"
 @click.option("--json", "as_json", is_flag=True, help="Each result as one line of JSON.")
 def main(
     listed: bool,
+    page: bool,
     names: tuple[str, ...],
     overlay: str,
     image: str,
@@ -48,6 +50,9 @@ def main(
     if listed:
         for name, exercise in EXERCISES.items():
             print(f"{name}: {exercise.told}")
+        return
+    if page:
+        write_page()
         return
     missing = no_kubectl()
     if missing:

@@ -20,7 +20,7 @@ import psutil
 
 from chaos.live.nemesis import ALL, FOLLOWER, LEADER, Nemesis, Scene
 from deploy.harness.budget import EvictionRefused, check_eviction
-from deploy.harness.pod_cluster import DATA, PodCluster
+from deploy.harness.pod_cluster import DATA, NAME, PodCluster
 from deploy.harness.rendering import ROOT, Objects, render
 
 # Of three nodes: each needs some 15 s, on a machine that does other things.
@@ -180,6 +180,32 @@ async def hung(scene: Scene, names: tuple[str, ...]) -> AsyncIterator[None]:
     yield
 
 
+@asynccontextmanager
+async def scaled(scene: Scene, _: tuple[str, ...]) -> AsyncIterator[None]:
+    """kubectl scale to five, taskq cluster add; taskq cluster remove, kubectl scale to three."""
+    cluster = pods_of(scene)
+    few, many = cluster.set.replicas, cluster.set.replicas + 2
+    fresh = range(few, many)
+    cluster.set.scale(many)
+    await until(lambda: len(cluster.set.pods) == many, "all pods are there", 10)
+    await until(lambda: all(cluster.set.pods[one].running for one in fresh), "they run", 30)
+    first = cluster.set.pods[0]
+    for ordinal in fresh:
+        name = f"{NAME}-{ordinal}"
+        address = f"{name}.{cluster.set.service}:{cluster.ports['raft']}"
+        await first.exec("taskq", "cluster", "add", name, address)
+    cluster.members(many)
+    await cluster.set.until_rolled_out(ROLL_SECS)
+    await cluster.whole()
+    for ordinal in reversed(fresh):
+        await first.exec("taskq", "cluster", "remove", f"{NAME}-{ordinal}")
+    cluster.members(few)
+    cluster.set.scale(few)
+    await until(lambda: len(cluster.set.pods) == few, "those beyond are gone", 120)
+    await cluster.set.until_rolled_out(ROLL_SECS)
+    yield
+
+
 @dataclass(frozen=True)
 class Exercise:
     """One row of the table. `told`: what was done, in a few words."""
@@ -220,6 +246,12 @@ EXERCISES = {
             "wrong-settings",
             "a setting that no node knows, rolled out and back: one pod fails, the others stay",
             wrong_settings,
+            ALL,
+        ),
+        _exercise(
+            "scale",
+            "`kubectl scale` to 5 and `taskq cluster add`; `taskq cluster remove` and back to 3",
+            scaled,
             ALL,
         ),
         _exercise(

@@ -10,7 +10,7 @@ import asyncio
 import os
 import shutil
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -121,10 +121,10 @@ class Machine:
             project(folder, mount.files or {}, mount.mode, plan.fs_group)
         return Mount(mount.path, str(folder), "bind", read_only=mount.read_only)
 
-    def exec(self, container: Container, command: tuple[str, ...]) -> int | None:
-        """Runs a command in a container; its exit code."""
-        code: int | None = container.exec_run(list(command)).exit_code
-        return code
+    def exec(self, container: Container, command: Sequence[str]) -> tuple[int | None, str]:
+        """Runs a command in a container; its exit code, and what it said."""
+        code, output = container.exec_run(list(command))
+        return code, output.decode(errors="replace")
 
     def remove(self, container: Container) -> None:
         """With SIGKILL where it still runs."""

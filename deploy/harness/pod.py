@@ -106,6 +106,12 @@ class Pod:
             raise LookupError(f"{self.name} does not run")
         return self._container
 
+    async def exec(self, *command: str) -> str:
+        """As `kubectl exec`: what the command said. Raises AssertionError where it failed."""
+        code, output = await self._machine.call(self._machine.exec, self.container(), command)
+        assert code == 0, f"{self.name}: {' '.join(command)} ended with {code}: {output}"
+        return str(output)
+
     # --- its life ---------------------------------------------------------------------------------
 
     async def _live(self) -> None:
@@ -173,7 +179,7 @@ class Pod:
         if self.plan.pre_stop:
             run = self._machine.call(self._machine.exec, made, self.plan.pre_stop)
             try:
-                code = await asyncio.wait_for(run, grace_secs)
+                code, _ = await asyncio.wait_for(run, grace_secs)
             except (TimeoutError, DockerException):
                 code = None
             self.pre_stops.append((code, time.monotonic() - began))
