@@ -2,8 +2,8 @@
 
     Config -> DataDirectory -> Replica -> Server, monitors, metrics
 
-Exit codes: 0 stopped as asked, 1 cannot start (configuration, folder, port), 2 usage, 70 a bug or a
-damaged disk ended it.
+Exit codes: 0 stopped as asked, 1 cannot start (configuration, folder, port, version), 2 usage, 70 a
+bug or a damaged disk ended it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from cluster.logging import set_up_logging
 from cluster.monitors.duties import standard_duties
 from cluster.monitors.runner import Runner
 from cluster.process import ReadyFile, bound_memory, fill_standard_streams, signals_to
+from cluster.replication.build import OtherVersionNeeded
 from cluster.replication.disk_space import DiskSpace
 from cluster.replication.founding_record import claim_folder
 from cluster.replication.group_settings import GroupSettings
@@ -144,6 +145,8 @@ async def _start(config: Config, replica: Replica) -> None:
         raise CannotStart(f"{error}. No data was changed; `taskq repair` shows more") from error
     except StorageError as error:
         raise CannotStart(f"{error} (persistence.data_dir)") from error
+    except OtherVersionNeeded as error:
+        raise CannotStart(str(error)) from error
     except OSError as error:
         raise _port_failed("raft.port", config.broker.host, config.raft.port, error) from error
     except ValueError as error:
@@ -196,7 +199,7 @@ async def _serve(
         runner.stop()
         await server.stop()
     if replica.fatal is not None:
-        return BROKEN
+        return FAILED if isinstance(replica.fatal, OtherVersionNeeded) else BROKEN
     await replica.stop()
     log.info("stopped")
     return 0
@@ -364,7 +367,7 @@ def main(path: Path | None, given: tuple[str, ...], ready_file: Path | None) -> 
     \b
     Exit codes:
       0   stopped as asked
-      1   cannot start: configuration, folder or port
+      1   cannot start: configuration, folder, port or version
       2   wrong usage
       70  ended by a bug or a damaged disk
     """

@@ -5,8 +5,10 @@ level can be read by each version that runs it. A version runs a range of levels
 versions work side by side, the level stays what it is; `taskq cluster upgrade` raises it when all
 members can. Nothing lowers it.
 
-Whoever changes what an entry does, or adds a kind of entry or record or a field to one, gives it
-the next number here and does the new thing only where `State.runs(number)`.
+Whoever changes what an entry does gives the change the next number here, and the machine does the
+new thing only where `State.runs(number)`. A new command names its level in the registry (`since`)
+and is not proposed before. A field is never added to a command that goes through the log: it gets
+another command, with a code of its own.
 """
 
 from __future__ import annotations

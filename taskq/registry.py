@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from taskq.explain import explain
 from taskq.fields import Kind, compile_check, compile_make, counts_of, kinds_of
+from taskq.levels import LEVEL_FIRST
 
 Shape = TypeVar("Shape", bound=type)
 
@@ -83,6 +84,8 @@ class Message:
 
 MESSAGES: dict[int, Message] = {}
 MESSAGE_OF: dict[type, Message] = {}
+# Commands that came later than the first feature level, and with which: not proposed before it.
+LATER: dict[type, int] = {}
 
 
 def message(
@@ -92,8 +95,10 @@ def message(
     role: Role = Role.ANYONE,
     reply: type | None = None,
     member: type | None = None,
+    since: int = LEVEL_FIRST,
 ) -> Callable[[Shape], Shape]:
-    """Class decorator: enters a `NamedTuple` into the registry under `code` (1..126)."""
+    """Class decorator: enters a `NamedTuple` into the registry under `code` (1..126). `since`: the
+    feature level that it came with, where it goes through the log."""
 
     def enter(shape: Shape) -> Shape:
         assert 0 < code < 0x7F, code
@@ -101,6 +106,8 @@ def message(
         row = Message(code, shape, sort, role, reply, member)
         MESSAGES[code] = row
         MESSAGE_OF[shape] = row
+        if since > LEVEL_FIRST:
+            LATER[shape] = since
         return shape
 
     return enter

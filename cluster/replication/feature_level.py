@@ -17,6 +17,7 @@ from taskq.commands import RaiseLevel
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.levels import Build
 from taskq.machine.machine import Machine
+from taskq.registry import LATER
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +47,16 @@ def obstacle(level: int, builds: Builds) -> str:
         if build is not None and not build.runs(level)
     ]
     return "; ".join(unfit)
+
+
+def too_early(command: Any, level: int) -> Refusal | None:
+    """The refusal of a command that members of an older version could not apply, else None."""
+    since = LATER.get(type(command), 0)
+    if since <= level:
+        return None
+    name = type(command).__name__
+    text = f"{name} comes with feature level {since}, and the cluster is at {level}"
+    return refuse(ErrorCode.UNKNOWN_MESSAGE, f"{text}: taskq cluster upgrade raises it")
 
 
 class FeatureLevel:

@@ -17,7 +17,7 @@ from cluster.replication.core import Core, DiskPolicy
 from cluster.replication.disk_space import LOOK_BYTES, DiskSpace
 from cluster.replication.driver import Driver
 from cluster.replication.exports import Exports
-from cluster.replication.feature_level import FeatureLevel
+from cluster.replication.feature_level import FeatureLevel, too_early
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.keeper import Keeper
 from cluster.replication.leader_watch import LeaderWatch
@@ -267,7 +267,7 @@ class Replica:
         """The command goes into the next entry. `sink.deliver(tag, value)` follows, once, on
         the loop, in the order of the log: a reply, or a `Refusal` (`unknown` where it may have been
         carried out all the same)."""
-        refusal = self.unavailable()
+        refusal = self.unavailable() or too_early(command, self._machine.level)
         if refusal is not None:
             sink.deliver(tag, refusal)
             return

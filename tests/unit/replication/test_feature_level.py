@@ -7,13 +7,19 @@ from typing import Any
 import pytest
 
 from cluster.replication.build import OtherVersionNeeded, refuse_cluster, refuse_state
-from cluster.replication.feature_level import FOUNDING_SECS, FeatureLevel, highest_common
-from taskq.commands import RaiseLevel
+from cluster.replication.feature_level import (
+    FOUNDING_SECS,
+    FeatureLevel,
+    highest_common,
+    too_early,
+)
+from taskq.commands import RaiseLevel, ResumeQueue
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.levels import Build
 from taskq.machine.entry import encode_entry
 from taskq.machine.machine import Machine
 from taskq.machine.view import MemoryView
+from taskq.registry import LATER
 
 OLD, NEW = Build("0.1.0", 1, 1), Build("0.2.0", 1, 2)
 
@@ -141,3 +147,14 @@ def test_a_version_refuses_what_it_cannot_run() -> None:
     refuse_cluster(Build("9", 2, 3), 1, "n1", OLD)  # n1 may be behind
     with pytest.raises(OtherVersionNeeded, match=r"at feature level 2 \(says n1, taskq 0.2.0\)"):
         refuse_cluster(OLD, 2, "n1", NEW)
+
+
+def test_a_command_is_not_proposed_before_its_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older member could not apply it."""
+    assert too_early(ResumeQueue("q"), 1) is None
+    monkeypatch.setitem(LATER, ResumeQueue, 2)
+    refusal = too_early(ResumeQueue("q"), 1)
+    assert refusal is not None
+    assert refusal.code == ErrorCode.UNKNOWN_MESSAGE
+    assert "ResumeQueue comes with feature level 2, and the cluster is at 1" in refusal.message
+    assert too_early(ResumeQueue("q"), 2) is None
