@@ -33,6 +33,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "broker": "broker",
         "config": "config",
         "keys": "keys",
+        "certs": "certs",
         "repair": "repair",
     },
     "Shell": {"completion": "completion"},
@@ -93,6 +94,8 @@ class TaskqGroup(click.Group):
                         "where the cluster is; keeps the key out of the list of processes",
                     ),
                     ("TASKQ_API_KEY", "the key, where the url has none; @FILE reads it from FILE"),
+                    ("TASKQ_CA_FILE", "for taskqs://, the authority of the nodes' certificates"),
+                    ("TASKQ_CERT_FILE, TASKQ_KEY_FILE", "our own, where nodes demand one"),
                     ("TASKQ_DEBUG", "1 shows tracebacks of errors"),
                     ("NO_COLOR", "1 switches colours off"),
                 ]

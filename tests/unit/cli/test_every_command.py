@@ -25,6 +25,8 @@ WITHOUT_CLUSTER = {
     "cluster examine",
     "cluster recover",
     "broker",
+    "certs init",
+    "certs show",
     "completion",
     "config",
     "demo",
