@@ -6,12 +6,11 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
+from taskq.backup_results import BackupBegun, BackupChunk
 from taskq.fields import Int, Text
 from taskq.levels import LEVEL_LIMIT
 from taskq.registry import Role, Sort, message
 from taskq.results import (
-    BackupBegun,
-    BackupChunk,
     ClusterStatus,
     Count,
     Done,

@@ -361,10 +361,10 @@ class Retain(NamedTuple):
 
 @message(0x63, Sort.INTERNAL)
 class SkipTokens(NamedTuple):
-    """Tokens go on `count` further: a state that lost its latest entries must give none again that
-    they gave. Made by restoring a backup and by recovering from one survivor."""
+    """Tokens go on `skipped` further: a state that lost its latest entries must give none again
+    that they gave. Made by restoring a backup and by recovering from one survivor."""
 
-    count: Annotated[int, Int(1, 1 << 40)]
+    skipped: Annotated[int, Int(1, 1 << 40)]
 
 
 @message(0x68, Sort.INTERNAL)

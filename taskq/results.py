@@ -22,7 +22,6 @@ from taskq.limits import (
 )
 
 U63 = (1 << 63) - 1
-U32 = (1 << 32) - 1
 
 Count = Annotated[int, Int(0, U63)]
 MaybeCount = Annotated[int | None, Maybe(Int(0, U63))]
@@ -347,33 +346,6 @@ class Transferred(NamedTuple):
 
     leader: Annotated[str, Text(200)]
     term: Count
-
-
-class BackupBegun(NamedTuple):
-    """A state is open to be read under the number `backup`: that after entry `index` of cluster
-    `cluster_id`, whose terms (and the one before it) are `terms`. `digest` is that of all that the
-    entries wrote; `record_format` the version of the records; `size` about how many bytes follow.
-    """
-
-    backup: Count
-    cluster_id: Annotated[str, Text(64)]
-    node_id: Annotated[str, Text(200)]
-    server_version: Annotated[str, Text(100)]
-    index: Count
-    terms: Annotated[list[int], ListOf(Int(0, U63), 2, 2)]
-    digest: Annotated[int, Int(0, U32)]
-    record_format: Count
-    member_count: Count
-    size: Count
-
-
-class BackupChunk(NamedTuple):
-    """A piece of the state: pairs of keys and values. Pieces make a chunk, up to the first whose
-    `more` is false; `crc` is the CRC-32 of that chunk. An empty chunk is the end."""
-
-    data: Data
-    more: Flag
-    crc: Annotated[int, Int(0, U32)]
 
 
 class Stats(NamedTuple):

@@ -16,10 +16,11 @@ import structlog
 
 from cluster.server.replica import Export, Replica
 from cluster.server.requester import Requester, Tag
+from taskq.backup_results import BackupBegun, BackupChunk
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import DEADLINE_MS_DEFAULT, MIB
 from taskq.machine import keys
-from taskq.results import BackupBegun, BackupChunk, Done
+from taskq.results import Done
 
 log = structlog.get_logger(__name__)
 

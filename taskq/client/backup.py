@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from typing import Self
 
 from taskq.backup.file_format import Head
+from taskq.backup_results import BackupBegun, BackupChunk
 from taskq.client.address import (
     URL_DEFAULT,
     URL_VARIABLE,
@@ -25,7 +26,7 @@ from taskq.client.asynchronous import AsyncClient
 from taskq.client.channel import Channel
 from taskq.commands import BeginBackup, EndBackup, GetCluster, ReadBackup
 from taskq.errors import ConnectionFailed, PermissionDenied, ProtocolError, TaskqError
-from taskq.results import BackupBegun, BackupChunk, ClusterStatus, MemberRole, MemberView
+from taskq.results import ClusterStatus, MemberRole, MemberView
 
 # The node answers when its disk has what was acknowledged before: about a second. A loaded one may
 # take longer, and so may a chunk. Seconds.
@@ -45,7 +46,7 @@ class BackupSource:
         self._done = False
         self.size = begun.size
         self.head = Head(
-            *(begun.cluster_id, begun.node_id, begun.server_version, begun.index),
+            *(begun.cluster_id, begun.node_id, begun.server_version, begun.at_index),
             *((begun.terms[0], begun.terms[1]), begun.digest, begun.record_format),
             begun.member_count,
             stale,
@@ -81,11 +82,11 @@ class BackupSource:
 
     async def _chunk(self) -> bytes:
         pieces: list[bytes] = []
-        more = True
-        while more:
+        while True:
             reply: BackupChunk = await self._channel.send(ReadBackup(self._number), PATIENCE_SECS)
             pieces.append(reply.data)
-            more = reply.more
+            if not reply.more:
+                break
         chunk = b"".join(pieces)
         if zlib.crc32(chunk) != reply.crc:
             raise ProtocolError("a chunk does not match its checksum")

@@ -258,7 +258,7 @@ def stale(state: State, task_id: bytes) -> Refusal:
 
 def skip_tokens(state: State, command: SkipTokens) -> Done:
     """The next claim's token is higher than any that was given by entries which are lost."""
-    state.token += command.count
+    state.token += command.skipped
     return Done()
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from cluster.server import backups
 from cluster.server.backups import COUNT_MAX, IDLE_SECS
+from taskq.backup_results import BackupBegun, BackupChunk
 from taskq.commands import BeginBackup, EndBackup, Ping, ReadBackup
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.pairs import unpack_pairs
-from taskq.results import BackupBegun, BackupChunk, Done
+from taskq.results import Done
 from tests.unit.server.rig import Peer, Rig, submit
 
 
@@ -49,7 +50,7 @@ def test_the_state_arrives_as_it_was_at_the_beginning(rig: Rig) -> None:
     expected = dict(view.values)
     begun = peer.ask(BeginBackup())
     assert isinstance(begun, BackupBegun)
-    assert (begun.index, begun.cluster_id) == (rig.replica.applied_index, rig.replica.cluster_id)
+    assert (begun.at_index, begun.cluster_id) == (rig.replica.applied_index, rig.replica.cluster_id)
     peer.ask(submit(99))
     pairs: dict[bytes, bytes] = {}
     for chunk in read_all(peer, begun.backup):
