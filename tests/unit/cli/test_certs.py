@@ -103,7 +103,7 @@ def test_show_says_what_a_file_says(taskq: Any, tmp_path: Path) -> None:
     shown = check("certs show", json.loads(taskq("certs", "show", str(path), "--json").stdout))
     (one,) = shown["certificates"]
     assert (one["names"], one["uses"]) == (
-        ["node1", "127.0.0.1", "localhost"],
+        ["node1", "localhost", "127.0.0.1"],
         ["server", "client"],
     )
     assert 29.9 < one["days_left"] <= 30
