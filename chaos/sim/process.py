@@ -153,6 +153,7 @@ class Process:
         return Surroundings(
             monotonic=machine.monotonic.read,
             wall=machine.wall.read,
+            thread_secs=machine.monotonic.read,  # what an executor does takes its time before
             random=self._chance,
             executor=self._executor,
             network=self._network,

@@ -164,6 +164,7 @@ class Core:
             on_installed=self._installed,
             on_ended=self._not_installed,
             on_failure=self.driver.fail,  # nothing more is written over what cannot be read
+            thread_secs=surroundings.thread_secs,
         )
         self.exchange = SnapshotExchange(sender, others.receiver)
         self.consensus.on_leading_ended = sender.end_all

@@ -6,6 +6,7 @@ OPENING --Begin--> SENDING --End--> INSTALLING --Installed--> done     at any ti
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from enum import Enum, auto
 
 from cluster.replication.snapshots.faces import StateExport
@@ -51,12 +52,14 @@ class Outgoing:
         held = self.reading or self.resting
         return self.phase is Phase.SENDING and not held and self._window.is_open
 
-    def read(self) -> bytes:
-        """The next chunk, empty at the end; in the executor. Raises as `StateExport.read`."""
+    def read(self, thread_secs: Callable[[], float]) -> tuple[bytes, float]:
+        """The next chunk, empty at the end, and the processor time that it took, in seconds; in the
+        executor. Raises as `StateExport.read`."""
         assert self.export is not None
+        began = thread_secs()
         data = self.export.read(CHUNK_SIZE)
         self._crc = zlib.crc32(data, self._crc)
-        return data
+        return data, thread_secs() - began
 
     def next(self, data: bytes) -> Chunk | End:
         """What `read` gave, as it is sent."""

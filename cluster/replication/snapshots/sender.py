@@ -4,13 +4,14 @@ A transfer that breaks starts from the beginning, under a new number and with a 
 pause that grows. It ends for good when the peer has installed it or needs none, cannot read it, or
 nothing moved for 30 s; the caller hears of that and may begin again.
 
-Reading runs in an executor and takes at most a third of the time; the loop seals and sends one
+Reading runs in an executor and takes at most a third of a processor; the loop seals and sends one
 chunk at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -39,8 +40,9 @@ STREAM_COUNT_MAX = 2
 PATIENCE_SECS = 30.0
 # Before the next try: a lost connection is back within 0.3 s; a full disk takes longer.
 PAUSE_SECS = (0.3, 10.0)
-# A rest between two reads, as a multiple of what the last one took: the loop and the other threads
-# share the interpreter with it.
+# A rest between two reads, as a multiple of the processor time that the last one took: the loop and
+# the other threads share the interpreter with it. (Of the time in which it waited for them it would
+# owe them nothing: where the loop is busy that is nearly all of it.)
 REST = 2.0
 # Trying again would end the same way.
 FINAL = frozenset({Why.NOT_NEEDED, Why.OTHER_FORMAT})
@@ -74,8 +76,10 @@ class SnapshotSender:
         on_installed: Callable[[str, int], None],
         on_ended: Callable[[str, Why, int], None],
         on_failure: Callable[[BaseException], None],
+        thread_secs: Callable[[], float] = time.thread_time,
     ) -> None:
         self._send = send
+        self._thread_secs = thread_secs
         self._export = export
         self._executor = executor
         self._on_installed = on_installed
@@ -207,16 +211,15 @@ class SnapshotSender:
     def _go_on(self, transfer: Outgoing) -> None:
         if transfer.may_read:
             transfer.reading = True
-            done = partial(self._read, transfer, self._loop.time())
-            self._call(transfer.read, done)
+            self._call(partial(transfer.read, self._thread_secs), partial(self._read, transfer))
 
-    def _read(self, transfer: Outgoing, started: float, data: bytes) -> None:
+    def _read(self, transfer: Outgoing, found: tuple[bytes, float]) -> None:
         transfer.reading = False
         if transfer.phase is Phase.ENDED:
             return
+        data, secs = found
         transfer.resting = True
-        rest = (self._loop.time() - started) * REST
-        self._loop.call_later(rest, self._rested, transfer)
+        self._loop.call_later(secs * REST, self._rested, transfer)
         self._say(transfer, transfer.next(data))
 
     def _rested(self, transfer: Outgoing) -> None:

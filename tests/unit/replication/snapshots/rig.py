@@ -74,6 +74,7 @@ class Export:
     def read(self, size: int) -> bytes:
         assert not self.closed, "read after it was closed"
         self.node.fail_if_told("read")
+        self.node.thread_secs += self.node.read_secs
         data = b""
         while self._pairs and len(data) < size:
             data += pack_pair(*self._pairs.popleft())
@@ -128,6 +129,7 @@ class Node:
         self.installs = True
         self.told: dict[str, Exception] = {}
         self.desk = Desk()
+        self.read_secs = self.thread_secs = 0.0  # a read takes, all reads have taken
         self.sender = SnapshotSender(
             self.send,
             lambda: Export(self),
@@ -135,6 +137,7 @@ class Node:
             on_installed=lambda peer, index: self.events.append(("installed", peer, index)),
             on_ended=lambda *ended: self.events.append(("ended", *ended)),
             on_failure=lambda error: self.events.append(("failure", error)),
+            thread_secs=lambda: self.thread_secs,
         )
         self.receiver = SnapshotReceiver(
             self.send,

@@ -59,6 +59,7 @@ class Pair:
             on_installed=lambda peer, index: leader.events.append(("installed", peer, index)),
             on_ended=lambda *ended: leader.events.append(("ended", *ended)),
             on_failure=lambda error: leader.events.append(("failure", error)),
+            thread_secs=lambda: 0.0,  # the loop's time is the world's
         )
         follower.exchange.receiver = follower.receiver = SnapshotReceiver(
             follower.send,
