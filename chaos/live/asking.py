@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any
 
 from taskq.errors import ConnectionFailed, Refusal, as_exception
@@ -12,14 +13,24 @@ from taskq.protocol.connection import ClientConnection
 READ_SIZE = 1 << 18
 
 
-async def ask(host: str, port: int, *commands: Any, timeout_secs: float = 2.0) -> list[Any]:
+async def ask(
+    host: str,
+    port: int,
+    *commands: Any,
+    timeout_secs: float = 2.0,
+    key: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+) -> list[Any]:
     """The replies of the node at `host`:`port` to these commands, asked one after the other on
-    a connection of their own. Raises ConnectionFailed, and what a refusal stands for."""
+    a connection of their own, with an API key and TLS where the node wants them (`server_name`: the
+    name in its certificate). Raises ConnectionFailed, and what a refusal stands for."""
     try:
         async with asyncio.timeout(timeout_secs):
-            reader, writer = await asyncio.open_connection(host, port)
+            opened = asyncio.open_connection(host, port, ssl=tls, server_hostname=server_name)
+            reader, writer = await opened
             try:
-                return await _talk(reader, writer, commands, timeout_secs)
+                return await _talk(reader, writer, commands, timeout_secs, key)
             finally:
                 writer.close()
     except (OSError, TimeoutError) as error:
@@ -31,9 +42,10 @@ async def _talk(
     writer: asyncio.StreamWriter,
     commands: tuple[Any, ...],
     timeout_secs: float,
+    key: str | None,
 ) -> list[Any]:
     wire = ClientConnection()
-    writer.write(wire.greet("chaos", None))
+    writer.write(wire.greet("chaos", key))
     await _answer(reader, wire)
     replies = []
     for command in commands:

@@ -58,6 +58,7 @@ class LiveCluster:
         self._ports = dict(zip(names, ports, strict=False))
         self._settings = settings or {}
         self.paused: set[str] = set()
+        self.key: str | None = None  # with which the nodes are asked how they are
         self.ground.prepare(names)
         self.nodes = {name: self.make(name) for name in names}
 
@@ -133,6 +134,12 @@ class LiveCluster:
 
     # --- what they say ----------------------------------------------------------------------------
 
+    async def ask(self, name: str, *commands: Any, timeout_secs: float = 2.0) -> list[Any]:
+        """The answers of this node itself. Raises TaskqError."""
+        node = self.nodes[name]
+        place = (node.host, node.port)
+        return await ask(*place, *commands, timeout_secs=timeout_secs, key=self.key)
+
     async def status(self, name: str, *, timeout_secs: float = 1.0) -> ClusterStatus | None:
         """What this node itself knows; None where it does not answer. Raises NodeDied."""
         node = self.nodes[name]
@@ -140,7 +147,7 @@ class LiveCluster:
             return None
         try:
             question = GetCluster(stale=True)
-            (status,) = await ask(node.host, node.port, question, timeout_secs=timeout_secs)
+            (status,) = await self.ask(name, question, timeout_secs=timeout_secs)
         except TaskqError:
             if not node.running:
                 raise NodeDied(f"{name}, exit code {node.returncode}: {node.log_tail()}") from None

@@ -84,9 +84,9 @@ class Link:
         host, _, port = node.addresses.broker.rpartition(":")
         return cls(*await asyncio.open_connection(host, int(port)))
 
-    async def greet(self) -> Any:
+    async def greet(self, key: str | None = None) -> Any:
         """Says Hello: the reply, or the refusal."""
-        self._writer.write(self._connection.greet("test", None))
+        self._writer.write(self._connection.greet("test", key))
         return (await self.reply()).value
 
     def send(self, command: Any) -> int:
