@@ -16,6 +16,7 @@ from typing import Any
 from cluster.replication.core import Core
 from cluster.replication.snapshots.sender import REST
 from cluster.replication.snapshots.window import CHUNK_SIZE
+from cluster.replication.surroundings import Surroundings
 from cluster.storage.errors import DataDamaged, StorageError
 from cluster.storage.state_export import StateExport
 from taskq.errors import ErrorCode, Refusal, refuse
@@ -45,11 +46,11 @@ class Exports:
     def __init__(
         self,
         core: Callable[[], Core | None],
-        executor: Callable[[str], Executor],
+        surroundings: Surroundings,
         on_damage: Callable[[BaseException], None],
     ) -> None:
         self._core = core
-        self._make_executor = executor
+        self._surroundings = surroundings
         self._executor: Executor | None = None
         self._on_damage = on_damage
         self._loop = asyncio.get_running_loop()
@@ -82,13 +83,18 @@ class Exports:
         if rest > 0:
             self._later(rest, partial(self.read, export, done))
             return
-        began = self._loop.time()
+        thread_secs = self._surroundings.thread_secs
 
-        def rested(data: bytes) -> bytes:
-            export.free_at = self._loop.time() + REST * (self._loop.time() - began)
+        def work() -> tuple[bytes, float]:
+            began = thread_secs()
+            return export.state.read(CHUNK_SIZE), thread_secs() - began
+
+        def rested(outcome: tuple[bytes, float]) -> bytes:
+            data, secs = outcome
+            export.free_at = self._loop.time() + REST * secs
             return data
 
-        self._run(partial(export.state.read, CHUNK_SIZE), rested, done)
+        self._run(work, rested, done)
 
     def end(self, export: Export) -> None:
         """Lets go of the state, after a read that is under way."""
@@ -121,7 +127,7 @@ class Exports:
             done(_unavailable("the node is stopping"))
             return
         if self._executor is None:
-            self._executor = self._make_executor("backup")
+            self._executor = self._surroundings.executor("backup")
         call = self._loop.run_in_executor(self._executor, work)
         self._calls.add(call)
         call.add_done_callback(partial(self._called, convert, done))

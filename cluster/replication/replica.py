@@ -127,10 +127,10 @@ class Replica:
         """Flushes, writes the state, closes the folder's databases."""
         await self._space.stop()
         try:
-            await self._keeper.stop()
-        finally:
             if self._exports is not None:
                 await self._exports.stop()
+            await self._keeper.stop()
+        finally:
             if self._membership is not None:
                 membership, self._membership = self._membership, None
                 await membership.stop()
@@ -380,8 +380,7 @@ class Replica:
     def exports(self) -> Exports:
         """The state on disk, to be read for backups."""
         if self._exports is None:
-            executor = self._surroundings.executor
-            self._exports = Exports(lambda: self._core, executor, self.fail)
+            self._exports = Exports(lambda: self._core, self._surroundings, self.fail)
         return self._exports
 
     def growth_refused(self) -> Refusal | None:
