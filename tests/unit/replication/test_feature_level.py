@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cluster.replication.applier import Applier
 from cluster.replication.build import OtherVersionNeeded, refuse_cluster, refuse_state
 from cluster.replication.feature_level import (
     FOUNDING_SECS,
@@ -15,11 +16,14 @@ from cluster.replication.feature_level import (
 )
 from taskq.commands import RaiseLevel, ResumeQueue
 from taskq.errors import ErrorCode, Refusal, refuse
-from taskq.levels import Build
+from taskq.levels import LEVEL_MAX, Build
+from taskq.machine import keys
 from taskq.machine.entry import encode_entry
 from taskq.machine.machine import Machine
+from taskq.machine.record import pack
 from taskq.machine.view import MemoryView
 from taskq.registry import LATER
+from tests.unit.replication.disk import Disk, MemoryState
 
 OLD, NEW = Build("0.1.0", 1, 1), Build("0.2.0", 1, 2)
 
@@ -158,3 +162,26 @@ def test_a_command_is_not_proposed_before_its_level(monkeypatch: pytest.MonkeyPa
     assert refusal.code == ErrorCode.UNKNOWN_MESSAGE
     assert "ResumeQueue comes with feature level 2, and the cluster is at 1" in refusal.message
     assert too_early(ResumeQueue("q"), 2) is None
+
+
+def test_a_state_of_a_later_level_is_refused_and_left_as_it_is() -> None:
+    disk = Disk()
+    disk.state.put(keys.CLOCKS, pack(0, 0, 0, 0, [], keys.FIRST_PLACE, 0))
+    disk.state.put(keys.LEVEL, pack(LEVEL_MAX + 1))
+    before = dict(disk.state.values)
+    store: Any = MemoryState(disk)
+    why = f"level {LEVEL_MAX + 1}, and this is taskq .* start a version that runs level"
+    with pytest.raises(OtherVersionNeeded, match=why):
+        Applier(store)
+    assert disk.state.values == before
+
+
+def test_an_entry_of_a_later_level_stops_the_applier_before_it() -> None:
+    store: Any = MemoryState(Disk())
+    applier = Applier(store)
+    applier.applied(2, 1, applier.apply(encode_entry(5, 5, [])))
+    later = encode_entry(6, 6, [RaiseLevel(LEVEL_MAX + 1)], LEVEL_MAX + 1)
+    with pytest.raises(OtherVersionNeeded, match="entry 3 of the log cannot be applied by taskq"):
+        applier.apply(later)
+    assert applier.index == 2
+    assert (applier.machine.elapsed_ms, applier.machine.level) == (5, 1)
