@@ -37,10 +37,11 @@ async def _at_once(work: Callable[[], Any]) -> Any:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Clocks in seconds; `thread_secs`: the processor time of the thread that asks; `executor(name)`
-    makes one whose tasks run one after the other; `network` is called as `PeerNetwork` is.
-    `aside(work)`: does what blocks for long at the start, on the loop or, so that it turns
-    meanwhile, elsewhere."""
+    """Clocks in seconds; `thread_secs`: the processor time of the thread that asks.
+
+    `executor(name)` makes one whose tasks run one after the other; `network` is called as
+    `PeerNetwork` is. `aside(work)`: does what blocks for long at the start, on the loop or, so that
+    it turns meanwhile, elsewhere."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
