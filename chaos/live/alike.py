@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from chaos.live.asking import ask
 from chaos.live.cluster import LiveCluster, NotWhole
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import StorageError
@@ -63,12 +62,11 @@ def compare(what: str, index: int, each: dict[str, dict[str, Any]]) -> list[str]
 
 async def _said(cluster: LiveCluster, name: str) -> dict[str, Any]:
     """All tasks by id, and the counts, as the node has them."""
-    host, port = cluster.nodes[name].host, cluster.nodes[name].port
-    (stats,) = await ask(host, port, GetStats(stale=True), timeout_secs=PAGE_TIMEOUT_SECS)
+    (stats,) = await cluster.ask(name, GetStats(stale=True), timeout_secs=PAGE_TIMEOUT_SECS)
     found: dict[str, Any] = {"stats": stats._replace(node_id="", leader="")}
     question = ListTasks(limit=PAGE_COUNT, stale=True)
     while True:
-        ((tasks, after),) = await ask(host, port, question, timeout_secs=PAGE_TIMEOUT_SECS)
+        ((tasks, after),) = await cluster.ask(name, question, timeout_secs=PAGE_TIMEOUT_SECS)
         found.update((task.task_id.hex(), task) for task in tasks)
         if after is None:
             return found

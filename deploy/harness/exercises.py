@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import os
-import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +20,7 @@ import psutil
 from chaos.live.nemesis import ALL, FOLLOWER, LEADER, Nemesis, Scene
 from deploy.harness.budget import EvictionRefused, check_eviction
 from deploy.harness.pod_cluster import DATA, NAME, PodCluster
-from deploy.harness.rendering import ROOT, Objects, render
+from deploy.harness.rendering import Objects
 
 # Of three nodes: each needs some 15 s, on a machine that does other things.
 ROLL_SECS = 300.0
@@ -149,17 +148,14 @@ async def wrong_settings(scene: Scene, _: tuple[str, ...]) -> AsyncIterator[None
 
 
 def _with_wrong_settings(cluster: PodCluster) -> Objects:
-    """Its overlay, rendered with a mistake in the settings of all nodes."""
-    home, overlay = cluster.machine.home, cluster.overlay
-    tree = home / "wrong"
-    shutil.copytree(ROOT, tree, dirs_exist_ok=True)
-    settings = tree / "base/taskq.yaml"
-    settings.write_text(settings.read_text() + WRONG)
-    found = render(tree / overlay.relative_to(ROOT))
-    # Those that the operator has made stay as they are.
-    ours = {one["metadata"]["name"] for one in found.of("Secret")}
-    kept = [one for one in cluster.objects.of("Secret") if one["metadata"]["name"] not in ours]
-    return Objects([*found, *kept])
+    """What the operator has, rendered with a mistake in the settings of all nodes."""
+    settings = cluster.steps.settings
+    right = settings.read_text("utf-8")
+    settings.write_text(right + WRONG)
+    try:
+        return cluster.steps.rendered()
+    finally:
+        settings.write_text(right)
 
 
 @asynccontextmanager

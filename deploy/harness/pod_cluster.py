@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import TracebackType
+from typing import Any
+from urllib.parse import quote
 
+from chaos.live.asking import ask
 from chaos.live.cluster import LiveCluster
 from chaos.live.ground import Ground
 from chaos.live.node import LiveNode
 from deploy.harness.files import CLAIM
 from deploy.harness.machine import Machine
 from deploy.harness.names import known_here
+from deploy.harness.operator_steps import Prepared
 from deploy.harness.pod import Pod
 from deploy.harness.pod_spec import plan_pod
-from deploy.harness.rendering import Object, Objects
+from deploy.harness.rendering import Object
 from deploy.harness.stateful_set import StatefulSet
 
 NAME = "taskq"
@@ -76,15 +80,19 @@ class PodNode(LiveNode):
 
 
 class PodCluster(LiveCluster):
-    """The StatefulSet of `objects`, rendered from `overlay`, on `machine`. In its block names are
-    known to this process."""
+    """The StatefulSet that `steps` apply, on `machine`. In its block names are known to this
+    process."""
 
-    def __init__(self, machine: Machine, objects: Objects, overlay: Path) -> None:
+    def __init__(self, machine: Machine, steps: Prepared) -> None:
+        objects = steps.objects
         self.ground = Ground()
         self.paused = set()
         self.machine = machine
         self.objects = objects
-        self.overlay = overlay
+        self.steps = steps
+        self._tls = None
+        if steps.authority is not None:
+            self._tls = ssl.create_default_context(cafile=str(steps.authority))
         self.set = StatefulSet(machine, objects, NAME)
         self.namespace = objects.one("StatefulSet", NAME)["metadata"]["namespace"]
         template = objects.one("StatefulSet", NAME)["spec"]["template"]
@@ -112,13 +120,26 @@ class PodCluster(LiveCluster):
     @property
     def urls(self) -> list[str]:
         """A URL for each founding member by its name, and one of the Service for all clients."""
-        port = self.ports["client"]
+        port, steps = self.ports["client"], self.steps
+        key = f"{steps.keys['admin']}@" if steps.keys else ""
+        scheme, query = "taskq", ""
+        if steps.authority is not None:
+            scheme, query = "taskqs", f"?ca_file={quote(str(steps.authority))}"
         names = [f"{name}.{self.set.service}" for name in self.nodes]
         turns = (names[place:] + names[:place] for place in range(len(names)))
-        return [
-            f"taskq://{NAME}:{port}",
-            *("taskq://" + ",".join(f"{one}:{port}" for one in turn) for turn in turns),
-        ]
+        hosts = [f"{NAME}:{port}", *(",".join(f"{one}:{port}" for one in turn) for turn in turns)]
+        return [f"{scheme}://{key}{each}{query}" for each in hosts]
+
+    async def ask(self, name: str, *commands: Any, timeout_secs: float = 2.0) -> list[Any]:
+        """The answers of this node itself. Raises TaskqError."""
+        node = self.nodes[name]
+        return await ask(
+            *(node.host, node.port, *commands),
+            timeout_secs=timeout_secs,
+            key=self.steps.keys.get("admin"),
+            tls=self._tls,
+            server_name=None if self._tls is None else f"{name}.{self.set.service}",
+        )
 
     def lookup(self, host: str) -> list[str] | None:
         """The addresses of pods and Services; None for any other name."""

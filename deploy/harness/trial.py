@@ -38,9 +38,8 @@ from chaos.live.unserved import without_service
 from chaos.live.verdict import Verdict, judged
 from deploy.harness.exercises import Exercise
 from deploy.harness.machine import Machine
-from deploy.harness.operator_secrets import with_secrets
+from deploy.harness.operator_steps import prepared
 from deploy.harness.pod_cluster import NAME, PodCluster
-from deploy.harness.rendering import ROOT, render
 from deploy.harness.stateful_set import NotInTime
 from taskq import AsyncClient
 
@@ -71,12 +70,11 @@ async def carry_out(trial: Trial) -> None:
     """Carries out the trial and judges it. Raises OSError where no pods can be made, RenderFailed
     and Unsupported for the overlay."""
     began = time.monotonic()
-    overlay = ROOT / "overlays" / trial.overlay
-    objects = with_secrets(render(overlay))
-    (container,) = objects.one("StatefulSet", NAME)["spec"]["template"]["spec"]["containers"]
+    steps = prepared(trial.overlay, trial.home)
+    (container,) = steps.objects.one("StatefulSet", NAME)["spec"]["template"]["spec"]["containers"]
     with (
         Machine(trial.home, {container["image"]: trial.image}) as machine,
-        PodCluster(machine, objects, overlay) as cluster,
+        PodCluster(machine, steps) as cluster,
     ):
         try:
             await _steps(trial, cluster)

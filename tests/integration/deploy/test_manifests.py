@@ -12,7 +12,7 @@ from cluster.config import load_config
 from cluster.config.load import Config
 from cluster.node import HAND_OVER_SECS
 from deploy.harness.files import FILES
-from deploy.harness.operator_secrets import with_secrets
+from deploy.harness.operator_steps import CLIENTS, TLS, secret
 from deploy.harness.pod_spec import PodPlan, plan_pod
 from deploy.harness.rendering import Objects
 
@@ -33,6 +33,13 @@ def templates(objects: Objects) -> dict[str, Any]:
             spec = one["spec"]["jobTemplate"]["spec"] if kind == "CronJob" else one["spec"]
             found[f"{kind}/{one['metadata']['name']}"] = spec["template"]
     return found
+
+
+def with_secrets(objects: Objects) -> Objects:
+    """And those that the operator makes; their content is of no matter here."""
+    (namespace,) = (one["metadata"]["name"] for one in objects.of("Namespace"))
+    files = {"ca.pem": b"", "admin": b"a", "worker": b"w"}
+    return Objects([*objects, *(secret(namespace, name, files) for name in (TLS, CLIENTS))])
 
 
 def node(objects: Objects, ordinal: int = 0) -> PodPlan:
