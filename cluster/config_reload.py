@@ -70,7 +70,7 @@ class ConfigReload:
     def _needs_restart(self, path: str, new: Config) -> bool:
         if path == LOG_LEVEL or (path == API_KEYS and self._config.auth.enabled):
             return False
-        return _value(self._config, path) != _value(new, path)
+        return bool(_value(self._config, path) != _value(new, path))
 
 
 def _value(config: Config, path: str) -> Any:

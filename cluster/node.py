@@ -30,7 +30,13 @@ from cluster.config_reload import ConfigReload
 from cluster.logging import set_up_logging
 from cluster.monitors.duties import standard_duties
 from cluster.monitors.runner import Runner
-from cluster.process import ReadyFile, bound_memory, fill_standard_streams, signals_to
+from cluster.process import (
+    ReadyFile,
+    allow_open_files,
+    bound_memory,
+    fill_standard_streams,
+    signals_to,
+)
 from cluster.replication.build import OtherVersionNeeded
 from cluster.replication.disk_space import DiskSpace
 from cluster.replication.founding_record import claim_folder
@@ -290,6 +296,7 @@ def run(config: Config, ready_file: Path | None = None) -> int:
     """Runs a node in this process until SIGTERM or SIGINT; the exit code."""
     fill_standard_streams()
     bound_memory()
+    allow_open_files()
     set_up_logging(config.monitoring, node_id=config.raft.node_id)
     for warning in config.warnings():
         log.warning(warning)

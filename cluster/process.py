@@ -10,12 +10,14 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+OPEN_FILES_MAX = 65_536
 # Parameters of glibc's mallopt(3), from malloc.h, and what they are set to. Frames and batches of
 # some hundred KiB come and go: from the heap, where glibc puts them after the first, they leave it
 # full of holes that the system does not get back (a third of a loaded node's memory).
@@ -34,6 +36,16 @@ def bound_memory() -> None:
         return
     for parameter, value in _MALLOPT.items():
         mallopt(parameter, value)
+
+
+def allow_open_files() -> None:
+    """Raises the soft limit of open files to the hard one, within reason: connections, clients' and
+    strangers', have files, and so have the tables of the disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):  # as many as there may be, then
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def fill_standard_streams() -> None:

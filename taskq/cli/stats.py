@@ -65,7 +65,7 @@ def stats_command(url: str | None, request_timeout: float, as_json: bool) -> Non
         ]
     states = [(state_text(name), count_text(count)) for name, count in stats.states.items()]
     totals = [(name.replace("_", " "), count_text(count)) for name, count in stats.totals.items()]
-    title = "Tasks of the key's queues" if limited else "Tasks by state"
+    title = "Own tasks" if limited else "Tasks by state"
     tables = [table(title, ("state", "now"), states, numbers=("now",))]
     if not limited:
         columns = ("count", "total")

@@ -76,6 +76,14 @@ SESSION = """\
    node may send one at any time just before it closes.
 4. Requests follow. A second Hello ends the connection.
 
+A node with authentication wants `key` in Hello. `UNAUTHENTICATED` comes a moment later than other
+answers; it may also come by itself (request id {no_request}) when the key is revoked. Each message
+names the role that it needs; admins have all. A key may be limited to queues by a pattern: another
+queue by name is `PERMISSION_DENIED`, in batches member by member; a task of another queue is
+`NOT_FOUND`; lists and counts hold the key's queues only, `GetStats` then without `totals`,
+`durations`, sizes, and states that are not counted by queue. Messages about the cluster that need
+an admin need a key without such a limit.
+
 The node closes a connection on which it received nothing for `idle_timeout_ms` of the HelloReply
 (30 s by default). A client that has sent nothing for a third of it sends **Ping**. Any frame
 counts. A client should take the node for dead when a Ping is not answered within the same time.
