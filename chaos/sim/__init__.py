@@ -8,7 +8,7 @@ lines, server                          connections of clients, and the real serv
 clients, caller, tasks                 who uses the cluster, and what for
 oracle, order, checks, promises        what must hold
 plan, faults, hunts, rivals            what goes wrong
-operator                               changes of the members meanwhile
+operator, member_hunts                 changes of the members meanwhile
 seed, shorten, run, page               one run, all runs, what is told of them
-broken                                 builds with a fault of their own, which must be caught
+broken, broken_members                 builds with a fault of their own, which must be caught
 """

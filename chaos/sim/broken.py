@@ -47,11 +47,14 @@ class Build:
     nodes: int | None = None
     plan: Callable[[int], list[Fault]] | None = None
     shows: str = ""  # what the broken promise must say
+    founders: int | None = None  # so many of the nodes found the cluster
 
     def faults(self, seed: int) -> list[Fault] | None:
         """Those of a run: one hunt after the other, or (None) drawn by the weights."""
         if self.plan is not None:
             return self.plan(seed)
+        if self.founders:
+            return None
         if set(self.weights) - HUNTS - {"founding"}:
             return None
         (kind,) = self.weights
@@ -63,7 +66,10 @@ class Build:
 
     def run(self, seed: int) -> Outcome:
         """A run under its faults, by whatever build is on."""
-        return run_seed(seed, self.faults(seed), weights=self.weights, nodes=self.nodes)
+        founders = self.founders or 0
+        weights = WEIGHTS if founders else self.weights
+        faults = self.faults(seed)
+        return run_seed(seed, faults, weights=weights, nodes=self.nodes, founders=founders)
 
 
 # How long a hunt takes: each has come to its end before the next begins.

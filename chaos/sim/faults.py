@@ -279,6 +279,15 @@ class Faults:
     def _lone_copies_damaged(self, one: Machine, fault: Fault) -> bool | None:
         return self._hunts.lone_copies(one, fault.number, "damage") and None
 
+    def _rush(self, one: Machine, fault: Fault) -> bool | None:
+        return self._hunts.members("rush", one, fault.number) and None
+
+    def _stranger(self, one: Machine, fault: Fault) -> bool | None:
+        return self._hunts.members("stranger", one, fault.number) and None
+
+    def _leaving(self, one: Machine, fault: Fault) -> bool | None:
+        return self._hunts.members("leaving", one, fault.number) and None
+
     def _founding(self, one: Machine, fault: Fault) -> bool | None:
         return self._hunts.founding(fault.number) and None
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from chaos.sim.fabric import Fabric
+from chaos.sim.member_hunts import MemberHunts
 from chaos.sim.rivals import PATIENCE_SECS, Rivals
 from chaos.sim.world import World
 
@@ -235,6 +236,15 @@ class Hunts:
         self.when(deposed, hand_back, PATIENCE_SECS)
         self.world.after(4 * PATIENCE_SECS, self.mend)
         return True
+
+    # --- members ----------------------------------------------------------------------------------
+
+    def members(self, kind: str, leader: Machine, number: int) -> bool:
+        """One of `MemberHunts`."""
+        if leader.process is None:
+            return False
+        hunt = getattr(MemberHunts(self), kind)
+        return bool(hunt(leader, self._others(leader, number)))
 
     # --- founding ---------------------------------------------------------------------------------
 

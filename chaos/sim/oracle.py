@@ -103,6 +103,9 @@ class Oracle:
         result = None
         if entry is not None and entry[:1] == MEMBERS:
             self.former_voters, self.voters = self.voters, Voters(index, voters.decode_entry(entry))
+            changed = set(self.voters.members) ^ set(self.former_voters.members)
+            if len(changed) != 1:
+                self._violate(f"P1: entry {index} of {node} changes {sorted(changed)} at once")
             self._view.put(keys.MEMBERS, voters.encode_record(self.voters))
             self._on_entry(index, self._elapsed, self._wall)
         elif entry is not None:

@@ -16,7 +16,7 @@ EARLY_CHANCE = 0.05
 HUNTS = frozenset(
     {
         *("rivals", "rivals damaged", "usurp", "amnesia", "late answers"),
-        *("lone copies", "lone copies damaged"),
+        *("lone copies", "lone copies damaged", "rush", "stranger", "leaving"),
     }
 )
 # Kind -> how often it is drawn.
@@ -50,6 +50,9 @@ WEIGHTS = {
     "late answers": 1,
     "lone copies": 1,
     "lone copies damaged": 1,
+    "rush": 1,
+    "stranger": 1,
+    "leaving": 1,
     "founding": 1,
     "transfer": 2,
     "members": 2,
@@ -62,7 +65,7 @@ WEIGHTS = {
 MEMBERS_WEIGHTS = {
     kind: 8 if kind == "members" else weight
     for kind, weight in WEIGHTS.items()
-    if kind not in HUNTS and kind != "founding"
+    if kind not in HUNTS - {"rush", "stranger", "leaving"} and kind != "founding"
 }
 FEW_MEMBERS_WEIGHTS = {
     kind: weight

@@ -27,6 +27,7 @@ from chaos.sim.shorten import shorten
 MUST_HAPPEN = (
     *("terms led", "snapshot installed", "unsynced write", "partition healed", "transferred"),
     *("recovered", "loss found", "kill", "power cut", "pause", "write failed", "disks compared"),
+    *("members changed", "fault: members"),
     *("fault: stop", "maps compared", "orders compared", "complete ok", "stale status ok"),
 )
 # So many seeds are enough for all of it.

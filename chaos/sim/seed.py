@@ -234,7 +234,8 @@ def run_seed(
     chance = random.Random(f"run {seed}")
     drawn_nodes = 5 if chance.random() < FIVE_NODES_CHANCE else 3
     nodes = nodes or drawn_nodes
-    lazy = chance.random() < LAZY_CHANCE and weights is WEIGHTS
+    # A single member that loses what it acknowledged has nobody to get it from.
+    lazy = chance.random() < LAZY_CHANCE and weights is WEIGHTS and not founders
     weights = LAZY_WEIGHTS if lazy else weights
     if founders is None:
         founders = 0

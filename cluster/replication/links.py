@@ -111,9 +111,18 @@ class Links:
         await self._network.stop()
 
     def set_members(self, addresses: Mapping[str, str]) -> None:
-        """Whom this node dials: node id -> "host:port" of the Raft port, empty where not known."""
+        """Whom this node dials: node id -> "host:port" of the Raft port, empty where not known. Who
+        is none any more and there stays a guest: it may lead until its removal is committed, and
+        hears of that."""
         members = {one: address for one, address in addresses.items() if address}
         if members != self._members:
+            there = self._network.heard_from()
+            left = {one: self._members[one] for one in self._members if one in there}
+            self._guests = {
+                one: address
+                for one, address in {**self._guests, **left}.items()
+                if one not in members
+            }
             self._members = members
             self._set_peers()
 

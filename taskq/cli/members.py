@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from taskq.cli.command import DURATION, Failure, cluster_options, connected
+from taskq.cli.command import DURATION, Command, Failure, cluster_options, connected
 from taskq.cli.output import note, print_json, print_text
 from taskq.cli.quantity import count_text, duration_text, list_text
 from taskq.client import Client
@@ -30,7 +30,7 @@ patience_option = click.option(
 )
 
 
-@click.command("add")
+@click.command("add", cls=Command)
 @click.argument("node")
 @click.argument("address")
 @patience_option
@@ -48,7 +48,7 @@ def add_member(
     _tell(done, f"{node} is a member now", as_json)
 
 
-@click.command("remove")
+@click.command("remove", cls=Command)
 @click.argument("node")
 @patience_option
 @cluster_options
@@ -65,7 +65,7 @@ def remove_member(
     _tell(done, f"{node} is no member now", as_json)
 
 
-@click.command("replace")
+@click.command("replace", cls=Command)
 @click.argument("old")
 @click.argument("new")
 @click.argument("address")
