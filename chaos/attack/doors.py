@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 
 from chaos.attack.scene import Scene
 from chaos.attack.stranger import Closed, Stranger
 from chaos.attack.tries import Tries
 
+# So many connections at once: the bystander's share of this process is not the attackers' to take.
+AT_ONCE = 32
 PAGES = (b"GET /metrics HTTP/1.1\r\n\r\n", b"GET /livez HTTP/1.1\r\n\r\n")
 
 
@@ -33,7 +35,7 @@ async def plaintext(scene: Scene, tries: Tries) -> None:
         for port in scene.monitoring_ports:
             for one in PAGES:
                 asked.append(_tried(page(port, one), tries))
-    await asyncio.gather(*asked)
+    await _all(asked)
 
 
 async def client_certificates(scene: Scene, tries: Tries) -> None:
@@ -58,7 +60,17 @@ async def client_certificates(scene: Scene, tries: Tries) -> None:
                 asked.append(_tried(hello(port, certificate, scene.keys["admin"]), tries))
             for key in (None, "tq_wrong"):
                 asked.append(_tried(hello(port, "client", key), tries))
-    await asyncio.gather(*asked)
+    await _all(asked)
+
+
+async def _all(asked: Iterable[Awaitable[None]]) -> None:
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(attempt: Awaitable[None]) -> None:
+        async with places:
+            await attempt
+
+    await asyncio.gather(*map(one, asked))
 
 
 async def _tried(attempt: Awaitable[None], tries: Tries) -> None:

@@ -137,28 +137,39 @@ async def hostile_pickles(scene: Scene, tries: Tries) -> None:
 
 async def slow_frames(scene: Scene, tries: Tries) -> None:
     """Before any proof: a byte now and then, on every port, of a frame that never ends."""
-
-    async def trickle(port: int, data: bytes) -> None:
-        async with await Stranger.connect(port) as stranger:
-            ends = time.monotonic() + SLOW_SECS
-            closed = asyncio.create_task(stranger.is_closed(SLOW_SECS))
-            place = 0
-            while not closed.done() and time.monotonic() < ends:
-                try:
-                    await stranger.throw(data[place : place + 1])
-                except Closed:
-                    break
-                place = (place + 1) % len(data)
-                await asyncio.wait([closed], timeout=TRICKLE_SECS)
-            tries.judge(await closed, "closed in time", "a frame may take for ever")
-
     hello = struct.pack(">IB", 900, 1) + bytes(900)
     page = b"GET /livez HTTP/1.1\r\n" + b"X: y\r\n" * 1_000
     await asyncio.gather(
-        *(trickle(port, hello) for port in scene.client_ports * 4),
-        *(trickle(port, hello) for port in scene.raft_ports * 4),
-        *(trickle(port, page) for port in scene.monitoring_ports * 4),
+        *(_trickle(port, hello, tries) for port in scene.client_ports * 4),
+        *(_trickle(port, hello, tries) for port in scene.raft_ports * 4),
+        *(_trickle(port, page, tries) for port in scene.monitoring_ports * 4),
     )
+
+
+async def slow_handshakes(scene: Scene, tries: Tries) -> None:
+    """The same in the place of a TLS handshake: records of 16 KiB that come byte by byte, and
+    connections on which nothing comes."""
+    record = b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03" + scene.chance.randbytes(900)
+    ports = scene.ports * 4
+    await asyncio.gather(
+        *(_trickle(port, record, tries) for port in ports),
+        *(_trickle(port, b"", tries) for port in ports),
+    )
+
+
+async def _trickle(port: int, data: bytes, tries: Tries) -> None:
+    async with await Stranger.connect(port) as stranger:
+        ends = time.monotonic() + SLOW_SECS
+        closed = asyncio.create_task(stranger.is_closed(SLOW_SECS))
+        place = 0
+        while not closed.done() and time.monotonic() < ends:
+            try:
+                await stranger.throw(data[place : place + 1])
+            except Closed:
+                break
+            place = (place + 1) % max(len(data), 1)
+            await asyncio.wait([closed], timeout=TRICKLE_SECS)
+        tries.judge(await closed, "closed in time", "a frame may take for ever")
 
 
 async def oversized_frames(scene: Scene, tries: Tries) -> None:

@@ -18,6 +18,7 @@ class Papers:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
+        self._contexts: dict[str | None, ssl.SSLContext] = {}
         self._nodes, self._clients, self._foreign = (Authority.new() for _ in range(3))
         self.ca = self._put("clients-ca", self._clients.pair.certificate)
         self._node_ca = self._put("nodes-ca", self._nodes.pair.certificate)
@@ -59,7 +60,13 @@ class Papers:
         return {"ca_file": self._node_ca, "cert_file": certificate, "key_file": key}
 
     def context(self, shown: str | None) -> ssl.SSLContext:
-        """What somebody connects with who shows that certificate (None: none), and takes any."""
+        """What somebody connects with who shows that certificate (None: none), and takes any. Made
+        once: reading the files takes longer than a handshake."""
+        if shown not in self._contexts:
+            self._contexts[shown] = self._context(shown)
+        return self._contexts[shown]
+
+    def _context(self, shown: str | None) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

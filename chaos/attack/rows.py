@@ -66,4 +66,11 @@ ROWS = (
         peers.foreign_certificates,
         tls=True,
     ),
+    Row(
+        "slow handshakes",
+        "TLS records that come byte by byte, or never, on every port",
+        noise.slow_handshakes,
+        tls=True,
+        waits=True,
+    ),
 )

@@ -67,22 +67,30 @@ class Watch:
 
 
 async def run(home: Path, rows: Sequence[Row], amount: Amount, *, beside: bool) -> dict[str, Any]:
-    """A line for the results. `beside`: rows that mostly wait are done at the same time."""
-    started = time.monotonic()
-    told = []
-    for tls in (False, True):
+    """A line for the results. `beside`: both clusters are attacked at the same time, and rows that
+    mostly wait are done together."""
+
+    async def one(tls: bool) -> list[dict[str, Any]]:
         chosen = [row for row in rows if row.tls is tls]
+        told: list[dict[str, Any]] = []
         if chosen:
             async with _under_way(home / ("tls" if tls else "plain"), amount, tls=tls) as attack:
                 for group in _groups(chosen, beside=beside):
                     told += await attack.rows(group)
+        return told
+
+    started = time.monotonic()
+    if beside:
+        plain, tls = await asyncio.gather(one(False), one(True))
+    else:
+        plain, tls = await one(False), await one(True)
     return {
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         "commit": commit(),
         "noise_secs": amount.noise_secs,
         "crowd": amount.crowd,
         "wall_secs": round(time.monotonic() - started, 1),
-        "rows": told,
+        "rows": plain + tls,
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
     }
 
