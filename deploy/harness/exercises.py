@@ -19,6 +19,7 @@ import psutil
 
 from chaos.live.nemesis import ALL, FOLLOWER, LEADER, Nemesis, Scene
 from deploy.harness.budget import EvictionRefused, check_eviction
+from deploy.harness.next_build import TAG, VERSION
 from deploy.harness.pod_cluster import DATA, NAME, PodCluster
 from deploy.harness.rendering import Objects
 
@@ -53,6 +54,15 @@ def restarted(objects: Objects) -> Objects:
         if one["kind"] == "StatefulSet":
             notes = one["spec"]["template"]["metadata"].setdefault("annotations", {})
             notes["kubectl.kubernetes.io/restartedAt"] = str(time.time_ns())
+    return Objects(found)
+
+
+def with_image(objects: Objects, image: str) -> Objects:
+    """As `kubectl set image`."""
+    found = copy.deepcopy(objects.all)
+    for one in found:
+        if one["kind"] == "StatefulSet":
+            one["spec"]["template"]["spec"]["containers"][0]["image"] = image
     return Objects(found)
 
 
@@ -177,6 +187,27 @@ async def hung(scene: Scene, names: tuple[str, ...]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def upgraded(scene: Scene, _: tuple[str, ...]) -> AsyncIterator[None]:
+    """kubectl set image statefulset/taskq taskq=taskq:next; kubectl rollout undo"""
+    cluster = pods_of(scene)
+    version = await _version(cluster)
+    cluster.set.apply(with_image(cluster.objects, TAG))
+    await cluster.set.until_rolled_out(ROLL_SECS)
+    assert await _version(cluster) == VERSION != version
+    await cluster.whole()
+    cluster.set.apply(cluster.objects)
+    await cluster.set.until_rolled_out(ROLL_SECS)
+    assert await _version(cluster) == version
+    yield
+
+
+async def _version(cluster: PodCluster) -> str:
+    """What the first pod runs."""
+    program = "import importlib.metadata as found; print(found.version('taskq-cluster'))"
+    return (await cluster.set.pods[0].exec("python", "-c", program)).strip()
+
+
+@asynccontextmanager
 async def scaled(scene: Scene, _: tuple[str, ...]) -> AsyncIterator[None]:
     """kubectl scale to five, taskq cluster add; taskq cluster remove, kubectl scale to three."""
     cluster = pods_of(scene)
@@ -204,23 +235,40 @@ async def scaled(scene: Scene, _: tuple[str, ...]) -> AsyncIterator[None]:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One row of the table. `told`: what was done, in a few words."""
+    """One row of the table. `told`: what was done, in a few words; `two_builds`: it rolls out a
+    later version, too."""
 
     name: str
     told: str
     nemesis: Nemesis
     target: str
+    two_builds: bool = False
 
 
-def _exercise(name: str, told: str, harm: Harm, target: str, *, planned: bool = True) -> Exercise:
+def _exercise(
+    name: str,
+    told: str,
+    harm: Harm,
+    target: str,
+    *,
+    planned: bool = True,
+    two_builds: bool = False,
+) -> Exercise:
     nemesis = Nemesis(name, harm, (target,), planned=planned, spreads=True)
-    return Exercise(name, told, nemesis, target)
+    return Exercise(name, told, nemesis, target, two_builds)
 
 
 EXERCISES = {
     one.name: one
     for one in (
         _exercise("rolling-restart", "`kubectl rollout restart`", rolling_restart, ALL),
+        _exercise(
+            "rolling-upgrade",
+            "a later version rolled out, and back",
+            upgraded,
+            ALL,
+            two_builds=True,
+        ),
         _exercise(
             "drain",
             "two machines drained at once: the leader's pod is evicted, the second eviction refused"

@@ -38,6 +38,7 @@ from chaos.live.unserved import without_service
 from chaos.live.verdict import Verdict, judged
 from deploy.harness.exercises import Exercise
 from deploy.harness.machine import Machine
+from deploy.harness.next_build import TAG, build_next
 from deploy.harness.operator_steps import prepared
 from deploy.harness.pod_cluster import NAME, PodCluster
 from deploy.harness.stateful_set import NotInTime
@@ -72,8 +73,11 @@ async def carry_out(trial: Trial) -> None:
     began = time.monotonic()
     steps = prepared(trial.overlay, trial.home)
     (container,) = steps.objects.one("StatefulSet", NAME)["spec"]["template"]["spec"]["containers"]
+    images = {container["image"]: trial.image}
+    if trial.exercise.two_builds:
+        images[TAG] = await asyncio.to_thread(build_next, trial.image)
     with (
-        Machine(trial.home, {container["image"]: trial.image}) as machine,
+        Machine(trial.home, images) as machine,
         PodCluster(machine, steps) as cluster,
     ):
         try:
