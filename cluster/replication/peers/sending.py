@@ -117,7 +117,7 @@ class SendingLink(asyncio.Protocol):
         self._transport = None
         self._out.clear()
         if not self.ready.done():
-            text = "the peer closed the connection in the handshake (another secret?)"
+            text = "the peer closed the connection in the handshake (another secret or authority?)"
             self.ready.set_exception(self.failure or exc or ConnectionError(text))
             self.ready.exception()  # looked at: nobody may be waiting any more
         if not self.lost.done():
