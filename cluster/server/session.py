@@ -114,8 +114,7 @@ class Session(asyncio.Protocol):
         try:
             requests = self._connection.receive(data)
         except ProtocolError as error:
-            sessions.counters.refuse(0, ErrorCode.INVALID_REQUEST.value)
-            self.leave(refuse(ErrorCode.INVALID_REQUEST, str(error)))
+            self.leave(sessions.no_frames(self, data, error))
             return
         if requests:
             self.frame_at = arrival

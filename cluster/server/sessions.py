@@ -19,9 +19,10 @@ from cluster.server.dispatcher import Dispatcher
 from cluster.server.quota import Quota
 from cluster.server.requester import Requester, Tag
 from cluster.server.session import Session
-from cluster.server.strangers import Strangers
+from cluster.server.strangers import WITH_TLS, Strangers
+from cluster.server.tls_port import TLS_HANDSHAKE
 from taskq.commands import PROTOCOL_VERSION
-from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.errors import ErrorCode, ProtocolError, Refusal, refuse
 from taskq.limits import FRAME_SIZE_MAX
 from taskq.protocol.connection import announcement
 from taskq.results import HelloReply
@@ -66,6 +67,7 @@ class Sessions:
         self._was_over = False
         self._told_full = False
         self._strangers = Strangers(loop)
+        self._tls_strangers = Strangers(loop, WITH_TLS)
         self._sweeping: asyncio.TimerHandle | None = None
         self.answer: Callable[[Requester, Tag], None] = dispatcher.answer
         self.elsewhere: Callable[[Requester, Tag], None] = dispatcher.forwarding.refused
@@ -116,6 +118,16 @@ class Sessions:
             self.leave(session)
             self.loop.call_later(GOODBYE_SECS, session.abort, "key revoked")
         return len(ended)
+
+    def no_frames(self, session: Session, data: bytes, error: ProtocolError) -> Refusal:
+        """What to tell who sent bytes that are no frames. TLS is logged: such a client cannot read
+        our answer."""
+        self.counters.refuse(0, ErrorCode.INVALID_REQUEST.value)
+        text = str(error)
+        if not session.open and data.startswith(TLS_HANDSHAKE):
+            text = "this port speaks no TLS: use taskq:// instead of taskqs://"
+            self._tls_strangers.note(session.peer, f"api.enable_tls is false; {text}")
+        return refuse(ErrorCode.INVALID_REQUEST, text)
 
     def greet(self, session: Requester, tag: Tag) -> None:
         """Answers Hello: opens the session, or says why not and closes."""

@@ -11,6 +11,8 @@ import structlog
 log = structlog.get_logger(__name__)
 
 QUIET_SECS = 60.0
+WITHOUT_KEY = "a client without a valid key was kept out"
+WITH_TLS = "a client was kept out: it speaks TLS, and this port does not"
 
 
 def address_of(name: Any) -> str:
@@ -24,8 +26,9 @@ def address_of(name: Any) -> str:
 class Strangers:
     """See the module."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, text: str = WITHOUT_KEY) -> None:
         self._loop = loop
+        self._text = text
         self._quiet_until = 0.0
         self._unsaid = 0
 
@@ -37,5 +40,5 @@ class Strangers:
             return
         self._quiet_until = now + QUIET_SECS
         more = {"others_since": self._unsaid} if self._unsaid else {}
-        log.warning("a client without a valid key was kept out", address=address, why=why, **more)
+        log.warning(self._text, address=address, why=why, **more)
         self._unsaid = 0

@@ -135,11 +135,14 @@ async def test_a_tls_port_of_another_program_is_told_by_its_alert() -> None:
 
 
 async def test_tls_to_a_port_in_the_clear(files: Files) -> None:
-    async with listening() as port:
-        url = f"taskqs://{LOCAL}:{port.port}"
-        async with AsyncClient(url, ca_file=files.ca, timeout=5) as client:
-            with pytest.raises(ConnectionFailed, match="speaks no TLS: use taskq://"):
-                await client.submit("q")
+    with capture_logs() as lines:
+        async with listening() as port:
+            url = f"taskqs://{LOCAL}:{port.port}"
+            async with AsyncClient(url, ca_file=files.ca, timeout=5) as client:
+                with pytest.raises(ConnectionFailed, match="speaks no TLS: use taskq://"):
+                    await client.submit("q")
+    (line,) = [line for line in lines if "it speaks TLS" in line["event"]]
+    assert "api.enable_tls is false" in line["why"]
 
 
 async def test_a_client_has_to_show_a_certificate(files: Files, tmp_path: Path) -> None:
