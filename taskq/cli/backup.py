@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,12 +19,14 @@ from taskq.backup.writing import BackupWriter
 from taskq.cli.command import CommandGroup, Failure, cluster_options, json_option
 from taskq.cli.output import note, print_json, print_text, show
 from taskq.cli.process import require_broker
-from taskq.cli.progress import progress
+from taskq.cli.progress import Step, progress
 from taskq.cli.quantity import count_text, duration_text, size_text
 from taskq.client.backup import BackupSource, open_backup
 from taskq.limits import MIB
 
 STDOUT = "-"
+# Less is done before anybody has seen the bar. MiB.
+SHOWN_MIN = 16
 
 
 @click.group("backup", cls=CommandGroup)
@@ -87,7 +91,7 @@ async def _fetch(
 async def _copy(source: BackupSource, writer: BackupWriter) -> None:
     """Chunk by chunk, with a bar in MiB; how much it will be is known about."""
     total = max(1, source.size // MIB)
-    with progress(["MiB"], total) as step:
+    with _progress(total) as step:
         async for chunk in source.chunks():
             writer.add(chunk)
             step("MiB", min(writer.size // MIB, total))
@@ -103,7 +107,7 @@ def verify_backup(file: str, as_json: bool) -> None:
         reader = BackupReader(stream)
         contents = Contents()
         total = max(1, Path(file).stat().st_size // MIB) if file != STDOUT else 1
-        with progress(["MiB"], total) as step:
+        with _progress(total) as step:
             for chunk in reader.chunks():
                 contents.add(chunk)
                 step("MiB", min(reader.size // MIB, total))
@@ -159,7 +163,7 @@ def restore_backup(
         member = form == "cluster" if form else reader.head.member_count > 1
         total = max(1, Path(file).stat().st_size // MIB) if file != STDOUT else 1
         try:
-            with progress(["MiB"], total) as step:
+            with _progress(total) as step:
                 done = restore(
                     reader,
                     data_dir.absolute(),
@@ -191,6 +195,16 @@ def restore_backup(
         f"Start it with persistence.data_dir: {data_dir}, raft.node_id: {node_id}, "
         f"raft.enabled: {str(member).lower()}."
     )
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Step]:
+    """A bar in MiB, where it is worth one."""
+    if total < SHOWN_MIN:
+        yield lambda label, count: None
+    else:
+        with progress(["MiB"], total) as step:
+            yield step
 
 
 def _opened(file: str) -> BinaryIO:

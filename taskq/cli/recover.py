@@ -58,7 +58,7 @@ def examine_command(folders: tuple[Path, ...], as_json: bool) -> None:
         for one in found
     ]
     numbers = ("last entry", "its term", "committed")
-    show(table("Data folders", columns, rows, numbers=numbers, keep=("node",)))
+    show(table("Data folders", columns, rows, numbers=numbers, keep=("node", "cluster")))
     if len({one.cluster_id for one in found}) > 1:
         note("These folders are not of one cluster: they cannot be compared.")
     elif len(found) > 1:
