@@ -26,6 +26,8 @@ Builds = Mapping[str, Build | None]
 # The first leader of a new cluster waits so long for word from all. A cluster that is founded
 # without it is at the first level, and an operator raises it. Seconds.
 FOUNDING_SECS = 10.0
+# Entry 1 is the same in every log.
+FIRST_NO_OP = 2
 
 
 def highest_common(builds: Builds) -> int:
@@ -76,10 +78,12 @@ class FeatureLevel:
 
     # --- founding ---------------------------------------------------------------------------------
 
-    def leads(self, leads: bool, now: float) -> None:
-        """This node leads from now on, or no more. The first leader of a new cluster proposes the
-        level before anything else, if it has heard from all."""
-        self._founding_until = now + FOUNDING_SECS if leads and self._machine().is_new else 0.0
+    def leads(self, noop_index: int, now: float) -> None:
+        """This node leads from now on, its no-op is the entry `noop_index`; or (0) no more. Whoever
+        has the first no-op of a cluster is its first leader, and proposes the level before anything
+        else if it has heard from all. Any later one leaves it alone, also where nothing was ever
+        done: the members may have been upgraded since."""
+        self._founding_until = now + FOUNDING_SECS if noop_index == FIRST_NO_OP else 0.0
         self.look(now)
 
     def look(self, now: float) -> None:

@@ -207,6 +207,8 @@ class Keeper:
     def failed(self, error: BaseException) -> None:
         """L2: a failed write is survived by opening again, in a group damage is, too (A8); anything
         else ends the node."""
+        if self._stopping and isinstance(error, OtherVersionNeeded):
+            return  # every peer says so again and again
         if self._stopping:
             log.error("the disk failed while the node stopped", error=str(error))
         elif self._on_start_failed(error):

@@ -185,7 +185,8 @@ class Replica:
 
     def _leads(self, leads: bool) -> None:
         core = self._core
-        self.level.leads(leads, asyncio.get_running_loop().time())
+        noop_index = core.raft.noop_index if leads and core is not None else 0
+        self.level.leads(noop_index, asyncio.get_running_loop().time())
         if leads and core is not None and core.applier.machine.settings != self._settings:
             # Only then ready: the first Hello must not tell the limits of yesterday.
             self.propose(Configure(self._settings.as_map()), Configured(self._is_ready), None)

@@ -202,11 +202,6 @@ class Machine:
         return self._state.level
 
     @property
-    def is_new(self) -> bool:
-        """Whether no entry of ours was ever applied."""
-        return self._state.view.get(keys.CLOCKS) is None
-
-    @property
     def settings(self) -> Settings:
         """The replicated limits."""
         return self._state.settings
