@@ -8,10 +8,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from chaos.live.node import LiveNode
+from cluster.certificates.folder import issue
 from deploy.harness.queries import Query, Selector, queries
 from deploy.harness.rendering import ROOT, no_kubectl, render
 from taskq import Client
-from tests.integration.serving import serving_node
 
 # Prometheus makes it itself, of whether a node answered.
 OF_PROMETHEUS = {"up"}
@@ -45,8 +45,19 @@ def page(node: LiveNode) -> str:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, frozenset[tuple[str, str]]]]:
     """The samples of a node at work: names and labels."""
-    with serving_node(tmp_path_factory.mktemp("node")) as node:
-        with Client(node.url) as client:
+    home = tmp_path_factory.mktemp("node")
+    issued = issue(home / "certs", {"node1": ["127.0.0.1"]}, (), days=1)
+    (mine,) = issued.nodes
+    settings = {
+        "api.enable_tls": True,
+        "api.cert_file": mine.cert_file,
+        "api.key_file": mine.key_file,
+    }
+    with LiveNode(home, settings) as node:
+        node.spawn()
+        asyncio.run(node.serving())
+        url = node.url.replace("taskq://", "taskqs://")
+        with Client(url, ca_file=issued.ca_file) as client:
             client.submit(QUEUE, b"1")
             worker = client.worker()
             worker.register()
