@@ -242,8 +242,9 @@ async def _explode(insider: Stranger, data: bytes, tries: Tries) -> None:
     """It is refused, or ends the connection."""
     try:
         await insider.throw(data)
-        answer = await insider.ask(Ping())
-        why = "refused" if not isinstance(answer, Refusal) else answer.code
-        tries.refuse(why)
+        await insider.ask(Ping())
+        answer = insider.heard(1)  # the request id of a bomb
+        taken = answer is not None and not isinstance(answer, Refusal)
+        tries.judge(not taken, "refused", f"a bomb was taken: {data[:20]!r}")
     except Closed as closed:
         tries.refuse(str(closed))

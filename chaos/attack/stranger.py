@@ -64,6 +64,10 @@ class Stranger:
         await self.throw(frame)
         return await self._answer(request_id)
 
+    def heard(self, request_id: int) -> Any:
+        """What has come as the answer to a request that nobody waits for, or None."""
+        return self._answers.pop(request_id, None)
+
     async def throw(self, data: bytes) -> None:
         """Sends bytes as they are. Raises Closed."""
         try:
