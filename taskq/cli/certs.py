@@ -111,7 +111,7 @@ def _document(made: Issued, nodes: dict[str, list[str]]) -> dict[str, Any]:
 
 def _urls(made: Issued, nodes: dict[str, list[str]]) -> list[str]:
     """What clients connect with, one for each of them; for anybody where there are none."""
-    hosts = [_in_url(names[0]) for names in nodes.values()] or ["HOST"]
+    hosts = dict.fromkeys(_in_url(names[0]) for names in nodes.values()) or ["HOST"]
     url = f"taskqs://{','.join(hosts)}?ca_file={quote(str(made.ca_file))}"
     own = (
         f"{url}&cert_file={quote(str(one.cert_file))}&key_file={quote(str(one.key_file))}"
