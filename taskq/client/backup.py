@@ -24,7 +24,7 @@ from taskq.client.address import (
 )
 from taskq.client.asynchronous import AsyncClient
 from taskq.client.channel import Channel
-from taskq.commands import BeginBackup, EndBackup, GetCluster, ReadBackup
+from taskq.commands import BeginBackup, EndBackup, GetCluster, Ping, ReadBackup
 from taskq.errors import ConnectionFailed, PermissionDenied, ProtocolError, TaskqError
 from taskq.results import ClusterStatus, MemberRole, MemberView
 
@@ -116,7 +116,8 @@ async def open_backup(
         for place in places:
             channel = Channel(url, timeout, "taskq backup", None, only=place)
             try:
-                begun = await channel.send(BeginBackup(least_index), timeout / len(places))
+                await channel.send(Ping(), timeout / len(places))
+                begun = await channel.send(BeginBackup(least_index), PATIENCE_SECS)
                 return BackupSource(channel, begun, stale=stale)
             except BaseException as error:
                 await channel.close()
