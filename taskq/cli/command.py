@@ -176,6 +176,9 @@ def connected(url: str | None, request_timeout_secs: float) -> Iterator[Client]:
     try:
         client = Client(url, timeout=request_timeout_secs, name="taskq command line")
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=f"--url / {URL_VARIABLE}") from None
+        where = f"--url / {URL_VARIABLE}"
+        if str(error).startswith(KEY_VARIABLE):
+            where = KEY_VARIABLE
+        raise click.BadParameter(str(error), param_hint=where) from None
     with client:
         yield client
