@@ -23,9 +23,15 @@ PATIENCE_SECS = 20.0
 
 class TlsCluster:
     """`nodes` by name; `files` are theirs and those of the client "mailer". `through`: the port
-    under which the others find a node's Raft port, where that is not its own."""
+    under which the others find a node's Raft port, where that is not its own. `advertised`: the
+    host that nodes tell clients, for which their certificates are not."""
 
-    def __init__(self, home: Path, through: Callable[[int], int] = lambda port: port) -> None:
+    def __init__(
+        self,
+        home: Path,
+        through: Callable[[int], int] = lambda port: port,
+        advertised: str | None = None,
+    ) -> None:
         self.files = Files(home / "certs")
         self.mailer = self.files.client("mailer")
         ports = free_ports(6)
@@ -44,6 +50,8 @@ class TlsCluster:
                 "api.client_ca_file": self.files.ca,
                 "monitoring.enable_tls": True,
             }
+            if advertised is not None:
+                settings["broker.advertise"] = f"{advertised}:{port}"
             (home / name).mkdir()
             self.nodes[name] = LiveNode(home / name, settings, port=port)
 
@@ -86,9 +94,9 @@ class TlsCluster:
 
 
 @contextmanager
-def running(home: Path, through: Callable[[int], int] = lambda port: port) -> Iterator[TlsCluster]:
+def running(home: Path, **how: Any) -> Iterator[TlsCluster]:
     """A cluster that serves; killed at the end."""
-    cluster = TlsCluster(home, through)
+    cluster = TlsCluster(home, **how)
     try:
         for node in cluster.nodes.values():
             node.spawn()

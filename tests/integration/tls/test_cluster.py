@@ -87,7 +87,7 @@ def test_client_worker_and_command_line(cluster: TlsCluster) -> None:
 def test_a_url_says_all_and_the_leader_is_found(cluster: TlsCluster) -> None:
     files = "&".join(f"{key}={path}" for key, path in cluster.tls.items())
     leader = cluster.status().leader
-    follower = next(node for name, node in cluster.nodes.items() if name != leader)
+    follower = follower_of(cluster)
 
     async def moves() -> None:
         url = f"taskqs://{LOCAL}:{follower.port}?{files}"
@@ -184,16 +184,34 @@ async def test_who_is_let_in_is_the_node_that_the_certificate_names(cluster: Tls
 def test_what_is_forwarded_cannot_be_read_between_nodes(tmp_path: Path) -> None:
     taps, marker = Taps(), b"a payload that nobody else may read " * 8
     try:
-        with running(tmp_path, taps.tap) as cluster:
-            leader = cluster.status().leader
-            follower = next(node for name, node in cluster.nodes.items() if name != leader)
-            asyncio.run(submit_at(follower, cluster, marker))
+        with running(tmp_path, through=taps.tap) as cluster:
+            asyncio.run(submit_at(follower_of(cluster), cluster, marker))
             with cluster.client() as client:
                 assert sum(queue.ready_normal for queue in client.queues()) == 1
             until(lambda: len(taps.heard) > 2 * len(marker), "something goes between nodes")
             assert marker not in taps.heard
     finally:
         taps.stop()
+
+
+@pytest.mark.slow
+def test_a_leader_under_another_name_is_told_of_and_done_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(tmp_path, advertised="localhost") as cluster:
+        follower = follower_of(cluster)
+        with Client(f"taskqs://{LOCAL}:{follower.port}", timeout=20, **cluster.tls) as client:
+            client.submit("q")
+            until(lambda: caplog.records, "it tries to go to the leader")
+            client.submit("q")
+    (line,) = [one.getMessage() for one in caplog.records if one.name == "taskq.client"]
+    assert "is out of reach: the node's certificate is not for 'localhost'" in line
+
+
+def follower_of(cluster: TlsCluster) -> LiveNode:
+    """A node that has to pass on what changes something."""
+    leader = cluster.status().leader
+    return next(node for name, node in cluster.nodes.items() if name != leader)
 
 
 async def submit_at(node: LiveNode, cluster: TlsCluster, payload: bytes) -> None:
