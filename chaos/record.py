@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from chaos.live import campaign_page, cluster_page, soak_page, stock_page
+from chaos.live import campaign_page, cluster_page, soak_page, stock_page, upgrade_page
 from chaos.sim import page as sim_page
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def page(found: Mapping[str, str]) -> str:
         *campaign_page.page(found.get("chaos", "")),
         *stock_page.page(found.get("stock", "")),
         *soak_page.page(found.get("soak", "")),
+        *upgrade_page.page(found.get("upgrade", "")),
         "",
         "## A node killed under load",
         "",

@@ -5,7 +5,8 @@
        MarkQueue, which writes a record of a new kind (an entry that today's version cannot read);
        and GetStats says one thing more (a field that today's clients do not know)
 
-`python -m tests.builds.tomorrow FOLDER` makes it, to be tried by hand (docs/operations/upgrade.md).
+`python -m tests.builds.tomorrow FOLDER` makes it, for `chaos.live.upgrade`, or to be tried by hand
+(docs/operations/upgrade.md).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ METADATA = f"Metadata-Version: 2.1\nName: taskq-cluster\nVersion: {VERSION}\n"
 
 
 def make(folder: Path) -> Path:
-    """Writes that version to `folder`, new; processes run it with the variables of `environment`.
+    """Writes that version to `folder`, new; see `chaos.live.upgrade.environment`.
 
     Raises AssertionError where the sources are no longer what is changed here.
     """
@@ -86,11 +87,6 @@ def make(folder: Path) -> Path:
     info.mkdir()
     (info / "METADATA").write_text(METADATA, "utf-8")
     return folder
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """Of a process that runs that version, wherever it is started."""
-    return {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
 
 
 if __name__ == "__main__":
