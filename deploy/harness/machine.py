@@ -147,9 +147,16 @@ class Machine:
 
 
 def _aliases(plan: PodPlan, service: str) -> list[str]:
-    """The names that a cluster's DNS gives a pod of a headless Service, and the Service itself."""
-    domains = [service, f"{service}.{plan.namespace}", f"{service}.{plan.namespace}.svc"]
-    return [*(f"{plan.name}.{domain}" for domain in domains), service]
+    """The names that a cluster's DNS gives a pod of a headless Service, the Service itself, and
+    that for clients, which is called as the pods are. (The engine's DNS does not ask who is
+    ready.)"""
+    clients = plan.labels["app.kubernetes.io/name"]
+    own = [f"{plan.name}.{domain}" for domain in _names(service, plan.namespace)]
+    return [*own, service, *_names(clients, plan.namespace)]
+
+
+def _names(service: str, namespace: str) -> list[str]:
+    return [service, f"{service}.{namespace}", f"{service}.{namespace}.svc"]
 
 
 def _give(folder: Path, plan: PodPlan) -> None:

@@ -165,6 +165,13 @@ class PodCluster(LiveCluster):
         for name in names:
             self.nodes[name].kill_soon()
 
+    def beside(self, kind: str, name: str) -> Pod:
+        """A pod of another template (Deployment, CronJob), which is nobody's node; not started."""
+        spec = self.objects.one(kind, name)["spec"]
+        template = (spec["jobTemplate"]["spec"] if kind == "CronJob" else spec)["template"]
+        plan = plan_pod(self.objects, template, f"{name}-0", self.namespace)
+        return Pod(self.machine, plan, "", None)
+
     async def begin(self) -> None:
         """All pods at once, until they are ready. Raises NotInTime."""
         self.set.start()
