@@ -33,7 +33,16 @@ CASES = [
     (TimeoutError("still running"), 5, "Still running."),
     (NotFound("NOT_FOUND", "there is no task"), 1, "There is no task [NOT_FOUND]"),
     (QueueFull("QUEUE_FULL", "full", 1.5), 1, "Full [QUEUE_FULL]"),
-    (PermissionDenied("UNAUTHENTICATED", "wrong key"), 1, "Not allowed: wrong key"),
+    (
+        PermissionDenied("UNAUTHENTICATED", "wrong key"),
+        1,
+        "Not allowed: wrong key [UNAUTHENTICATED]. The key is in TASKQ_API_KEY, or in the url",
+    ),
+    (
+        PermissionDenied("PERMISSION_DENIED", "PauseQueue needs the role admin"),
+        1,
+        "Not allowed: PauseQueue needs the role admin [PERMISSION_DENIED].",
+    ),
     (TaskFailed("id", "Traceback ...\nValueError: x"), 1, "Traceback ...\nValueError: x"),
     (ValueError("run_at: no time zone"), 1, "Run_at: no time zone."),
     (PermissionError(13, "Permission denied", "/x"), 1, "/x: Permission denied."),
@@ -165,3 +174,10 @@ def test_exit_codes_are_documented_as_they_are() -> None:
     page = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text()
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", page, re.M)
     assert [(int(code), about) for code, about in rows] == list(exits.ABOUT)
+
+
+def test_a_key_that_is_none_is_told_of_its_variable(taskq: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("TASKQ_API_KEY", "@/nowhere/key")
+    outcome = taskq("stats")
+    assert outcome.exit_code == 2
+    assert "Invalid value for TASKQ_API_KEY" in outcome.stderr
