@@ -15,7 +15,8 @@ RESULTS = HERE / "results.jsonl"
 SHARES = HERE / "where.jsonl"
 BACKLOGS = HERE / "backlog.jsonl"
 WORKERS = HERE / "workers.jsonl"
-FILES = (RESULTS, SHARES, BACKLOGS, WORKERS)
+BACKUPS = HERE / "backup.jsonl"
+FILES = (RESULTS, SHARES, BACKLOGS, WORKERS, BACKUPS)
 PAGE = HERE / "RESULTS.md"
 # The page shows so many sessions, newest first; the file keeps all.
 SHOWN_MAX = 40
@@ -65,6 +66,11 @@ def append_workers(row: dict[str, Any]) -> None:
     _add(WORKERS, [row])
 
 
+def append_backup(row: dict[str, Any]) -> None:
+    """Adds what a backup cost, and makes the page anew."""
+    _add(BACKUPS, [row])
+
+
 def _add(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("a") as file:
         for row in rows:
@@ -72,14 +78,14 @@ def _add(path: Path, rows: list[dict[str, Any]]) -> None:
     PAGE.write_text(page(*(file.read_text() for file in FILES)))
 
 
-def page(results: str, shares: str, backlogs: str, workers: str) -> str:
+def page(results: str, shares: str, backlogs: str, workers: str, backups: str) -> str:
     """The page for the contents of the files."""
     rows = [json.loads(line) for line in results.splitlines() if line]
     lines = [
         "# Measurements",
         "",
-        "Generated from `results.jsonl`, `workers.jsonl`, `backlog.jsonl` and `where.jsonl`; not"
-        " typed. Medians of the runs, the range in brackets.",
+        "Generated from `results.jsonl`, `workers.jsonl`, `backlog.jsonl`, `backup.jsonl` and"
+        " `where.jsonl`; not typed. Medians of the runs, the range in brackets.",
         "Durability fsync; client and brokers (one, or where the load says so three) on the same"
         " machine; CPU is that of all",
         "brokers together. The load average at the end tells how quiet the machine was.",
@@ -91,6 +97,7 @@ def page(results: str, shares: str, backlogs: str, workers: str) -> str:
     lines += [_row(row) for row in reversed(rows[-SHOWN_MAX:])]
     lines += _workers([json.loads(line) for line in workers.splitlines() if line])
     lines += _backlogs([json.loads(line) for line in backlogs.splitlines() if line])
+    lines += _backups([json.loads(line) for line in backups.splitlines() if line])
     newest = {row["load"]: row for row in map(json.loads, shares.splitlines())}
     for row in newest.values():
         lines += ["", f"## Where the broker's time goes: {row['load']}", ""]
@@ -170,6 +177,40 @@ def _backlog(row: dict[str, Any]) -> str:
         f"{row['restart_secs']:.1f}",
         *((f"{due} s", f"{row['ready_late_secs']:.1f} s") if due else ("", "")),
         *(", ".join(submits), row["machine"], row["load_average"]),
+    ]
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _backups(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "",
+        "## Backups",
+        "",
+        "`python -m bench.backup`. The longest time in ms between two acknowledgements to a client"
+        " that submits one task at a time:",
+        "in 10 s without a backup, during one of a follower, and of the leader. Memory in MiB: what"
+        " the node that has most gained, and",
+        "the commands had. Serving: from the start of the restored node to its first answer.",
+        "",
+        "| when (UTC) | commit | tasks | nodes | file MiB | gap without | follower s | gap |"
+        " leader s | gap | node gained | create had | verify s | had | restore s | had |"
+        " serving s | machine | load average |",
+        "|" + "---|" * 19,
+    ]
+    return lines + [_backup(row) for row in reversed(rows[-SHOWN_MAX:])] if rows else []
+
+
+def _backup(row: dict[str, Any]) -> str:
+    cells = [
+        *(row["when"], row["commit"], f"{row['tasks']:,} of {row['size']:,} B", row["nodes"]),
+        *(f"{row['file_size'] / 2**20:.0f}", f"{row['quiet_gap_ms']:.0f}"),
+        *(row["follower_secs"], f"{row['follower_gap_ms']:.0f}"),
+        *(row["leader_secs"], f"{row['leader_gap_ms']:.0f}"),
+        f"{max(row['follower_memory'], row['leader_memory']):.0f}",
+        f"{max(row['follower_command_memory'], row['leader_command_memory']):.0f}",
+        *(row["verify_secs"], f"{row['verify_memory']:.0f}"),
+        *(row["restore_secs"], f"{row['restore_memory']:.0f}", row["serving_secs"]),
+        *(row["machine"], row["load_average"]),
     ]
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 

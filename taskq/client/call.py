@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from taskq.client.batch import doubt_batch
 from taskq.client.belief import doubted
@@ -44,6 +44,17 @@ _PASSING = frozenset(
     }
 )
 _FULL = frozenset({ErrorCode.QUEUE_FULL.value, ErrorCode.DISK_FULL.value})
+
+
+class _Ended:
+    """Stands for the future of a call whose caller has the reply."""
+
+    def done(self) -> bool:
+        """It is."""
+        return True
+
+
+_ENDED = cast("asyncio.Future[Any]", _Ended())
 
 
 class Call:
@@ -133,7 +144,9 @@ class Call:
         if self.unknown and type(reply) is BatchReply:
             reply = doubt_batch(self.command, reply)
         self.future.set_result(reply)
-        # Deadlines hold ended calls for a while: neither the payload nor the caller with them.
+        # Deadlines hold ended calls for a while: neither what was sent or answered with them, nor
+        # the caller.
+        self.future = _ENDED
         self.command = self.late = None
 
     def fail(self, error: BaseException) -> None:

@@ -16,8 +16,10 @@ def test_page_changes_with_the_results() -> None:
     made = page(results, shares, *rest)
     assert page(results + first.replace('"rate": ', '"rate": 1'), shares, *rest) != made
     assert page(results, shares.replace("0.1", "0.2"), *rest) != made
-    backlogs, workers = rest
+    backlogs, workers, backups = rest
     other = backlogs.replace('"claims_ratio": ', '"claims_ratio": 1')
-    assert page(results, shares, other, workers) != made
+    assert page(results, shares, other, workers, backups) != made
     other = workers.replace('"rate": ', '"rate": 1')
-    assert page(results, shares, backlogs, other) != made
+    assert page(results, shares, backlogs, other, backups) != made
+    other = backups.replace('"file_size": ', '"file_size": 1')
+    assert page(results, shares, backlogs, workers, other) != made

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskq.backup.contents import Contents
-from taskq.backup.file_format import CHUNK, END, MAGIC, START, Head, NotWhole, pack_record
+from taskq.backup.file_format import CHUNK, END, MAGIC, RECORD, START, Head, NotWhole, pack_record
 from taskq.backup.reading import BackupReader
 from taskq.backup.writing import BackupWriter
 from taskq.machine import keys
@@ -66,6 +66,29 @@ def test_every_cut_is_found(whole: bytes) -> None:
     for size in range(len(whole)):
         with pytest.raises(NotWhole):
             read(whole[:size])
+
+
+def records_of(whole: bytes) -> list[bytes]:
+    """The start, the head, the chunks, the end."""
+    found, at = [whole[: len(START)]], len(START)
+    while at < len(whole):
+        size = RECORD.size + RECORD.unpack_from(whole, at)[1]
+        found.append(whole[at : at + size])
+        at += size
+    return found
+
+
+@pytest.mark.parametrize(
+    "order", [(0, 1, 2, 4, 5), (0, 1, 2, 2, 3, 4, 5), (0, 1, 3, 2, 4, 5), (0, 1, 5), (0, 1, 1, 5)]
+)
+def test_whole_records_that_are_missing_doubled_or_moved_are_found(
+    whole: bytes, order: tuple[int, ...]
+) -> None:
+    records = records_of(whole)
+    assert len(records) == 6
+    assert b"".join(records) == whole
+    with pytest.raises(NotWhole):
+        read(b"".join(records[place] for place in order))
 
 
 @given(more=st.binary(min_size=1, max_size=20))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from concurrent.futures import Future
 
 import pytest
@@ -16,7 +17,7 @@ from taskq.errors import (
     refuse,
 )
 from taskq.limits import DEDUP_WINDOW_MS_DEFAULT
-from taskq.results import BatchReply, Submitted
+from taskq.results import BatchReply, Submitted, TaskPage
 
 FULL = refuse(ErrorCode.QUEUE_FULL, "full", 10)
 NO_LEADER = refuse(ErrorCode.NO_LEADER, "an election is on")
@@ -121,6 +122,16 @@ def test_an_ended_call_keeps_neither_payload_nor_caller():
     assert failed.late is print  # an answer may still come
 
 
+def test_an_ended_call_does_not_hold_the_reply():
+    ended = call()
+    future = ended.future
+    reply = TaskPage([], b"large")
+    ended.succeed(reply)
+    assert future.result() is reply
+    assert ended.future.done()
+    assert ended not in gc.get_referrers(future)
+
+
 def test_a_second_end_changes_nothing():
     ended = call()
     ended.fail(ConnectionFailed("first"))
@@ -132,11 +143,12 @@ def test_the_members_of_a_batch_are_doubted_after_a_lost_attempt():
     batch = SubmitTasks([SubmitTask(b"i" * 16, "q"), SubmitTask(b"j" * 16, "q")])
     reply = BatchReply([[True, [b"i" * 16]], [False, list(FULL)]])
     sure, unsure = call(batch), call(batch)
+    futures = sure.future, unsure.future
     unsure.lose()
     sure.succeed(reply)
     unsure.succeed(reply)
-    assert sure.future.result() == reply
-    good, bad = unsure.future.result().answers
+    assert futures[0].result() == reply
+    good, bad = futures[1].result().answers
     assert good == [True, [b"i" * 16]]
     assert (bad[0], Refusal(*bad[1]).unknown) == (False, True)
 
