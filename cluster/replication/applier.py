@@ -8,7 +8,11 @@ driver owns the applier and calls it on the loop; writing happens in an executor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from zlib import crc32
+
+import structlog
 
 from cluster.replication.build import OWN_BUILD, OtherVersionNeeded, refuse_state
 from cluster.replication.digests import Digests
@@ -30,14 +34,23 @@ WRITE_BEHIND_SECS = 1.0
 
 Changes = dict[bytes, bytes | None]
 
+log = structlog.get_logger(__name__)
+
 
 class Applier:
     """Machine, overlay and state of one node. `index`: the last applied entry."""
 
-    def __init__(self, store: StateStore, build: Build = OWN_BUILD) -> None:
-        """Raises FolderRefused, OtherVersionNeeded where another version must read the state."""
+    def __init__(
+        self,
+        store: StateStore,
+        build: Build = OWN_BUILD,
+        skips: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
+        """`skips`: index -> checksum of entries that an operator wants left out. Raises
+        FolderRefused, OtherVersionNeeded where another version must read the state."""
         _check_format(store, build)
         self._build = build
+        self._skips = skips
         self._store = store
         self._overlay = Overlay(store)
         self._listeners: list[Callable[[Applied], None]] = []
@@ -59,10 +72,13 @@ class Applier:
     def apply(self, entry: bytes) -> Applied:
         """Carries out our part of an entry. Raises OtherVersionNeeded, with nothing of it done: the
         state, in memory and on disk, is before it."""
+        index = max(self.index, 1) + 1  # entry 1 is the same no-op in every log
+        if index in self._skips and crc32(entry) == self._skips[index]:
+            log.critical("an entry is left out, as an operator wants", index=index)
+            return Applied([], set(), [], [], [])
         try:
             return self.machine.apply(entry)
         except UnreadableEntry as error:
-            index = max(self.index, 1) + 1  # entry 1 is the same no-op in every log
             text = f"entry {index} of the log cannot be applied by {self._build.text()}: {error}"
             raise OtherVersionNeeded(text) from error
 

@@ -7,7 +7,7 @@ then holds (L2, A11): after a failed write no object in here can be trusted to s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -78,10 +78,12 @@ class Core:
         surroundings: Surroundings,
         hooks: Hooks,
         others: Others | None,
+        skips: Mapping[int, int],
     ) -> None:
-        """Takes over the open stores, and closes them where it raises."""
+        """Takes over the open stores, and closes them where it raises. `skips`: of the applier."""
         self.log, self.state = stores
         self._others = others
+        self._skips = skips
         self._snapshot_executor: Executor | None = None
         self.exchange: SnapshotExchange | None = None
         _tell_how_found(self.log, self.state)
@@ -97,7 +99,7 @@ class Core:
         self, node_id: str, policy: DiskPolicy, surroundings: Surroundings, hooks: Hooks
     ) -> None:
         others, loop = self._others, asyncio.get_running_loop()
-        self.applier = Applier(self.state, surroundings.build)
+        self.applier = Applier(self.state, surroundings.build, self._skips)
         machine = self.applier.machine
         self.raft = Raft(
             node_id,

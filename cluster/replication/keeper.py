@@ -129,6 +129,7 @@ class Keeper:
             self._surroundings,
             self._hooks,
             None if membership is None else membership.others(),
+            self._directory.skips(),
         )
         if core.opened is not Opened.INTACT:
             log.warning("the log was not closed cleanly", found=core.opened.value)

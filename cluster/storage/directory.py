@@ -27,6 +27,7 @@ from cluster.storage.lock import FolderLock
 from cluster.storage.log_store import CheckedLog, LogStore
 from cluster.storage.member_stores import MemberStores, open_members
 from cluster.storage.recovery import Recovery
+from cluster.storage.skips import read_skips
 from cluster.storage.state_store import CheckedState, StateStore
 from cluster.storage.swap import finish_swap, put_received, ready_name, received_name, replaced_name
 from cluster.storage.unfinished import refuse_unfinished
@@ -204,6 +205,11 @@ class DataDirectory:
             return set_aside(self.path / name)
         except OSError as error:
             raise StorageFailed(f"setting {self.path / name} aside failed: {error}") from error
+
+    def skips(self) -> dict[int, int]:
+        """Index -> checksum of entries that an operator wants left out. Raises DataDamaged,
+        NewerFormat."""
+        return read_skips(self.path)
 
     def free_bytes(self) -> int:
         """Bytes that this process may still write on the folder's file system."""

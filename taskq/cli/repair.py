@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from taskq.cli import skip_entry as skip
 from taskq.cli.command import Command, Failure, json_option
 from taskq.cli.output import ask, note, print_json, print_text
 from taskq.cli.process import require_broker
@@ -16,9 +17,20 @@ from taskq.cli.process import require_broker
 @click.option("--yes", is_flag=True, help="Do not ask, if nothing acknowledged is lost.")
 @click.option("--accept-loss", is_flag=True, help="Do not ask, even if something is lost.")
 @click.option("--dry-run", is_flag=True, help="Only look.")
+@click.option(
+    "--skip-entry",
+    type=click.IntRange(2),
+    metavar="INDEX",
+    help="Leave out this entry of the log, which stops every node. The same on all nodes.",
+)
 @json_option
 def repair_command(
-    folder: Path, yes: bool, accept_loss: bool, dry_run: bool, as_json: bool
+    folder: Path,
+    yes: bool,
+    accept_loss: bool,
+    dry_run: bool,
+    skip_entry: int | None,
+    as_json: bool,
 ) -> None:
     """Repair the data folder of a stopped node.
 
@@ -33,6 +45,9 @@ def repair_command(
         raise Failure(f"{folder} is not a folder.")
     folder = folder.absolute()
     try:
+        if skip_entry is not None:
+            skip.skip_entry(folder, skip_entry, accepted=accept_loss, as_json=as_json)
+            return
         found = examine(folder)
         lines = found.lines()
         if not as_json:
