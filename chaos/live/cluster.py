@@ -79,6 +79,13 @@ class LiveCluster:
         found = {**raft, **self._settings, **(settings or {})}
         return self.ground.node(name, home or self._home / name, found, self._ports[name])
 
+    def spare(self, name: str) -> LiveNode:
+        """A node that is no member yet and knows the others; not running, and not in `nodes`."""
+        if name not in self.raft_ports:
+            self._ports[name], self.raft_ports[name] = free_ports(2)
+            self.ground.prepare([name])
+        return self.make(name)
+
     # --- addresses --------------------------------------------------------------------------------
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chaos.sim.rivals import PATIENCE_SECS
+from taskq.commands import AddMember, RemoveMember
 
 if TYPE_CHECKING:
     from chaos.sim.hunts import Hunts
@@ -47,7 +48,9 @@ class MemberHunts:
         self._world.note("rush", leader.name)
         for place, one in enumerate(far):
             moment = MOMENT_SECS * place
-            self._world.after(moment, self._act, leader, replica.remove_member, one.name)
+            self._world.after(
+                moment, self._act, leader, replica.change_members, RemoveMember(one.name)
+            )
         return self._mend_later()
 
     def stranger(self, leader: Machine, others: list[Machine]) -> bool:
@@ -59,7 +62,7 @@ class MemberHunts:
         spare = next((one for one in others if one.name not in known), None)
         if spare is None:
             return False
-        self._act(leader, replica.add_member, spare.name, spare.members[spare.name])
+        self._act(leader, replica.change_members, AddMember(spare.name, spare.members[spare.name]))
 
         def followed() -> bool:
             core = None if leader.process is None else leader.process.core

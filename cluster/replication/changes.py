@@ -23,6 +23,7 @@ from cluster.replication.progress import Stage
 from cluster.replication.raft import Raft
 from cluster.replication.transfer import Transfer
 from cluster.replication.voters import Voter
+from taskq.commands import AddMember, RemoveMember
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.results import ChangeStage, MemberChange
 
@@ -75,12 +76,23 @@ class Changes:
         if self.learner is not None:
             self._learn(None)
 
+    def take(
+        self, change: AddMember | RemoveMember, leading: Leading, now: float
+    ) -> MemberChange | Refusal:
+        """Begins a change, or says how far it is. Asked of a leader that is ready."""
+        if not self._raft.in_group:
+            text = "a group of one has no members to change: it needs raft.enabled: true"
+            return refuse(ErrorCode.WRONG_STATE, text)
+        if isinstance(change, AddMember):
+            return self._add(change.node_id, change.address, leading, now)
+        return self._remove(change.node_id, leading, now)
+
     # --- adding -----------------------------------------------------------------------------------
 
-    def add(
+    def _add(
         self, node_id: str, address: str, leading: Leading, now: float
     ) -> MemberChange | Refusal:
-        """Begins to add a node, or says how far that is. Asked of a leader that is ready."""
+        """Begins to add a node, or says how far that is."""
         newest = self._raft.roster.newest
         voter = newest.members.get(node_id)
         if voter is not None:
@@ -196,7 +208,7 @@ class Changes:
 
     # --- removing ---------------------------------------------------------------------------------
 
-    def remove(self, node_id: str, leading: Leading, now: float) -> MemberChange | Refusal:
+    def _remove(self, node_id: str, leading: Leading, now: float) -> MemberChange | Refusal:
         """Removes a node, or says how far that is; ends the adding of one that is no member yet."""
         raft, members = self._raft, self._raft.roster.newest.members
         if self.learner is not None and self.learner.node_id == node_id:

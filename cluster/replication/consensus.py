@@ -313,7 +313,7 @@ class Consensus:
             self._on_members()
         if newest.entry > raft.commit_index:
             return
-        if raft.flag and not raft.loss:
+        if raft.journal.flag and not raft.loss:
             self.following.clear_flag()
         if self.leading is not None and not raft.is_member:
             log.info("this node is no member any more: another one leads", term=raft.term)

@@ -110,7 +110,7 @@ class Core:
             self.applier.applied,
             roster=Roster(node_id, self._voters(node_id)),
             on_voters=self.applier.set_voters,
-            given_states=others is not None,
+            in_group=others is not None,
             clock=surroundings.monotonic,
         )
         clock = ClusterClock(surroundings.monotonic, surroundings.wall)

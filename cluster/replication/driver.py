@@ -35,6 +35,7 @@ from cluster.replication.raft import LEADER
 from cluster.replication.state_writer import StateWriter
 from cluster.replication.transfer import Done
 from cluster.storage.log_store import LogStore
+from taskq.commands import AddMember, RemoveMember
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine.machine import Applied
 from taskq.results import MemberChange
@@ -149,21 +150,13 @@ class Driver:
         self.consensus.transfer.begin(target, leading, self._loop.time(), done)
         self.wake()
 
-    def add_member(self, node_id: str, address: str) -> MemberChange | Refusal:
-        """See `Changes.add`."""
+    def change_members(self, change: AddMember | RemoveMember) -> MemberChange | Refusal:
+        """See `Changes`."""
         leading = self.consensus.leading
         if leading is None or not self.raft.is_leader or self.stopped:
             return self._not_leading()
         self.wake()
-        return self.consensus.changes.add(node_id, address, leading, self._loop.time())
-
-    def remove_member(self, node_id: str) -> MemberChange | Refusal:
-        """See `Changes.remove`."""
-        leading = self.consensus.leading
-        if leading is None or not self.raft.is_leader or self.stopped:
-            return self._not_leading()
-        self.wake()
-        return self.consensus.changes.remove(node_id, leading, self._loop.time())
+        return self.consensus.changes.take(change, leading, self._loop.time())
 
     def wake(self) -> None:
         """A round is due, after what has already arrived on the sockets."""

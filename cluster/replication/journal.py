@@ -12,6 +12,7 @@ from typing import Any
 from pysyncobj.journal import Journal
 
 from cluster.replication.roster import Roster
+from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG
 from cluster.storage.log_records import LogBatch
 from cluster.storage.log_store import LogStore
 from taskq.limits import MIB
@@ -238,6 +239,11 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
     def set_flags(self, flags: dict[str, int]) -> None:
         """These replace all flags; `flags` tells when they are on disk."""
         self._pending.flags = flags
+
+    @property
+    def flag(self) -> int:
+        """The number of the non-voting flag on the disk, or of the uncertain one, 0 for none."""
+        return self.flags.get(NON_VOTING_FLAG, 0) or self.flags.get(UNCERTAIN_FLAG, 0)
 
     @property
     def only_entries(self) -> bool:

@@ -321,7 +321,7 @@ class Leading:
     def read(self, reader: Read) -> None:
         """Calls the reader when the state shows everything that was acknowledged before now."""
         raft = self._raft
-        if raft.alone and raft.is_leader:
+        if raft.is_leader and raft.is_member and not raft.others:
             reader(True)
             return
         index = max(raft.commit_index, raft.noop_index)

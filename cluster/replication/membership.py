@@ -143,12 +143,12 @@ class Membership:
     def removed(self) -> str:
         """Why this node is no member any more, in words; empty where it is one, or is to be."""
         core = self._core
-        if core is None or core.raft.flag:
+        if core is None or core.raft.roster.is_member or core.raft.journal.flag:
             return ""
         roster, own = core.raft.roster, self._group.node_id
         applied = roster.at(core.raft.applied_index)
-        if roster.is_member or (own in applied.members and own not in roster.newest.members):
-            return ""
+        if own in applied.members and own not in roster.newest.members:
+            return ""  # it may come to nothing yet
         index = max(roster.newest.entry, roster.dismissed_index)
         return f"{own} is no member of the cluster any more: entry {index} of the log removed it"
 
@@ -156,7 +156,7 @@ class Membership:
     def waits(self) -> str:
         """Where this node is none yet: what it waits for, in words."""
         core, own = self._core, self._group.node_id
-        if core is None or not core.raft.flag or own in core.raft.roster.newest.members:
+        if core is None or not core.raft.journal.flag or own in core.raft.roster.newest.members:
             return ""
         address = self._group.members[own]
         return f"no member yet: `taskq cluster add {own} {address}` makes it one"

@@ -21,6 +21,7 @@ from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf, replicated, syncobj
 from pysyncobj.node import Node
 
 from cluster.replication import command_codec
+from cluster.replication.continuation import LogConflict, holds_state
 from cluster.replication.journal import STAND_IN, LogJournal
 from cluster.replication.majority import reached_by
 from cluster.replication.roster import Roster
@@ -48,30 +49,6 @@ _APPLY_SIZE = 4 * MIB
 Callback = Callable[[Any, bool], None]
 
 
-class LogConflict(Exception):
-    """The log and the state tell different histories; see the message."""
-
-
-def holds_state(journal: LogJournal, index: int, term: int) -> bool:
-    """A12: whether the log continues a state at this index, whose last entry has this term.
-
-    False where the log ends before it: after a repair, or when a snapshot was swapped in and the
-    node stopped before the log was rebased. A log that starts right after the state continues it,
-    too (a repair may leave it so). Raises LogConflict where the log holds another entry there.
-    """
-    if index <= 1:
-        return True
-    if not len(journal) or journal.last_index < index:
-        return False
-    if index < journal.first_index:
-        return True
-    held: int = journal.entries(index, 1)[0][2]
-    if held != term:
-        text = f"entry {index} has term {held} in the log and {term} in the state"
-        raise LogConflict(f"{text}; do they come from the same folder?")
-    return True
-
-
 class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
     """A member of the group; see the module.
 
@@ -79,8 +56,8 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
     `applied_terms`: where the state is, the terms of that entry's predecessor and of itself.
     `on_entry(entry)` applies our part of a regular entry and returns its result;
     `on_voters(voters)` applies a membership entry; `on_applied(index, term, result)` follows every
-    entry, after the callback of whoever proposed it. `given_states`: the node may have been given a
-    state by others. `clock`: seconds. Raises LogConflict.
+    entry, after the callback of whoever proposed it. `in_group`: it may have been given a state
+    by others. `clock`: seconds. Raises LogConflict.
     """
 
     def __init__(
@@ -94,12 +71,12 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         *,
         roster: Roster,
         on_voters: Callable[[Voters], None] = lambda voters: None,
-        given_states: bool = True,
+        in_group: bool = True,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._on_entry = on_entry
         self._on_voters = on_voters
-        self._given_states = given_states
+        self.in_group = in_group
         self._on_applied = on_applied
         self._noop_index = 0
         self._clock = clock
@@ -121,7 +98,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         # Whom PySyncObj takes for the others is of no account: counting and sending are ours.
         super().__init__(Node(node_id), [], conf, transportClass=Courier)
         self._adopt(journal, applied_index, applied_terms)
-        self._recompute(journal, applied_index)
+        roster.read(journal, applied_index)
 
     def _adopt(self, journal: LogJournal, applied_index: int, terms: tuple[int, int]) -> None:
         """A12: the log on disk takes the place of the one that the constructor made; what the state
@@ -144,16 +121,6 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         self._SyncObj__raftCommitIndex = max(commit, applied_index, 1)
         journal.setRaftCommitIndex(self._SyncObj__raftCommitIndex)
 
-    def _recompute(self, journal: LogJournal, applied_index: int) -> None:
-        """A10: the members are those of the newest membership entry in the log, whatever the
-        configuration says; from here on the journal tells."""
-        at = max(applied_index + 1, journal.first_index)
-        while at <= journal.last_index:
-            for command, index, _ in journal.entries(at, _APPLY_COUNT, _APPLY_SIZE):
-                self.roster.appended(index, command)
-                at = index + 1
-        journal.roster = self.roster
-
     def _continues(self, journal: LogJournal, index: int, term: int) -> bool:
         """Whether the log goes on from the state. An unverified tail of a node that was given a
         snapshot may hold another entry there, and is dropped; a group of one is given none, so that
@@ -161,7 +128,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         try:
             return holds_state(journal, index, term)
         except LogConflict:
-            if not self._given_states:
+            if not self.in_group:
                 raise
             return False
 
@@ -214,16 +181,10 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         return "" if node is None else str(node.id)
 
     @property
-    def flag(self) -> int:
-        """The number of the non-voting flag on this node's disk, 0 for none."""
-        flags = self.journal.flags
-        return flags.get(NON_VOTING_FLAG, 0) or flags.get(UNCERTAIN_FLAG, 0)
-
-    @property
     def loss(self) -> int:
-        """The same, but 0 as well where it is the one with which the node was added: then it votes
-        (A8, A10)."""
-        return self.roster.loss_of(self.node_id, self.flag)
+        """The number of this node's non-voting flag, 0 where it votes (A8), also with the one that
+        it was added with (A10)."""
+        return self.roster.loss_of(self.node_id, self.journal.flag)
 
     @property
     def uncertain(self) -> bool:
@@ -249,11 +210,6 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         return self.roster.is_member
 
     @property
-    def alone(self) -> bool:
-        """Whether it is the only member."""
-        return self.is_member and not self.others
-
-    @property
     def members_settled(self) -> bool:
         """Whether the newest set is committed and applied, and so is an entry of the leader's own
         term: only then may another set be proposed."""
@@ -262,9 +218,8 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
     def propose_members(self, members: Mapping[str, Voter]) -> int:
         """Appends a membership entry, as leader; its index. It counts from now on."""
         assert self.members_settled, "one change of members at a time"
-        index = self.journal.last_index + 1
-        self.journal.add(encode_entry(members), index, self.term)
-        return index
+        self.journal.add(encode_entry(members), self.last_index + 1, self.term)
+        return self.last_index
 
     def term_at(self, index: int) -> int:
         """The term of an entry; 0 where the log begins later, right after the state."""
@@ -272,14 +227,12 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
             return self.last_term
         if index < self.journal.first_index:
             return 0
-        term: int = self.journal.entries(index, 1)[0][2]
-        return term
+        return int(self.journal.entries(index, 1)[0][2])
 
     @property
     def behind(self) -> bool:
         """Whether committed entries on the own disk wait to be applied."""
-        ready = min(self.commit_index, self.journal.flushed_index)
-        return self.applied_index < ready
+        return self.applied_index < min(self.commit_index, self.journal.flushed_index)
 
     # --- A1: one replicated method, whose argument is the entry ----------------------------------
 
@@ -297,8 +250,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         `applied` is false where another leader's entry took its place.
         """
         self._applyCommand(REGULAR + entry, callback)
-        index: int = self.journal.last_index
-        return index
+        return self.last_index
 
     def _applyCommand(  # noqa: N802  # PySyncObj's name
         self,
@@ -317,9 +269,8 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
     def propose_no_op(self) -> int:
         """Appends an entry that changes nothing, as leader; its index."""
         assert self.role == LEADER, "only a leader proposes"
-        index = self.journal.last_index + 1
-        self.journal.add(NO_OP, index, self.term)
-        return index
+        self.journal.add(NO_OP, self.last_index + 1, self.term)
+        return self.last_index
 
     def forget_proposals(self) -> None:
         """Nobody waits any more for what this node proposed."""

@@ -15,7 +15,6 @@ import structlog
 from cluster.replication import status
 from cluster.replication.core import Core, DiskPolicy
 from cluster.replication.disk_space import LOOK_BYTES, DiskSpace
-from cluster.replication.driver import Driver
 from cluster.replication.exports import Exports
 from cluster.replication.feature_level import FeatureLevel, too_early
 from cluster.replication.group_settings import GroupSettings
@@ -29,7 +28,7 @@ from cluster.replication.surroundings import Surroundings
 from cluster.replication.vitals import vitals
 from cluster.storage.directory import DataDirectory
 from cluster.vitals import Vitals
-from taskq.commands import Configure
+from taskq.commands import AddMember, Configure, RemoveMember
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.machine.machine import Applied, Machine
 from taskq.machine.settings import Settings
@@ -91,9 +90,8 @@ class Replica:
     # --- life -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Opens the folder and replays the log. A group of one then leads; a member of a group
-        listens for the others. Raises the errors of the storage; OSError and ValueError where it
-        cannot listen."""
+        """Opens the folder and replays the log; a group of one then leads, a member listens for the
+        others. Raises the errors of the storage; OSError, ValueError where it cannot listen."""
         keeper = self._keeper
         if self._group is None:
             self._ready = asyncio.get_running_loop().create_future()
@@ -203,20 +201,23 @@ class Replica:
 
     @property
     def machine(self) -> Machine:
-        """The applied state. While the disk is being opened again it cannot be read:
-        `unavailable` says so."""
+        """The applied state; where it cannot be read, `unavailable` says so."""
         return self._machine
 
     def unavailable(self) -> Refusal | None:
         """Why the state cannot be read just now, or None."""
         core = self._core
         if core is not None and not core.driver.stopped:
-            removed = "" if self._membership is None else self._membership.removed
-            return refuse(ErrorCode.UNAVAILABLE, removed, RETRY_MS) if removed else None
+            return self.removed()
         text = "the node's disk failed and is being opened again"
         if core is None and self._membership is not None and not self._membership.formed:
             text = self._membership.obstacle
         return refuse(ErrorCode.UNAVAILABLE, text, RETRY_MS)
+
+    def removed(self) -> Refusal | None:
+        """Why this node serves nobody any more, or None (A10)."""
+        why = "" if self._membership is None else self._membership.removed
+        return refuse(ErrorCode.UNAVAILABLE, why, RETRY_MS) if why else None
 
     @property
     def node_id(self) -> str:
@@ -265,9 +266,8 @@ class Replica:
         return core is not None and not core.driver.stopped and core.raft.is_leader
 
     def propose(self, command: Any, sink: Sink, tag: Any) -> None:
-        """The command goes into the next entry. `sink.deliver(tag, value)` follows, once, on
-        the loop, in the order of the log: a reply, or a `Refusal` (`unknown` where it may have been
-        carried out all the same)."""
+        """The command goes into the next entry. `sink.deliver(tag, value)` follows, once, in the
+        order of the log: a reply, or a `Refusal` (`unknown`: it may have been carried out)."""
         refusal = self.unavailable() or too_early(command, self._machine.level)
         if refusal is not None:
             sink.deliver(tag, refusal)
@@ -276,8 +276,7 @@ class Replica:
         self._core.driver.propose(command, sink, tag)
 
     def read_barrier(self, sink: Sink, tag: Any) -> None:
-        """`sink.deliver(tag, None)` when `machine` shows everything acknowledged before (A6), or a
-        `Refusal`: a majority still follows this leader, and it has applied what was committed."""
+        """Delivers None when `machine` shows all acknowledged before (A6), or a `Refusal`."""
         refusal = self.unavailable()
         if refusal is not None:
             sink.deliver(tag, refusal)
@@ -286,8 +285,7 @@ class Replica:
         self._core.driver.read(Reader(sink, tag))
 
     def transfer(self, target: str, sink: Sink, tag: Any) -> None:
-        """A7: hands leadership to `target`, or where it is empty to whoever has most of the log.
-        `sink.deliver(tag, None)` when another node leads, or a `Refusal` that says why not."""
+        """A7: hands the lead to `target`, empty: to who has most. Delivers None, or why not."""
         refusal = self.unavailable()
         if refusal is not None:
             sink.deliver(tag, refusal)
@@ -295,25 +293,9 @@ class Replica:
         assert self._core is not None
         self._core.driver.transfer(target, lambda refusal: sink.deliver(tag, refusal))
 
-    def add_member(self, node_id: str, address: str) -> MemberChange | Refusal:
-        """At the leader: begins to make a node a member, or says how far that is (A10)."""
-        return self._change_members(lambda driver: driver.add_member(node_id, address))
-
-    def remove_member(self, node_id: str) -> MemberChange | Refusal:
-        """At the leader: takes a node out of the members, or says how far that is (A10)."""
-        return self._change_members(lambda driver: driver.remove_member(node_id))
-
-    def _change_members(
-        self, how: Callable[[Driver], MemberChange | Refusal]
-    ) -> MemberChange | Refusal:
-        if self._group is None:
-            text = "a group of one has no members to change: it needs raft.enabled: true"
-            return refuse(ErrorCode.WRONG_STATE, text)
-        refusal = self.unavailable()
-        if refusal is not None:
-            return refusal
-        assert self._core is not None
-        return how(self._core.driver)
+    def change_members(self, change: AddMember | RemoveMember) -> MemberChange | Refusal:
+        """At the leader: begins to add or remove a node, or says how far that is (A10)."""
+        return self.unavailable() or self._core.driver.change_members(change)  # type: ignore[union-attr]
 
     def cluster_time_ms(self) -> int:
         """The leader's cluster time now."""
@@ -357,8 +339,7 @@ class Replica:
         return self._membership.addresses(self._address)
 
     def send(self, peer_id: str, payload: bytes) -> bool:
-        """Sends to the server of another node; false where there is no connection. What is sent may
-        be lost: `on_peer_lost` tells when."""
+        """To the server of another node; false: no connection. `on_peer_lost` tells of losses."""
         return self._membership is not None and self._membership.forward(peer_id, payload)
 
     def on_forward(self, listener: Callable[[str, bytes], None]) -> None:

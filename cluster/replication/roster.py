@@ -7,9 +7,30 @@ the log as it is.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from cluster.replication.voters import MEMBERS, Voter, Voters, decode_entry
+from taskq.limits import MIB
 
 _NOBODY = Voter()
+# A piece of the log, at the start.
+READ_COUNT, READ_SIZE = 256, 4 * MIB
+
+
+class Log(Protocol):
+    """What is asked of the journal."""
+
+    roster: Roster | None
+
+    @property
+    def first_index(self) -> int: ...
+
+    @property
+    def last_index(self) -> int: ...
+
+    def entries(
+        self, first: int, count: int, size_max: int | None = None
+    ) -> list[tuple[bytes, int, int]]: ...
 
 
 class Roster:
@@ -42,6 +63,16 @@ class Roster:
     def was_member(self, node_id: str) -> bool:
         """Whether it is or was in any set that this process knows of."""
         return any(node_id in one.members for one in self._sets)
+
+    def read(self, log: Log, applied_index: int) -> None:
+        """At the start: the entries above the state count, whatever the configuration says; from
+        then on the log tells. Raises as `appended`."""
+        at = max(applied_index + 1, log.first_index)
+        while at <= log.last_index:
+            for command, index, _ in log.entries(at, READ_COUNT, READ_SIZE):
+                self.appended(index, command)
+                at = index + 1
+        log.roster = self
 
     def appended(self, index: int, command: bytes) -> None:
         """An entry was appended to the log. Raises ValueError for a membership entry that this

@@ -46,17 +46,10 @@ class ClusterQuestions:
         else:
             self._replica.transfer(target, self, (session, tag))
 
-    def add_member(self, session: Requester, tag: Tag) -> None:
-        """AddMember: the leader begins, or says how far it is."""
+    def change_members(self, session: Requester, tag: Tag) -> None:
+        """AddMember, RemoveMember: the leader begins, or says how far it is."""
         if self._replica.is_leader():
-            session.answer(tag, self._replica.add_member(*tag[1].command))
-        else:
-            self._elsewhere(session, tag)
-
-    def remove_member(self, session: Requester, tag: Tag) -> None:
-        """RemoveMember: the same."""
-        if self._replica.is_leader():
-            session.answer(tag, self._replica.remove_member(*tag[1].command))
+            session.answer(tag, self._replica.change_members(tag[1].command))
         else:
             self._elsewhere(session, tag)
 

@@ -71,8 +71,8 @@ class Dispatcher:
         cluster: dict[type, Handler] = {
             commands.GetCluster: self.questions.status,
             commands.TransferLeadership: self.questions.transfer,
-            commands.AddMember: self.questions.add_member,
-            commands.RemoveMember: self.questions.remove_member,
+            commands.AddMember: self.questions.change_members,
+            commands.RemoveMember: self.questions.change_members,
             commands.UpgradeCluster: self.questions.upgrade,
             commands.BeginBackup: self.backups.begin,
             commands.ReadBackup: self.backups.read,
@@ -187,7 +187,10 @@ class Dispatcher:
 
     def _elsewhere(self, session: Requester, tag: Tag) -> None:
         """This node does not lead."""
-        if session.remote:
+        refusal = self.replica.removed()
+        if refusal is not None:
+            session.answer(tag, refusal)
+        elif session.remote:
             self.forwarding.take_remote(session, tag)
         else:
             self.forwarding.take(session, tag)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from taskq.commands import AddMember, RemoveMember
 from taskq.errors import Refusal
 from taskq.machine.machine import Applied, Machine
 from taskq.results import ClusterStatus, MemberChange
@@ -89,6 +90,9 @@ class Replica(Protocol):
     def unavailable(self) -> Refusal | None:
         """Why the state cannot be read just now (the disk failed), or None."""
 
+    def removed(self) -> Refusal | None:
+        """Why this node is no member any more and serves nobody, or None."""
+
     def is_leader(self) -> bool:
         """Leader, and its own no-op is applied."""
 
@@ -132,11 +136,8 @@ class Replica(Protocol):
         """On the leader: hands the lead to `target`, or where that is empty to the member that has
         come farthest. Delivers None when this node leads no more, or a `Refusal`."""
 
-    def add_member(self, node_id: str, address: str) -> MemberChange | Refusal:
-        """On the leader: begins to make a node a member, or says how far that is."""
-
-    def remove_member(self, node_id: str) -> MemberChange | Refusal:
-        """On the leader: takes a node out of the members, or says how far that is."""
+    def change_members(self, change: AddMember | RemoveMember) -> MemberChange | Refusal:
+        """On the leader: begins to add or remove a node, or says how far that is."""
 
     @property
     def level(self) -> Level:

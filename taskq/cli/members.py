@@ -102,7 +102,7 @@ def replace_member(
 def _insist(client: Client, change: AddMember | RemoveMember, patience: float) -> MemberChange:
     """Asks until it is done. Raises TaskqError: what the leader refuses, or that time is over."""
     until = time.monotonic() + patience
-    said, said_at = "", 0.0
+    said, said_at = "", -TELL_SECS
     while True:
         text = "no leader answers"
         try:

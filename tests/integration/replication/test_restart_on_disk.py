@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.replication.raft import LogConflict
+from cluster.replication.continuation import LogConflict
 from cluster.storage.directory import DataDirectory
 from cluster.storage.log_records import LogBatch
 from cluster.storage.log_store import LogStore

@@ -56,7 +56,7 @@ def test_adding_goes_on_until_it_is_done_and_tells_how_far_it_is(fake: Any, task
     )
     assert shown.stderr.splitlines() == [
         "node4: connecting",
-        "node4: nobody leads",
+        "node4: nobody leads [NO_LEADER]",
         "node4: catching up, 12,345 entries to go",
         "node4: changing",
     ]
@@ -66,7 +66,10 @@ def test_adding_goes_on_until_it_is_done_and_tells_how_far_it_is(fake: Any, task
 def test_what_is_refused_ends_it(fake: Any, taskq: Any) -> None:
     answers(fake, RequestRefused(ErrorCode.WRONG_STATE, "without node2, 1 of the 2 could be"))
     failed = taskq("cluster", "remove", "node2")
-    assert (failed.exit_code, failed.stderr) == (1, "Without node2, 1 of the 2 could be.\n")
+    assert (failed.exit_code, failed.stderr) == (
+        1,
+        "Without node2, 1 of the 2 could be [WRONG_STATE].\n",
+    )
 
 
 def test_replacing_adds_the_one_and_removes_the_other(fake: Any, taskq: Any) -> None:

@@ -147,7 +147,7 @@ class Rig:
                 self.node_id, self.applier.voters() or founders([self.node_id, *self.others])
             ),
             on_voters=self.applier.set_voters,
-            given_states=bool(self.others),
+            in_group=bool(self.others),
         )
         executors = {"log": self.log, "state": self.state}
         machine = self.applier.machine

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.replication.raft import LogConflict
+from cluster.replication.continuation import LogConflict
 from cluster.storage.log_records import Head, LogBatch, encode_entry, entry_key
 from taskq.commands import SubmitTask
 from taskq.machine.entry import encode_entry as encode_ours

@@ -162,10 +162,10 @@ class MemoryReplica:
     def transfer(self, target: str, sink: Sink, tag: Any) -> None:
         sink.deliver(tag, refuse(ErrorCode.WRONG_STATE, "there is nobody else"))
 
-    def add_member(self, node_id: str, address: str) -> MemberChange | Refusal:
-        return refuse(ErrorCode.WRONG_STATE, "a group of one")
+    def removed(self) -> Refusal | None:
+        return None
 
-    def remove_member(self, node_id: str) -> MemberChange | Refusal:
+    def change_members(self, change: Any) -> MemberChange | Refusal:
         return refuse(ErrorCode.WRONG_STATE, "a group of one")
 
     def growth_refused(self) -> Refusal | None:

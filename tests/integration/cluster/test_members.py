@@ -1,0 +1,105 @@
+"""Members of real clusters under load: from one to three to five and back, the leader among those
+that leave; what is refused; and what becomes of a node that was removed."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import random
+from pathlib import Path
+
+import pytest
+
+from chaos.history import History
+from chaos.live.cluster import LiveCluster
+from chaos.live.load import Load
+from chaos.live.members import grow, shrink
+from chaos.live.readout import read_out
+from chaos.live.recorder import Recorder
+from chaos.live.verdict import judged
+from taskq import AsyncClient
+from taskq.commands import GetStats
+from taskq.errors import NotFound, RequestRefused, Unavailable
+from taskq.results import MemberRole, MemberView
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(100)]
+
+
+async def roles(cluster: LiveCluster, name: str) -> dict[str, MemberView]:
+    """What a node itself says of all."""
+    status = await cluster.status(name)
+    assert status is not None
+    return {view.node_id: view for view in (MemberView(*one) for one in status.members)}
+
+
+async def test_one_to_three_to_five_and_back_under_load(tmp_path: Path) -> None:
+    faulthandler.cancel_dump_traceback_later()
+    history = History()
+    with LiveCluster(tmp_path, count=1) as cluster:
+        cluster.start()
+        await cluster.whole()
+        load = Load(cluster.urls, Recorder(history), 6, 0.03)
+        load.start()
+        for name in ("n2", "n3", "n4", "n5"):
+            await grow(cluster, name)
+        await cluster.whole()
+        assert set(await roles(cluster, "n1")) == {"n1", "n2", "n3", "n4", "n5"}
+
+        # Two are gone: of the rest none may leave, but those two may.
+        await _gone(cluster, "n4", "n5")
+        with pytest.raises(RequestRefused, match="are needed: n4, n5 must come back"):
+            await shrink(cluster, "n2")
+        for name in ("n4", "n5"):
+            await shrink(cluster, name)
+            del cluster.nodes[name]
+        with pytest.raises(NotFound, match="n9 is no member"):
+            await shrink(cluster, "n9")
+        await grow(cluster, "n6")
+        await cluster.whole()
+
+        leader = await cluster.leader()
+        await shrink(cluster, leader)
+        removed = cluster.nodes.pop(leader)
+        await cluster.whole()
+        load.check()
+        await load.stop()
+        async with AsyncClient(cluster.url) as client:
+            ids = {call.args["id"] for call in history.of("submit")}
+            history.final = await read_out(client, ids)
+        cluster.nodes[leader] = removed
+        await _is_quiet(cluster, leader)
+    assert judged(history).violations == []
+    assert sum(call.ok for call in history.of("complete")) > 50
+
+
+async def _gone(cluster: LiveCluster, *names: str) -> None:
+    """They are killed, and the leader knows it."""
+    cluster.kill(*names)
+    for _ in range(500):
+        seen = await roles(cluster, await cluster.leader())
+        if all(seen[one].role == MemberRole.UNREACHABLE for one in names):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{names} are still seen")
+
+
+async def _is_quiet(cluster: LiveCluster, name: str) -> None:
+    """A node that was removed says so, serves nobody, does not stand, and knows it after a restart
+    on its own folder."""
+    others = [one for one in cluster.nodes if one != name]
+    before = await cluster.status(random.choice(others))
+    for _ in range(2):
+        seen = await roles(cluster, name)
+        assert seen[name].role == MemberRole.REMOVED
+        assert "removed it" in seen[name].state
+        with pytest.raises(Unavailable, match="no member of the cluster any more"):
+            await cluster.ask(name, GetStats())
+        await asyncio.sleep(0.5)
+        cluster.nodes[name].terminate()
+        cluster.nodes[name].spawn()
+        await cluster.nodes[name].serving()
+    after = await cluster.status(others[0])
+    assert before is not None
+    assert after is not None
+    assert after.term == before.term
+    assert set(await roles(cluster, others[0])) == set(others)
