@@ -15,6 +15,9 @@ _WHY = {
     MemberRole.FOUNDING: "belongs to no cluster yet",
 }
 
+# What to do where so many are missing that nobody can lead (A8).
+REMEDY = "Bring them back; if their disks are lost for good, see `taskq cluster recover`."
+
 
 def voters(members: Sequence[MemberView]) -> list[MemberView]:
     """Those that are members: not who is to be added, or was removed."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from taskq.quorum import COUNTED, majority, missing, voters
+from taskq.quorum import COUNTED, REMEDY, majority, missing, voters
 from taskq.results import ClusterStatus, MemberView
 
 log = structlog.get_logger(__name__)
@@ -48,4 +48,5 @@ class LeaderWatch:
             for_secs=round(now - self._since, 1),
             counted=f"{counted} of {len(voters(members))} members, {majority(members)} are needed",
             missing=gone,
+            **({"remedy": REMEDY} if counted < majority(members) else {}),
         )

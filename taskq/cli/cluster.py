@@ -19,7 +19,7 @@ from taskq.cli.upgrade import level_text, upgrade_cluster
 from taskq.client import Client
 from taskq.commands import GetCluster, TransferLeadership
 from taskq.errors import ConnectionFailed, OutcomeUnknown, TaskqError, Unavailable
-from taskq.quorum import COUNTED, OUTSIDE, majority, missing, voters
+from taskq.quorum import COUNTED, OUTSIDE, REMEDY, majority, missing, voters
 from taskq.results import ClusterStatus, MemberRole, MemberView
 
 # How long the leader may take to answer before the view of the node at hand is shown. Seconds.
@@ -195,9 +195,10 @@ def verdict(status: ClusterStatus, members: list[MemberView]) -> str:
         return "The cluster is being founded: it serves once all founding members were there."
     if not status.leader:
         gone = missing(members)
+        absent = f" Missing: {gone}." if gone else ""
         return (
             f"NOBODY LEADS: requests wait. {present} can be counted on; {needed} must reach each "
-            f"other for one of them to lead.{f' Missing: {gone}.' if gone else ''}"
+            f"other for one of them to lead.{absent}{f' {REMEDY}' if serving < needed else ''}"
         )
     spare = serving - needed
     verb = "serves" if count == 1 else "serve"

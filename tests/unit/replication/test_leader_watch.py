@@ -26,12 +26,16 @@ class Cluster:
     def status(self) -> ClusterStatus:
         return ClusterStatus("n1", "", 1, 1, 1, "c", 0, self.members)
 
+    def look_on(self, secs: float, leader: str = "") -> None:
+        """Twice a second for so long."""
+        for _ in range(int(secs * 2)):
+            self.now += 0.5
+            self.watch.look(leader, self.now)
+
     def look(self, secs: float, leader: str = "") -> list[str]:
-        """Twice a second for so long; what was said."""
+        """As `look_on`; what was said."""
         with capture_logs() as said:
-            for _ in range(int(secs * 2)):
-                self.now += 0.5
-                self.watch.look(leader, self.now)
+            self.look_on(secs, leader)
         return [str(line.get("missing", line["event"])) for line in said]
 
 
@@ -54,6 +58,15 @@ def test_one_down_and_one_wiped_is_said_plainly() -> None:
     cluster.look(PATIENCE_SECS)
     cluster.members[2] = view("n3", MemberRole.NON_VOTING, LOST)
     assert cluster.look(1.0) == [f"n2 cannot be reached; n3 {LOST}"]
+
+
+def test_what_can_be_done_is_said_where_too_many_are_missing() -> None:
+    cluster = Cluster()
+    for place, offered in ((1, False), (2, True)):
+        cluster.members[place] = view(f"n{place + 1}", MemberRole.UNREACHABLE)
+        with capture_logs() as said:
+            cluster.look_on(PATIENCE_SECS)
+        assert [("taskq cluster recover" in str(line.get("remedy"))) for line in said] == [offered]
 
 
 def test_its_end_is_said_where_its_beginning_was() -> None:
