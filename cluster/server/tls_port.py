@@ -111,6 +111,8 @@ class TlsPort:
             self.close()
             raise
         self._accepting = [self._loop.create_task(self._accept(one)) for one in self._listeners]
+        for task in self._accepting:
+            task.add_done_callback(_told)
         return port
 
     def close(self) -> None:
@@ -210,6 +212,13 @@ class TlsPort:
             return
         more, self._unlogged, self._logged_at = self._unlogged, 0, now
         log.warning(_TEXTS[kind], address=address, reason=reason, more=more)
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    """A port that takes nobody any more, by a bug, must not do so silently."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.error("the port takes no more connections, by a bug", exc_info=error)
 
 
 # What OpenSSL says of the other end, in words that name what to change.
