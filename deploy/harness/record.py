@@ -91,8 +91,8 @@ def table(found: Sequence[Row]) -> list[str]:
         f"{len(found)} runs, {calls:,} calls, {tasks:,} tasks; on {machines}.",
         "",
         "| exercise | what was done | overlay | runs | took s | without service ms | tasks |"
-        " lost | doubled | other broken promises | commit, when (UTC) |",
-        "|" + "---|" * 11,
+        " lost | doubled | other broken promises | load average | commit, when (UTC) |",
+        "|" + "---|" * 12,
     ]
     for name, exercise in EXERCISES.items():
         for overlay in sorted({row["overlay"] for row in found if row["exercise"] == name}):
@@ -109,6 +109,7 @@ def _line(name: str, told: str, overlay: str, found: Sequence[Row]) -> str:
         *(_ends((row["took"] for row in found), 1), _ends((row["gap"] for row in found), 1000)),
         f"{sum(sum(row['tasks'].values()) for row in found):,}",
         *(str(lost), str(doubled), str(others)),
+        _ends((row["load_average"] for row in found), 1),
         f"{found[-1]['commit']}, {found[-1]['when']}",
     ]
     return "| " + " | ".join(cells) + " |"

@@ -20,6 +20,7 @@ ROW: dict[str, Any] = {
     "tasks": {"ready": 3, "completed": 4},
     "lost": 0,
     "doubled": 0,
+    "load_average": 2.5,
     "rules": {},
 }
 
@@ -43,6 +44,7 @@ def test_a_table() -> None:
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     assert cells[2:] == [
         *("development", "2", "40", "50 - 200", "14", "1", "0", "0"),
+        "2",
         "abc, 2026-11-22 07:00",
     ]
 
