@@ -15,12 +15,13 @@ import structlog
 from cluster.replication import status
 from cluster.replication.core import Core, DiskPolicy
 from cluster.replication.disk_space import LOOK_BYTES, DiskSpace
+from cluster.replication.driver import Driver
 from cluster.replication.exports import Exports
 from cluster.replication.feature_level import FeatureLevel, too_early
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.keeper import Keeper
 from cluster.replication.leader_watch import LeaderWatch
-from cluster.replication.links import Note
+from cluster.replication.listeners import Listeners
 from cluster.replication.membership import Membership
 from cluster.replication.packing import Sink
 from cluster.replication.sinks import Configured, Once, Reader
@@ -42,7 +43,7 @@ RETRY_MS = 1_000
 
 class Replica:
     """One node's replicated state. `group`: None for a group of one. `stopped` is set when the node
-    cannot go on; see `fatal`."""
+    cannot go on; see `fatal`. `exports`: the state on disk, to be read for backups."""
 
     def __init__(
         self,
@@ -73,10 +74,10 @@ class Replica:
             on_start_failed=self._start_failed,
         )
         self._listeners: list[Callable[[Applied], None]] = []
-        self._leadership: list[Callable[[bool], None]] = []
-        self._leaders: list[Callable[[str], None]] = []
-        self._forwards: list[Callable[[str, bytes], None]] = []
-        self._losses: list[Callable[[str], None]] = []
+        self._leadership: Listeners[[bool]] = Listeners()
+        self._leaders: Listeners[[str]] = Listeners()
+        self._forwards: Listeners[[str, bytes]] = Listeners()
+        self._losses: Listeners[[str]] = Listeners()
         self._membership: Membership | None = None
         self._machine = Machine(MemoryView())
         self.build = self._surroundings.build
@@ -85,13 +86,14 @@ class Replica:
         )
         self._ready: asyncio.Future[None] | None = None
         self._leader = ""
-        self._exports: Exports | None = None
+        self.exports = Exports(lambda: self._core, self._surroundings, self.fail)
 
     # --- life -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Opens the folder and replays the log; a group of one then leads, a member listens for the
-        others. Raises the errors of the storage; OSError, ValueError where it cannot listen."""
+        """Opens the folder and replays the log. A group of one then leads; a member of a group
+        listens for the others. Raises the errors of the storage; OSError and ValueError where it
+        cannot listen."""
         keeper = self._keeper
         if self._group is None:
             self._ready = asyncio.get_running_loop().create_future()
@@ -104,12 +106,12 @@ class Replica:
             self._group,
             self._directory,
             self._surroundings,
-            note=self._note,
+            note=lambda: status.note(self, self._core, self._membership),
             on_formed=keeper.open_when_formed,
             on_failure=keeper.failed,
             on_state=keeper.take_state,
-            on_forward=self._forwarded,
-            on_peer_lost=self._lost,
+            on_forward=self._forwards.tell,
+            on_peer_lost=self._losses.tell,
             on_wake=lambda now: self._look(watch, now),
         )
         try:
@@ -125,8 +127,7 @@ class Replica:
         """Flushes, writes the state, closes the folder's databases."""
         await self._space.stop()
         try:
-            if self._exports is not None:
-                await self._exports.stop()
+            await self.exports.stop()
             await self._keeper.stop()
         finally:
             if self._membership is not None:
@@ -163,6 +164,12 @@ class Replica:
         return self._keeper.reopened
 
     @property
+    def _driver(self) -> Driver:
+        """Only where `unavailable` says nothing."""
+        assert self._core is not None
+        return self._core.driver
+
+    @property
     def _core(self) -> Core | None:
         return self._keeper.core
 
@@ -190,8 +197,7 @@ class Replica:
             self.propose(Configure(self._settings.as_map()), Configured(self._is_ready), None)
         elif leads:
             self._is_ready()
-        for listener in self._leadership:
-            listener(leads)
+        self._leadership.tell(leads)
 
     def _is_ready(self) -> None:
         if self._ready is not None and not self._ready.done():
@@ -201,7 +207,8 @@ class Replica:
 
     @property
     def machine(self) -> Machine:
-        """The applied state; where it cannot be read, `unavailable` says so."""
+        """The applied state. While the disk is being opened again it cannot be read:
+        `unavailable` says so."""
         return self._machine
 
     def unavailable(self) -> Refusal | None:
@@ -266,36 +273,36 @@ class Replica:
         return core is not None and not core.driver.stopped and core.raft.is_leader
 
     def propose(self, command: Any, sink: Sink, tag: Any) -> None:
-        """The command goes into the next entry. `sink.deliver(tag, value)` follows, once, in the
-        order of the log: a reply, or a `Refusal` (`unknown`: it may have been carried out)."""
+        """The command goes into the next entry. `sink.deliver(tag, value)` follows, once, on
+        the loop, in the order of the log: a reply, or a `Refusal` (`unknown` where it may have been
+        carried out all the same)."""
         refusal = self.unavailable() or too_early(command, self._machine.level)
         if refusal is not None:
             sink.deliver(tag, refusal)
-            return
-        assert self._core is not None
-        self._core.driver.propose(command, sink, tag)
+        else:
+            self._driver.propose(command, sink, tag)
 
     def read_barrier(self, sink: Sink, tag: Any) -> None:
-        """Delivers None when `machine` shows all acknowledged before (A6), or a `Refusal`."""
+        """`sink.deliver(tag, None)` when `machine` shows everything acknowledged before (A6), or a
+        `Refusal`: a majority still follows this leader, and it has applied what was committed."""
         refusal = self.unavailable()
         if refusal is not None:
             sink.deliver(tag, refusal)
-            return
-        assert self._core is not None
-        self._core.driver.read(Reader(sink, tag))
+        else:
+            self._driver.read(Reader(sink, tag))
 
     def transfer(self, target: str, sink: Sink, tag: Any) -> None:
-        """A7: hands the lead to `target`, empty: to who has most. Delivers None, or why not."""
+        """A7: hands leadership to `target`, or where it is empty to whoever has most of the log.
+        `sink.deliver(tag, None)` when another node leads, or a `Refusal` that says why not."""
         refusal = self.unavailable()
         if refusal is not None:
             sink.deliver(tag, refusal)
-            return
-        assert self._core is not None
-        self._core.driver.transfer(target, lambda refusal: sink.deliver(tag, refusal))
+        else:
+            self._driver.transfer(target, lambda refusal: sink.deliver(tag, refusal))
 
     def change_members(self, change: AddMember | RemoveMember) -> MemberChange | Refusal:
         """At the leader: begins to add or remove a node, or says how far that is (A10)."""
-        return self.unavailable() or self._core.driver.change_members(change)  # type: ignore[union-attr]
+        return self.unavailable() or self._driver.change_members(change)
 
     def cluster_time_ms(self) -> int:
         """The leader's cluster time now."""
@@ -329,8 +336,7 @@ class Replica:
 
     def _led_by(self, leader: str) -> None:
         self._leader = leader
-        for listener in self._leaders:
-            listener(leader)
+        self._leaders.tell(leader)
 
     def members(self) -> list[tuple[str, str]]:
         """(node id, client address) of every member; the address is empty where not heard yet."""
@@ -339,7 +345,8 @@ class Replica:
         return self._membership.addresses(self._address)
 
     def send(self, peer_id: str, payload: bytes) -> bool:
-        """To the server of another node; false: no connection. `on_peer_lost` tells of losses."""
+        """Sends to the server of another node; false where there is no connection. What is sent may
+        be lost: `on_peer_lost` tells when."""
         return self._membership is not None and self._membership.forward(peer_id, payload)
 
     def on_forward(self, listener: Callable[[str, bytes], None]) -> None:
@@ -350,21 +357,6 @@ class Replica:
         """`listener(peer_id)` hears that what was under way to or from a peer may be lost."""
         self._losses.append(listener)
 
-    def _forwarded(self, peer_id: str, payload: bytes) -> None:
-        for listener in self._forwards:
-            listener(peer_id, payload)
-
-    def _lost(self, peer_id: str) -> None:
-        for listener in self._losses:
-            listener(peer_id)
-
-    @property
-    def exports(self) -> Exports:
-        """The state on disk, to be read for backups."""
-        if self._exports is None:
-            self._exports = Exports(lambda: self._core, self._surroundings, self.fail)
-        return self._exports
-
     def growth_refused(self) -> Refusal | None:
         """Why what grows is refused, or None (L6)."""
         core = self._core
@@ -372,9 +364,6 @@ class Replica:
             core.driver.unlooked_bytes = 0
             self._space.look()
         return self._space.refusal
-
-    def _note(self) -> Note:
-        return status.note(self, self._core, self._membership)
 
     def vitals(self) -> Vitals:
         """How far it has come, and what it owes: for the probes."""
