@@ -21,6 +21,7 @@ from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf, replicated, syncobj
 from pysyncobj.node import Node
 
 from cluster.replication import command_codec
+from cluster.replication.build import OtherVersionNeeded
 from cluster.replication.continuation import LogConflict, holds_state
 from cluster.replication.journal import STAND_IN, LogJournal
 from cluster.replication.majority import reached_by
@@ -388,12 +389,11 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
 
     def _apply_one(self, index: int, command: bytes) -> Any:
         """What our part made of an entry; None for no-ops and sets of members."""
-        kind = command[:1]
-        if kind == MEMBERS:
+        if command[:1] == MEMBERS:
             self._on_voters(Voters(index, decode_entry(command)))
             return None
-        if kind not in (REGULAR, NO_OP):
-            raise AssertionError(f"entry {index} has type {kind!r}; known: 0, 1, 4")
+        if command[:1] not in (REGULAR, NO_OP):
+            raise OtherVersionNeeded(f"entry {index} is of kind {command[:1]!r}; known: 0, 1, 4")
         return self._SyncObj__doApplyCommand(command)
 
 

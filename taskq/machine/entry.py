@@ -41,7 +41,7 @@ def encode_entry(
 def decode_entry(entry: bytes, level_max: int = LEVEL_MAX) -> tuple[int, int, list[Any]]:
     """(elapsed_ms, wall_ms, commands). Raises UnreadableEntry for one of a level above `level_max`,
     and for one with anything that this version does not know."""
-    level = entry[0]
+    level = entry[0] if entry else 0
     if not LEVEL_FIRST <= level <= level_max:
         raise UnreadableEntry(
             f"it is of feature level {level}, and this version runs levels up to {level_max}: "

@@ -70,6 +70,7 @@ def entries_of_other_versions() -> Iterator[tuple[str, bytes, str]]:
         "start a version that runs level 9",
     )
     yield "zero", b"\0" + good[1:], "of feature level 0"
+    yield "empty", b"", "of feature level 0"
     yield "kind", b"\1" + msgpack.packb((5, 5, [(0x7D, [1])])), "what no version makes.*125"
     yield "field", b"\1" + msgpack.packb((5, 5, [(code, [*fields, 1])])), "what no version makes"
     yield "cut", good[:-2], "what no version makes at feature level 1"
