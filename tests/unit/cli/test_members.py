@@ -68,7 +68,7 @@ def test_what_is_refused_ends_it(fake: Any, taskq: Any) -> None:
     failed = taskq("cluster", "remove", "node2")
     assert (failed.exit_code, failed.stderr) == (
         1,
-        "Without node2, 1 of the 2 could be [WRONG_STATE].\n",
+        "Without node2, 1 of the 2 could be [WRONG_STATE]\n",
     )
 
 
