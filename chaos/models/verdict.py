@@ -18,6 +18,7 @@ from chaos.models import (
     elections,
     flush,
     founding,
+    joining,
     members,
     nonvoting,
     reads,
@@ -59,6 +60,7 @@ TOPICS = (
     Topic("uncertain", "L4, A8", uncertain.Wording, uncertain.Model),
     Topic("founding", "A9", founding.Wording, founding.Model),
     Topic("members", "A10, A4", members.Wording, members.Model),
+    Topic("joining", "A10, A8", joining.Wording, joining.Model),
     Topic("snapshot", "A11, A12", snapshot.Wording, snapshot.Model),
     Topic("cluster_time", "design, section 5", cluster_time.Wording, cluster_time.Model),
 )

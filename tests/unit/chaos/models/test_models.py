@@ -14,7 +14,7 @@ from chaos.models.verdict import CASES, TOPICS, Topic, judge
 FOLDER = Path(verdict.__file__).parent
 MACHINERY = {"__init__", "__main__", "explore", "page", "verdict"}
 # Their spaces take a minute of one processor: what tests them changes with no line of a node.
-SPACIOUS = {"elections", "members", "nonvoting", "snapshot", "uncertain"}
+SPACIOUS = {"elections", "joining", "members", "nonvoting", "snapshot", "uncertain"}
 
 
 @pytest.mark.parametrize(
