@@ -12,6 +12,7 @@ from chaos.live.clock_faults import CLOCK_FAULTS, JUMPING
 from chaos.live.combination import OTHERS, SAME, combination
 from chaos.live.disk_faults import DISK_FAULTS, FAILING_SYNCS, FULL_DISK, POWER_CUT, SLOW_DISK
 from chaos.live.disk_faults import NEEDS as DISK_NEEDS
+from chaos.live.member_faults import MEMBER_FAULTS
 from chaos.live.nemesis import ALL, FOLLOWER, LEADER, MAJORITY, MINORITY, Nemesis
 from chaos.live.network_faults import DELAY_AND_LOSS, FLAPPING, NETWORK_FAULTS, PARTITION
 from chaos.live.process_faults import KILL, PAUSE, PROCESS_FAULTS, STOP, WIPE
@@ -40,6 +41,7 @@ COMBINATIONS = (
 ALL_NEMESES: Mapping[str, Nemesis] = {
     one.name: one
     for one in (
+        *MEMBER_FAULTS,
         *(*PROCESS_FAULTS, *DISK_FAULTS, *ROT_FAULTS, *CLOCK_FAULTS, *NETWORK_FAULTS),
         *COMBINATIONS,
     )
