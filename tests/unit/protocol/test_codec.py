@@ -78,8 +78,7 @@ def test_every_reply_there_and_back(row: Message, data: st.DataObject) -> None:
     answer = decode_answer(*_cut(encode_reply(PACK, row.code, 9, row.reply(*fields))))
     assert answer.request_id == 9  # type: ignore[union-attr]
     assert type(answer.value) is row.reply  # type: ignore[union-attr]
-    # Records inside are instances, and equal their arrays once these are tuples.
-    assert msgpack.packb(answer.value) == msgpack.packb(row.reply(*fields))  # type: ignore[union-attr]
+    assert _filled(answer.value, row.reply(*fields))  # type: ignore[union-attr]
 
 
 @given(legal_fields(Refusal))
@@ -189,10 +188,21 @@ def test_tasks_of_a_batch_stay_lists_and_may_leave_defaults_out() -> None:
     assert spoilt.refusal.message.startswith("SubmitTasks: tasks[1].queue: got 'no good'")
 
 
+def _filled(value: Any, sent: Any) -> bool:
+    """Whether a value is what was sent, records in it with the fields that were left out."""
+    if isinstance(value, tuple):
+        fits = all(_filled(one, other) for one, other in zip(value, sent, strict=False))
+        left_out = value._fields[len(sent) :]  # type: ignore[attr-defined]
+        defaults = value._field_defaults  # type: ignore[attr-defined]
+        return fits and all(getattr(value, name) == defaults[name] for name in left_out)
+    if isinstance(value, list):
+        return len(value) == len(sent) and all(map(_filled, value, sent))
+    return bool(value == sent)
+
+
 HOSTILE_ANSWERS = [
     (0x90, [1, 5, []]),
     (0x90, [1, 5, [b"short"]]),
-    (0x90, [1, 5, [TASK_ID, 1]]),
     (0x90, [1, 5, None]),
     (0x90, [1, 5, "x"]),
     (0x90, [1, 5, {}]),
@@ -259,6 +269,16 @@ def test_a_payload_over_the_frame_is_refused_before_it_is_sent() -> None:
         encode_request(PACK, task, 1)
 
 
+def _says_more(kind: Kind, value: Any) -> bool:
+    """Whether there is a record in it with more fields than it has: legal in an answer."""
+    match kind:
+        case ListOf() if isinstance(value, list):
+            return any(_says_more(kind.inner, one) for one in value)
+        case Record() if isinstance(value, list):
+            return len(value) > len(kinds_of(kind.shape))
+    return False
+
+
 @pytest.mark.parametrize("shape", [results.Stats, results.TaskView, results.HelloReply])
 @settings(max_examples=30)
 @given(data=st.data())
@@ -266,7 +286,9 @@ def test_a_reply_with_one_spoilt_field_names_it(shape: type, data: st.DataObject
     row = next(row for row in MESSAGE_OF.values() if row.reply is shape)
     name, kind = data.draw(st.sampled_from(list(kinds_of(shape).items())))
     fields = data.draw(st.tuples(*map(legal, kinds_of(shape).values())).map(list))
-    fields[list(kinds_of(shape)).index(name)] = data.draw(st.sampled_from(illegal(kind)))
+    fields[list(kinds_of(shape)).index(name)] = data.draw(
+        st.sampled_from([value for value in illegal(kind) if not _says_more(kind, value)])
+    )
     with pytest.raises(ProtocolError, match=name):
         decode_answer(row.code | 0x80, msgpack.packb([1, 5, fields]))
 
