@@ -39,7 +39,7 @@ from chaos.live.probe import Probe
 from chaos.live.recorder import Recorder
 from chaos.live.report import REPORTS
 from chaos.live.soak_load import Account, SoakLoad
-from chaos.live.soak_record import peak, row_of
+from chaos.live.soak_record import row_of
 from chaos.live.soak_report import write
 from chaos.live.strikes import Strike, Striker
 from chaos.live.unserved import without_service
@@ -63,8 +63,9 @@ TOLD_COUNT_MAX = 2_000
 
 @dataclass
 class Soak:
-    """One run and how it went. `samples`: by gauge and node, a value each 5 s, at `sampled`:
-    seconds from the start of the load."""
+    """One run and how it went. `rate`: tasks per second; 0 becomes `part` of the `peak`, which is
+    measured first, with nodes and load as they are. `samples`: by gauge and node, a value each 5 s,
+    at `sampled`: seconds from the start of the load at that rate."""
 
     secs: float
     rate: float
@@ -73,6 +74,8 @@ class Soak:
     home: Path
     form: str = "processes"
     nodes: int = 3
+    part: float = 0.5
+    peak: float = 0.0
     equipped: bool = False
     settings: dict[str, Any] = field(default_factory=lambda: dict(SETTINGS))
     account: Account = field(default_factory=Account)
@@ -106,7 +109,11 @@ class Soak:
         self.stopped = True
 
 
-async def run_soak(soak: Soak, on_strike: Callable[[Strike], None] = lambda _: None) -> None:
+async def run_soak(
+    soak: Soak,
+    on_strike: Callable[[Strike], None] = lambda _: None,
+    on_peak: Callable[[], None] = lambda: None,
+) -> None:
     """Carries out the run, and judges it. Raises OSError where the ground cannot be made."""
     history = History()
     with LiveCluster(
@@ -115,7 +122,7 @@ async def run_soak(soak: Soak, on_strike: Callable[[Strike], None] = lambda _: N
         if soak.equipped:
             cluster.equip(soak.seed)
         cluster.start()
-        load = SoakLoad(cluster.urls, soak.rate)
+        load = SoakLoad(cluster.urls)
         recorder = Recorder(history)
         probe = Probe(cluster.url, recorder)
         soak.account = load.account
@@ -125,8 +132,13 @@ async def run_soak(soak: Soak, on_strike: Callable[[Strike], None] = lambda _: N
             striker = Striker(
                 *(scene, probe, recorder), calm_secs=CALM_SECS, settle_secs=SETTLE_SECS
             )
-            soak.started = time.monotonic()
             load.start()
+            soak.peak = await load.peak()
+            soak.rate = soak.rate or soak.part * soak.peak
+            load.rate = soak.rate
+            load.latencies.clear()
+            on_peak()
+            soak.started = time.monotonic()
             probe.start()
             sampling = asyncio.create_task(_sample(soak, cluster))
             try:
@@ -207,7 +219,9 @@ async def _end(soak: Soak, cluster: LiveCluster, load: SoakLoad, probes: int) ->
 
 @click.command()
 @click.option("--minutes", default=30.0, show_default=True, help="How long the load lasts.")
-@click.option("--part", default=0.5, show_default=True, help="Of the measured peak, as load.")
+@click.option(
+    "--part", default=0.5, show_default=True, help="Of the peak before the first fault, as load."
+)
 @click.option("--rate", default=0.0, help="Tasks per second, instead.")
 @click.option("--seed", default=None, type=int, help="Of the faults.")
 @click.option("--form", type=click.Choice(["processes", "namespaces"]), default="processes")
@@ -229,16 +243,16 @@ def main(
     console = Console(stderr=True, soft_wrap=True)
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     deck = aims(ground_of(form).abilities, nemesis)
-    reference = peak()
     soak = Soak(
-        *(minutes * 60, rate or part * reference["rate"], seed, drawn(deck, seed)),
+        *(minutes * 60, rate, seed, drawn(deck, seed)),
         home=Path(tempfile.mkdtemp(prefix=f"taskq-soak-{seed}-")),
         form=form,
+        part=part,
         equipped=on_disks(deck),
     )
-    console.print(f"{soak.rate:,.0f} tasks/s, seed {seed}, settings {soak.settings}")
+    console.print(f"seed {seed}, settings {soak.settings}")
     _carried_out(soak, console)
-    row = row_of(soak, reference)
+    row = row_of(soak)
     if keep:
         append("soak", row)
     print(json.dumps(row, sort_keys=True))
@@ -261,12 +275,14 @@ def _carried_out(soak: Soak, console: Console) -> None:
             progress.update(bar, completed=time.monotonic() - soak.started)
             console.print(strike.told(soak.acks), markup=False, highlight=False)
 
-        asyncio.run(_until_interrupted(soak, struck))
+        def measured() -> None:
+            console.print(f"{soak.rate:,.0f} tasks/s, of a peak of {soak.peak:,.0f}")
 
+        async def until_interrupted() -> None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, soak.stop)
+            await run_soak(soak, struck, measured)
 
-async def _until_interrupted(soak: Soak, struck: Callable[[Strike], None]) -> None:
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, soak.stop)
-    await run_soak(soak, struck)
+        asyncio.run(until_interrupted())
 
 
 if __name__ == "__main__":

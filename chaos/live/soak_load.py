@@ -27,6 +27,9 @@ _NUMBER = struct.Struct(">Q")
 BURST_SECS = 0.01
 # While there is no service, requests wait; no more than this, the rest of the rate is left out.
 OPEN_COUNT_MAX = 20_000
+# The peak: as fast as they are done, so many tasks on their way. Some seconds lead there.
+PEAK_COUNT = 2_000
+PEAK_START_SECS, PEAK_SECS = 5.0, 20.0
 # Enough that tasks wait for the cluster, not for workers: what a fault left waiting is done soon.
 WORKERS_COUNT = 48
 CLAIM_COUNT = 10
@@ -92,10 +95,11 @@ class Account:
 
 
 class SoakLoad:
-    """`rate` tasks per second against `urls`, between `start` and `stop`."""
+    """`rate` tasks per second against `urls`, between `start` and `stop`; None: as many as are
+    done, with PEAK_COUNT of them on their way."""
 
-    def __init__(self, urls: list[str], rate: float) -> None:
-        self._rate = rate
+    def __init__(self, urls: list[str]) -> None:
+        self.rate: float | None = None
         clients = [AsyncClient(url, timeout=PATIENT_SECS, name="soak") for url in urls]
         self._producer, *self._others = clients
         self._open = 0
@@ -136,6 +140,13 @@ class SoakLoad:
         for client in (self._producer, *self._others):
             await client.close()
 
+    async def peak(self) -> float:
+        """Tasks per second that are submitted, claimed and completed when nothing fails."""
+        await asyncio.sleep(PEAK_START_SECS)
+        begun, before = time.monotonic(), self.account.done()
+        await asyncio.sleep(PEAK_SECS)
+        return (self.account.done() - before) / (time.monotonic() - begun)
+
     async def _submit(self) -> None:
         due = time.monotonic()
         owed = 0.0
@@ -144,10 +155,14 @@ class SoakLoad:
             # A burst that is late brings what has become due since.
             bursts = 1 + max(0, int((time.monotonic() - due) / BURST_SECS))
             due += bursts * BURST_SECS
-            owed += self._rate * bursts * BURST_SECS
-            count = int(owed)
-            owed -= count
-            room = max(0, OPEN_COUNT_MAX - self._open)
+            if self.rate is None:
+                on_their_way = len(self.account.completions) - self.account.done()
+                count = room = max(0, PEAK_COUNT - on_their_way)
+            else:
+                owed += self.rate * bursts * BURST_SECS
+                count = int(owed)
+                owed -= count
+                room = max(0, OPEN_COUNT_MAX - self._open)
             self.account.left_out += max(0, count - room)
             for _ in range(min(count, room)):
                 self._one()

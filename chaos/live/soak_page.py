@@ -20,7 +20,7 @@ def page(content: str) -> list[str]:
         "## Soaks: steady load and random faults for long",
         "",
         "`make soak MINUTES=30` (`python -m chaos.live.soak`): life cycles at a part of the peak"
-        " that was measured, submitted",
+        " that the same cluster had before the first fault, submitted",
         "whatever happens, and one random fault after the other. Retention removes what is"
         " finished. At the end every acknowledged",
         "task has been completed, once, and all nodes hold the same. What a node uses: the most in"
@@ -40,7 +40,7 @@ def _line(row: Mapping[str, Any]) -> str:
     cells = [
         *(row["when"], row["commit"], f"{row['load_secs'] / 60:.0f}"),
         f"{row['rate']['wanted']:,}, {row['rate']['done']:,}",
-        f"{row['rate']['wanted'] / row['peak']['rate']:.0%} of {row['peak']['rate']:,}",
+        f"{row['rate']['wanted'] / row['rate']['peak']:.0%} of {row['rate']['peak']:,}",
         *(str(sum(row["strikes"].values())), gap, f"{row['acknowledged']:,}"),
         *(f"{row['unknown']:,}", f"{sum(row['refused'].values()):,}"),
         *(str(row["lost"]), str(row["doubled"])),

@@ -1,33 +1,21 @@
-"""What is kept of a soak: one line; and the peak that its load is a part of."""
+"""What is kept of a soak: one line."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from bench.record import RESULTS
 from chaos.live.stamp import stamp
 from chaos.record import spread
 
 if TYPE_CHECKING:
     from chaos.live.soak import Soak
 
-# Single submits, claims of 10, default settings: what the soak does, too.
-PEAK_LOAD = "3 nodes: single, claims of 10"
 
-
-def peak() -> dict[str, Any]:
-    """The last measurement of it: rate (life cycles per second), when, commit."""
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines() if line]
-    row: dict[str, Any] = [one for one in rows if one["load"] == PEAK_LOAD][-1]
-    return {"rate": round(row["rate"]), "when": row["when"], "commit": row["commit"]}
-
-
-def row_of(soak: Soak, reference: dict[str, Any]) -> dict[str, Any]:
-    """One line about a run. Times in seconds; `rate`: life cycles per second, wanted and done;
-    `uses`: by gauge and node the most at any time, in the middle third and in the last, in the
-    units of /proc."""
+def row_of(soak: Soak) -> dict[str, Any]:
+    """One line about a run. Times in seconds; `rate`: life cycles per second: the peak, wanted,
+    done; `uses`: by gauge and node the most at any time, in the middle third and in the last, in
+    the units of /proc."""
     account = soak.account
     return {
         **stamp(),
@@ -35,10 +23,12 @@ def row_of(soak: Soak, reference: dict[str, Any]) -> dict[str, Any]:
         "nodes": soak.nodes,
         "seed": soak.seed,
         "settings": dict(soak.settings),
-        "peak": reference,
         "rate": {
+            "peak": round(soak.peak),
             "wanted": round(soak.rate),
-            "done": round(account.done() / soak.load_secs) if soak.load_secs else 0,
+            "done": round((soak.done[-1][2] - soak.done[0][2]) / soak.load_secs)
+            if soak.done
+            else 0,
         },
         "load_secs": round(soak.load_secs, 1),
         "strikes": dict(

@@ -39,8 +39,8 @@ def render(soak: Soak, row: Mapping[str, Any]) -> str:
     parts = [
         f"<h1>A soak of {minutes}, {len(soak.strikes)} strikes</h1>",
         f"<p>{row['when']} UTC, commit {row['commit']}, {escape(row['machine'])}."
-        f" {row['rate']['wanted']:,} tasks/s wanted, of a peak of {row['peak']['rate']:,}"
-        f" (measured {row['peak']['when']}, commit {row['peak']['commit']}).</p>",
+        f" {row['rate']['wanted']:,} tasks/s wanted, of a peak of {row['rate']['peak']:,}"
+        " in the same run, before the first fault.</p>",
         tiles(_numbers(soak, row)),
         *(wrong if soak.violations else []),
         "<h2>What a node uses</h2>",
