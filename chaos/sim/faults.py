@@ -280,13 +280,19 @@ class Faults:
         return self._hunts.lone_copies(one, fault.number, "damage") and None
 
     def _rush(self, one: Machine, fault: Fault) -> bool | None:
-        return self._hunts.members("rush", one, fault.number) and None
+        return self._hunt_members("rush", one, fault)
+
+    def _hunt_members(self, kind: str, one: Machine, fault: Fault) -> bool | None:
+        """Only where somebody adds again who was removed."""
+        if self._operator is None:
+            return False
+        return self._hunts.members(kind, one, fault.number) and None
 
     def _stranger(self, one: Machine, fault: Fault) -> bool | None:
-        return self._hunts.members("stranger", one, fault.number) and None
+        return self._hunt_members("stranger", one, fault)
 
     def _leaving(self, one: Machine, fault: Fault) -> bool | None:
-        return self._hunts.members("leaving", one, fault.number) and None
+        return self._hunt_members("leaving", one, fault)
 
     def _founding(self, one: Machine, fault: Fault) -> bool | None:
         return self._hunts.founding(fault.number) and None

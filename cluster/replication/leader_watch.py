@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from taskq.quorum import COUNTED, REMEDY, majority, missing, voters
+from taskq.quorum import COUNTED, OUTSIDE, REMEDY, majority, missing, voters
 from taskq.results import ClusterStatus, MemberView
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,10 @@ class LeaderWatch:
         self._since, self._said_at = now, None
 
     def _say(self, now: float) -> None:
-        members = [MemberView(*one) for one in self._status().members]
+        status = self._status()
+        members = [MemberView(*one) for one in status.members]
+        if any(one.node_id == status.node_id and one.role in OUTSIDE for one in members):
+            return  # it is no member: it says so itself, and hears no leader for it
         gone = missing(members) or "nobody: the next election will tell"
         if self._said_at is not None and gone == self._missing and now - self._said_at < AGAIN_SECS:
             return

@@ -156,7 +156,7 @@ class Membership:
     def waits(self) -> str:
         """Where this node is none yet: what it waits for, in words."""
         core, own = self._core, self._group.node_id
-        if core is None or not core.raft.journal.flag or own in core.raft.roster.newest.members:
+        if core is None or not core.raft.journal.flag or core.raft.roster.is_member:
             return ""
         address = self._group.members[own]
         return f"no member yet: `taskq cluster add {own} {address}` makes it one"
