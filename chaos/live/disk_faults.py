@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from chaos.live.ground import FOLDER, SHIM
 from chaos.live.nemesis import (
@@ -23,6 +23,7 @@ from chaos.live.nemesis import (
     Nemesis,
     Scene,
 )
+from chaos.live.node import NodeDied
 from chaos.live.power import Left, cut_power
 from chaos.live.process_faults import kill
 from chaos.live.shim.control import ALWAYS, EVERYTHING, LOG, STATE, ShimmedDisk
@@ -115,11 +116,13 @@ async def _met(scene: Scene, names: tuple[str, ...], before: int) -> None:
 
 
 async def started_again(scene: Scene, names: tuple[str, ...]) -> None:
-    """Starts those that have ended by themselves. Raises AssertionError for one that did not say
-    why."""
+    """Starts those that have ended by themselves; one that is still starting may have met its bad
+    disk, and end in a moment. Raises AssertionError for one that did not say why."""
     await asyncio.sleep(ENDS_SECS)
     for name in names:
         node = scene.cluster.nodes[name]
+        with suppress(NodeDied):
+            await node.serving()
         if not node.running:
             said = [one for one in node.log_lines()[-5:] if one.get("level") in _SAID]
             assert said, f"{name} ended with {node.returncode} without a word: {node.log_tail()}"
