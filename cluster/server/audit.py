@@ -6,7 +6,7 @@ the line, for it knows who that is; the leader may have carried the act out. Nev
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from taskq.errors import Refusal
 from taskq.protocol.codec import Request
 from taskq.protocol.unpack import unpack
 from taskq.registry import MESSAGES, Role, Sort
-from taskq.results import BatchReply
+from taskq.results import BatchReply, MemberChange
 
 log = structlog.get_logger("audit")
 
@@ -34,16 +34,27 @@ _STEPS = frozenset({"ReadBackup", "EndBackup"})
 _LISTED_MAX = 20
 
 
-def note(grant: Grant, address: str, request: Request, value: Any) -> None:
+def note(
+    grant: Grant,
+    address: str,
+    request: Request,
+    value: Any,
+    last: Mapping[str, Any] | None = None,
+) -> Mapping[str, Any] | None:
     """An act was answered with `value`: its reply, one that another node packed (`split_reply`), a
-    refusal, or None where nobody waits for the answer any more."""
+    refusal, or None where nobody waits for the answer any more. The same again as `last`, what was
+    noted before on the same connection, is asking how far it is, and has no line. Returns what
+    stands for `last` from now on."""
     name = request.message.name
     if name in _STEPS and not isinstance(value, Refusal):
-        return
+        return last
     fields = {key: _shown(field) for key, field in request.command._asdict().items()}
     # Fields of messages may have any name: ours win.
     told = {**fields, "who": grant.who, "client": address, **_outcome(request, value)}
-    log.info(name, **told)
+    act = {"act": name, **told}
+    if act != last:
+        log.info(name, **told)
+    return act
 
 
 def _outcome(request: Request, value: Any) -> dict[str, Any]:
@@ -51,6 +62,9 @@ def _outcome(request: Request, value: Any) -> dict[str, Any]:
         return {"outcome": "unknown", "why": "its client has gone"}
     if isinstance(value, Refusal):
         return {"outcome": "unknown" if value.unknown else value.code, "why": value.message}
+    if request.message.reply is MemberChange:
+        _, stage, *_ = unpack(value) if isinstance(value, bytes) else value
+        return {"outcome": stage}
     if request.message.reply is not BatchReply:
         return {"outcome": "done"}
     (answers,) = unpack(value) if isinstance(value, bytes) else value

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from cluster.server import audit
@@ -45,18 +46,10 @@ class Session(asyncio.Protocol):
     __slots__ = (
         *("backlog", "closed", "closing_at", "count_max", "deferred", "forwarded", "frame_at"),
         *("grant", "handlers", "held", "in_flight", "open", "opened_at", "parked", "peer"),
-        *(
-            "reckoned",
-            "reserved",
-            "scope",
-            "sessions",
-            "size_max",
-            "starved",
-            "stuck_at",
-            "unread",
-            "workers",
-        ),
-        *("_arrivals", "_connection", "_dirty", "_out", "_paused", "_progress", "_transport"),
+        *("reckoned", "reserved", "scope", "sessions", "size_max", "starved", "stuck_at"),
+        *("unread", "workers"),
+        *("_arrivals", "_connection", "_dirty", "_noted", "_out", "_paused", "_progress"),
+        "_transport",
     )
 
     remote: ClassVar[bool] = False
@@ -70,6 +63,7 @@ class Session(asyncio.Protocol):
         self._paused = False
         self.backlog = Backlog()
         self._progress = 0
+        self._noted: Mapping[str, Any] | None = None  # the last line of the audit log
         self._arrivals: list[tuple[float, int]] = []
         self.handlers: dict[int, Handler] = {HELLO: sessions.greet}
         self.deferred: deque[Tag] = deque()  # reads that wait until the peer has read
@@ -211,7 +205,7 @@ class Session(asyncio.Protocol):
         self.in_flight -= 1
         self.held -= request.size + REQUEST_COST
         if request.message.code in audit.CODES:
-            audit.note(self.grant, self.peer, request, value)
+            self._noted = audit.note(self.grant, self.peer, request, value, self._noted)
         if self.closed:
             self.reckon()
         return not self.closed

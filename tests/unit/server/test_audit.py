@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import msgpack
 import pytest
 import structlog
 
@@ -17,10 +18,11 @@ from cluster.logging import set_up_logging
 from cluster.server import audit
 from cluster.server.access import Grant
 from taskq import commands
+from taskq.cluster_commands import AddMember
 from taskq.errors import ErrorCode, refuse
 from taskq.protocol.codec import Request
 from taskq.registry import MESSAGE_OF, MESSAGES
-from taskq.results import BatchReply, Done
+from taskq.results import BatchReply, Done, MemberChange
 from tests.unit.protocol.wire_values import sample
 from tests.unit.server.rig import Rig, submit, task_id
 
@@ -92,3 +94,14 @@ def test_it_is_on_however_little_is_logged() -> None:
         root.setLevel(level)
         structlog.reset_defaults()
     assert (line["logger"], line["message"], line["node"]) == ("audit", "PauseQueue", "node1")
+
+
+def test_who_asks_how_far_it_is_leaves_one_line_for_each_stage(lines: list[Any]) -> None:
+    command = AddMember("n4", "h4:6380")
+    request = Request(1, MESSAGE_OF[AddMember], command, 0, 10)
+    last = None
+    for stage, lag in (("connecting", None), ("catching up", 9), ("catching up", 4), ("done", 0)):
+        told = MemberChange("n4", stage, lag, [])
+        for value in (told, msgpack.packb(told)):  # of this node, and of another
+            last = audit.note(OPERATOR, "192.0.2.1:5000", request, value, last)
+    assert [line["outcome"] for line in lines] == ["connecting", "catching up", "done"]
