@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import structlog
 
+from cluster.listening import listen
+
 log = structlog.get_logger(__name__)
 
 # The first byte of a TLS connection: the content type "handshake" (RFC 8446, section 5.1).
@@ -100,20 +102,12 @@ class TlsPort:
         places = await self._loop.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        try:
-            for family, address in dict.fromkeys((one[0], one[4]) for one in places):
-                address = (address[0], port, *address[2:])
-                listener = socket.create_server(address, family=family, backlog=BACKLOG)
-                listener.setblocking(False)
-                self._listeners.append(listener)
-                port = listener.getsockname()[1]
-        except OSError:
-            self.close()
-            raise
+        found = dict.fromkeys((one[0], one[4]) for one in places)
+        self._listeners = listen(found, port, BACKLOG)
         self._accepting = [self._loop.create_task(self._accept(one)) for one in self._listeners]
         for task in self._accepting:
             task.add_done_callback(_told)
-        return port
+        return int(self._listeners[0].getsockname()[1])
 
     def close(self) -> None:
         """Takes no more connections; handshakes under way are broken off."""

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Container
 from typing import Protocol
 
+from cluster.listening import listen
 from cluster.replication.peers.frames import FrameError
 from cluster.replication.peers.handshake import (
     Accepting,
@@ -91,18 +92,9 @@ class Door:
             if self._trust.loopback_only and not ipaddress.ip_address(address[0]).is_loopback:
                 text = f"without a secret or certificates, {address[0]} is open to strangers"
                 raise ValueError(f"{text}: set raft.secret or raft.cert_file, or use 127.0.0.1")
-        try:
-            for family, address in places:
-                address = (address[0], port, *address[2:])
-                listener = socket.create_server(address, family=family, backlog=BACKLOG)
-                listener.setblocking(False)
-                self._listeners.append(listener)
-                port = listener.getsockname()[1]
-        except OSError:
-            self._close_listeners()
-            raise
+        self._listeners = listen(places, port, BACKLOG)
         self._accepting = [self._loop.create_task(self._accept(one)) for one in self._listeners]
-        return port
+        return int(self._listeners[0].getsockname()[1])
 
     async def close(self) -> None:
         """Closes the port and every connection. Nothing is delivered after this call began."""
@@ -112,14 +104,11 @@ class Door:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._close_listeners()
-        for deadline in self._deadlines.values():
-            deadline.cancel()
-
-    def _close_listeners(self) -> None:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        for deadline in self._deadlines.values():
+            deadline.cancel()
 
     # --- strangers --------------------------------------------------------------------------------
 
