@@ -33,7 +33,7 @@ from chaos.live.readout import read_out
 from chaos.live.recorder import Recorder
 from chaos.live.strikes import Strike, Striker
 from chaos.live.unserved import without_service
-from chaos.live.verdict import Verdict, judged
+from chaos.live.verdict import Verdict
 from taskq import AsyncClient
 from taskq.errors import TaskqError
 
@@ -60,8 +60,6 @@ GIVEN_UP = (
     subprocess.TimeoutExpired,
 )
 TOLD_COUNT_MAX = 2_000
-# Of a round without these no rule has anything to say.
-AT_WORK = ("submit", "claim", "complete")
 
 
 @dataclass
@@ -197,12 +195,5 @@ def _judge(round_: Round) -> None:
         if strike.planned and failed:
             told = f"{len(failed)} probes found no service in a {strike.fault}"
             round_.verdict.violations.append(f"planned: {told}")
-    done = {call.kind for call in round_.history.calls if call.ok}
-    round_.verdict.violations += [
-        f"at_work: not one {kind} was carried out" for kind in AT_WORK if kind not in done
-    ]
-    if round_.history.final is not None:
-        verdict = judged(round_.history)
-        round_.verdict.violations += verdict.violations
-        round_.verdict.undecided = verdict.undecided
+    round_.verdict.judge(round_.history)
     round_.judge_secs = time.monotonic() - started

@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from chaos.live.campaign import Round
     from chaos.live.strikes import Strike
 
-# Rules of which each violation is something that was acknowledged and is not there, or something
-# that was done twice. All others are broken promises of another kind.
-LOST = ("acknowledged_submits",)
-DOUBLED = ("one_completion", "one_task_per_id")
-
 
 def row_of(round_: Round) -> dict[str, Any]:
     """One line about a round. Times in seconds. `struck`: what was begun, in order, from which the
@@ -26,7 +21,6 @@ def row_of(round_: Round) -> dict[str, Any]:
     and does not count; `given`: tasks that came when all that was ready was claimed at the end;
     `rules`: violations by broken rule; `equipped`: with disks that can fail,
     which are a little slower."""
-    rules = round_.verdict.by_rule()
     final = round_.history.final
     outcomes: dict[str, Counter[str]] = {}
     for call in round_.history.calls:
@@ -46,11 +40,7 @@ def row_of(round_: Round) -> dict[str, Any]:
         "tasks": dict(final.states) if final else {},
         "given": len(final.given or {}) if final else 0,
         "failed": len(round_.failed),
-        "lost": sum(rules.get(rule, 0) for rule in LOST),
-        "doubled": sum(rules.get(rule, 0) for rule in DOUBLED),
-        "rules": rules,
-        "first_violations": [line[:300] for line in round_.verdict.violations[:5]],
-        "undecided": round_.verdict.undecided,
+        **round_.verdict.columns(),
         "wall_secs": round(round_.wall_secs, 1),
         "judge_secs": round(round_.judge_secs, 1),
         "load_average": [round(one, 1) for one in _ends(round_.load_averages)],
@@ -66,20 +56,20 @@ def _strike(round_: Round, strike: Strike) -> dict[str, Any]:
         "fault": strike.fault,
         "target": strike.target,
         "nodes": list(strike.nodes),
-        "at": _secs(strike.at - round_.started),
-        "lasted": _secs(strike.mended - strike.at),
-        "gap": _secs(strike.gap(round_.acks)),
-        "return": _secs(strike.gap_on_return(round_.acks)),
-        "back": _secs(strike.back(round_.acks)),
-        "whole": _secs(strike.whole - strike.at),
-        "late": _secs(max(late, default=0.0)),
+        "at": finite(strike.at - round_.started),
+        "lasted": finite(strike.mended - strike.at),
+        "gap": finite(strike.gap(round_.acks)),
+        "return": finite(strike.gap_on_return(round_.acks)),
+        "back": finite(strike.back(round_.acks)),
+        "whole": finite(strike.whole - strike.at),
+        "late": finite(max(late, default=0.0)),
         "without": strike.without,
         "silent": strike.silent,
         "planned": strike.planned,
     }
 
 
-def _secs(value: float) -> float | None:
+def finite(value: float) -> float | None:
     """None where nobody can tell: JSON knows no infinity."""
     return round(value, 4) if math.isfinite(value) else None
 

@@ -19,7 +19,6 @@ from typing import Any
 import click
 
 from chaos.history import History, Kill
-from chaos.live.campaign_record import LOST
 from chaos.live.cluster import LiveCluster
 from chaos.live.disk_faults import BARE_POWER_CUT
 from chaos.live.ground import Ground
@@ -31,7 +30,7 @@ from chaos.live.readout import read_out
 from chaos.live.recorder import Recorder
 from chaos.live.stamp import stamp
 from chaos.live.stock_node import StockGround
-from chaos.live.verdict import Verdict, judged
+from chaos.live.verdict import LOST, Verdict, judged
 from chaos.record import append
 from taskq import AsyncClient
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chaos.live.campaign_record import DOUBLED, LOST
+from chaos.live.campaign_record import finite
 from chaos.live.stamp import stamp
 from deploy.harness.exercises import EXERCISES
 from deploy.harness.rendering import ROOT
@@ -26,7 +25,6 @@ Row = Mapping[str, Any]
 def row_of(trial: Trial) -> dict[str, Any]:
     """One line about a trial. Times in seconds: `ready`: from nothing until all pods are ready;
     `took`: the exercise; `gap`: the longest time between acknowledged probes in it."""
-    rules = trial.verdict.by_rule()
     final, strike = trial.history.final, trial.strike
     outcomes = Counter(call.code or call.outcome for call in trial.history.calls)
     return {
@@ -35,25 +33,16 @@ def row_of(trial: Trial) -> dict[str, Any]:
         "overlay": trial.overlay,
         "seed": trial.seed,
         "ready": round(trial.found_secs, 1),
-        "took": None if strike is None else _secs(strike.mended - strike.at),
-        "gap": None if strike is None else _secs(strike.gap(trial.acks)),
+        "took": None if strike is None else finite(strike.mended - strike.at),
+        "gap": None if strike is None else finite(strike.gap(trial.acks)),
         "struck": [] if strike is None else list(strike.nodes),
         "calls": dict(sorted(outcomes.items())),
         "tasks": dict(final.states) if final else {},
         "failed": len(trial.failed),
-        "lost": sum(rules.get(rule, 0) for rule in LOST),
-        "doubled": sum(rules.get(rule, 0) for rule in DOUBLED),
-        "rules": rules,
-        "first_violations": [line[:300] for line in trial.verdict.violations[:5]],
-        "undecided": trial.verdict.undecided,
+        **trial.verdict.columns(),
         "wall_secs": round(trial.wall_secs, 1),
         "load_average": round(trial.load_average, 1),
     }
-
-
-def _secs(value: float) -> float | None:
-    """None where nobody can tell: JSON knows no infinity."""
-    return round(value, 4) if math.isfinite(value) else None
 
 
 def append(row: Row) -> None:

@@ -18,7 +18,6 @@ from pathlib import Path
 from chaos.history import Call, History
 from chaos.live.alike import differences
 from chaos.live.campaign import (
-    AT_WORK,
     GIVE_OUT_SECS,
     GIVEN_UP,
     HASTY,
@@ -35,7 +34,7 @@ from chaos.live.readout import read_out
 from chaos.live.recorder import Recorder
 from chaos.live.strikes import Strike, Striker
 from chaos.live.unserved import without_service
-from chaos.live.verdict import Verdict, judged
+from chaos.live.verdict import Verdict
 from deploy.harness.exercises import Exercise
 from deploy.harness.machine import Machine
 from deploy.harness.next_build import TAG, build_next
@@ -126,11 +125,4 @@ def _judge(trial: Trial) -> None:
     if trial.exercise.nemesis.planned and trial.failed:
         told = f"{len(trial.failed)} probes found no service"
         trial.verdict.violations.append(f"planned: {told}")
-    done = {call.kind for call in trial.history.calls if call.ok}
-    trial.verdict.violations += [
-        f"at_work: not one {kind} was carried out" for kind in AT_WORK if kind not in done
-    ]
-    if trial.history.final is not None:
-        verdict = judged(trial.history)
-        trial.verdict.violations += verdict.violations
-        trial.verdict.undecided = verdict.undecided
+    trial.verdict.judge(trial.history)
