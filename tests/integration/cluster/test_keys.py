@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 
 from chaos.live.cluster import LiveCluster
+from chaos.live.gauges import metrics
 from chaos.live.node import LiveNode
 from taskq import AsyncClient, commands
 from taskq.cli.keys import entry_of, hash_of
@@ -153,7 +154,16 @@ async def test_a_revoked_key_is_out_at_once_and_its_claims_with_it(
             workers = await client.workers()
             return len(workers) == 1  # the process; the others have claimed nothing yet
 
+        async def none_wait() -> bool:
+            counts = [(await metrics(node))["tq_parked_claims"] for node in cluster.nodes.values()]
+            return not any(counts)
+
+        async def ours_wait() -> bool:
+            leader = cluster.nodes[await cluster.leader()]
+            return (await metrics(leader))["tq_parked_claims"] > len(callers)
+
         await until(all_wait, "the worker has registered")
+        await until(ours_wait, "each claim waits at the leader, and the worker's")
         write_keys(cluster, ROOT, LATER)
         for node in cluster.nodes.values():
             os.kill(node.pid, signal.SIGHUP)
@@ -162,6 +172,7 @@ async def test_a_revoked_key_is_out_at_once_and_its_claims_with_it(
             assert (told.request_id, told.value.code) == (0, "UNAUTHENTICATED"), claim
             with pytest.raises(EOFError):
                 await caller.link.reply()
+        await until(none_wait, "the leader hears of it from the other nodes")
         task_id = (await client.submit("mail.x")).id
         await asyncio.sleep(0.3)
         assert (await client.status(task_id)).state == TaskState.READY

@@ -200,6 +200,7 @@ def test_a_leader_under_another_name_is_told_of_and_done_without(
 ) -> None:
     with running(tmp_path, advertised="localhost") as cluster:
         follower = follower_of(cluster)
+        caplog.clear()  # who asked for the leader until now may have been told, too
         with Client(f"taskqs://{LOCAL}:{follower.port}", timeout=20, **cluster.tls) as client:
             client.submit("q")
             until(lambda: caplog.records, "it tries to go to the leader")
