@@ -276,6 +276,7 @@ class Consensus:
             return
         if not leading.turn(now):
             log.warning("no majority answers: this node leads no more", term=self.raft.term)
+            self._resign()  # it may be deaf, not mute
             self.step_down()
             return
         self._become_whole()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster.replication.consensus import TERM_LEAP_MAX
+from cluster.replication.consensus import FALLBACK, TERM_LEAP_MAX
 from cluster.replication.elections import DENY_SECS, FIRST_ASKS_SECS, NEXT_ASKS_SECS
 from cluster.replication.messages import (
     Append,
@@ -154,6 +154,16 @@ def test_a_silent_leader_is_replaced_within_two_time_outs(group: Group) -> None:
     (leader,) = [one for one in group.leaders() if one != "n1"]
     assert group[leader].raft.is_leader
     assert group["n1"].raft.role != LEADER, "it hears no majority, and believes no more (A6)"
+
+
+def test_a_leader_that_hears_nobody_and_is_heard_says_so_when_it_gives_up(group: Group) -> None:
+    group.elect("n1")
+    group.hold("n2", "n1")
+    group.hold("n3", "n1")
+    group.tick(FALLBACK - 0.05, steps=145)
+    assert group.leaders() == ["n1"]
+    group.tick(0.1, steps=100)
+    assert group.leaders() in (["n2"], ["n3"]), "nobody waits for another election time-out"
 
 
 # --- who goes first -------------------------------------------------------------------------------
