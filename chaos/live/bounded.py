@@ -30,7 +30,8 @@ class Gauge(NamedTuple):
 
 # Memory: what design promises a node with a million waiting tasks. Log: a checkpoint comes at 64
 # MiB, cuts but for a tail of 64 MiB, and deleted tables stay until they are merged. Disk: the log,
-# what retention keeps, and as much again that is not merged yet.
+# what retention keeps, and as much again that is not merged yet; what a node set aside because it
+# was damaged is kept for whoever looks into it, and not counted.
 GAUGES: Mapping[str, Gauge] = {
     "memory": Gauge("Memory (RssAnon), MiB", 16 * MIB, 300 * MIB, MIB),
     "files": Gauge("Open files", 50, 1_000),

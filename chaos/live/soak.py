@@ -38,19 +38,20 @@ from chaos.live.nemesis import Scene
 from chaos.live.probe import Probe
 from chaos.live.recorder import Recorder
 from chaos.live.report import REPORTS
-from chaos.live.soak_load import Account, SoakLoad
+from chaos.live.soak_load import PEAK_SECS, PEAK_START_SECS, Account, SoakLoad
 from chaos.live.soak_record import row_of
 from chaos.live.soak_report import write
 from chaos.live.strikes import Strike, Striker
 from chaos.live.unserved import without_service
 from chaos.record import append
+from cluster.storage.files import SET_ASIDE
 from taskq import AsyncClient
 
 # Retention comes round several times in a run; a repeat is known for longer than clients repeat.
 SETTINGS = {
     "broker.queue_depth_threshold": 10_000_000,
     "persistence.retention_max_bytes": 64 << 20,
-    "persistence.dedup_window_secs": 120,
+    "persistence.dedup_window_secs": 60,
     "persistence.compact_interval_secs": 60,
 }
 SAMPLE_SECS = 5.0
@@ -202,14 +203,16 @@ def _gauges(cluster: LiveCluster) -> dict[str, dict[str, int]]:
         found["memory"][name] = anonymous_bytes(pid)
         found["files"][name] = open_files(pid)
         found["log"][name] = folder_bytes(node.folder / "log")
-        found["disk"][name] = folder_bytes(node.folder)
+        found["disk"][name] = folder_bytes(node.folder) - folder_bytes(node.folder / SET_ASIDE)
     return found
 
 
 async def _end(soak: Soak, cluster: LiveCluster, load: SoakLoad, probes: int) -> None:
-    await load.drain(DRAIN_SECS)
+    with _noted(soak):
+        await load.drain(DRAIN_SECS)
     await load.stop()
-    await cluster.whole()
+    with _noted(soak):
+        await cluster.whole()
     async with AsyncClient(cluster.url) as client:
         stats = await client.stats()
     soak.states, soak.totals = dict(stats.states), dict(stats.totals)
@@ -251,6 +254,7 @@ def main(
         equipped=on_disks(deck),
     )
     console.print(f"seed {seed}, settings {soak.settings}")
+    console.print(f"The peak is measured first: {PEAK_START_SECS + PEAK_SECS:.0f} s.")
     _carried_out(soak, console)
     row = row_of(soak)
     if keep:

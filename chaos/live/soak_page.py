@@ -43,7 +43,7 @@ def _line(row: Mapping[str, Any]) -> str:
         f"{row['rate']['wanted'] / row['rate']['peak']:.0%} of {row['rate']['peak']:,}",
         *(str(sum(row["strikes"].values())), gap, f"{row['acknowledged']:,}"),
         *(f"{row['unknown']:,}", f"{sum(row['refused'].values()):,}"),
-        *(str(row["lost"]), str(row["doubled"])),
+        *("unknown" if row["lost"] is None else str(row["lost"]), str(row["doubled"])),
         *(_use(row, name) for name in GAUGES),
         str(row["violations"]),
         ", ".join(f"{key}={value}" for key, value in row["settings"].items()),

@@ -42,7 +42,7 @@ def row_of(soak: Soak) -> dict[str, Any]:
         "unknown": account.unknown,
         "refused": dict(account.refused),
         "left_out": account.left_out,
-        "lost": max(0, account.missing() - soak.states.get("dead", 0)),
+        "lost": account.lost(soak.states) if soak.states else None,
         "doubled": account.doubled(),
         "failed": len(soak.failed),
         "states": soak.states,

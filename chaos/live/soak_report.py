@@ -67,7 +67,7 @@ def render(soak: Soak, row: Mapping[str, Any]) -> str:
 
 def _numbers(soak: Soak, row: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [
-        judged(row["lost"], "lost"),
+        ("?", "lost", "bad") if row["lost"] is None else judged(row["lost"], "lost"),
         judged(row["doubled"], "doubled"),
         judged(row["violations"], "broken promises"),
         (f"{row['acknowledged']:,}", "acknowledged", ""),

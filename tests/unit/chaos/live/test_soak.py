@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,25 @@ def test_an_acknowledged_task_that_nobody_did_is_lost() -> None:
     made = account()
     made.completions[0] = 0
     told = made.broken(totals(3, 2), ENDED, probes=0)
-    assert told == ["lost: 1 acknowledged tasks were never completed"]
+    assert told == ["lost: 1 acknowledged tasks were never completed, and are not there"]
     dead = {**ENDED, "dead": 1, "completed": 0}
     assert made.broken(totals(3, 2), dead, probes=0) == []
+
+
+@pytest.mark.parametrize("state", ["ready", "leased", "scheduled", "retrying"])
+def test_what_waits_when_a_run_is_given_up_is_not_lost(state: str) -> None:
+    made = account()
+    made.completions[0] = made.completions[1] = 0
+    assert made.lost({**ENDED, state: 1}) == 1
+    assert made.lost({**ENDED, state: 2}) == 0
+
+
+def test_where_nobody_could_be_asked_it_is_unknown_what_was_lost(soak: Soak) -> None:
+    row = row_of(soak)
+    assert row["lost"] is None
+    assert "unknown" in page(json.dumps(row))[-1]
+    assert row_of(replace(soak, states=ENDED))["lost"] == 0
+    render(soak, row)
 
 
 def test_a_task_that_was_done_under_two_tokens_is_doubled() -> None:
