@@ -2,7 +2,8 @@
 
 A transfer that breaks starts from the beginning, under a new number and with a newer state, after a
 pause that grows. It ends for good when the peer has installed it or needs none, cannot read it, or
-nothing moved for 30 s; the caller hears of that and may begin again.
+nothing moved for 30 s; the caller hears of that and may begin again. Who cannot read it gets no
+other one on that connection: its next version comes with a new one.
 
 Reading runs in an executor and takes at most a third of a processor; the loop seals and sends one
 chunk at a time.
@@ -88,6 +89,7 @@ class SnapshotSender:
         self._loop = asyncio.get_running_loop()
         self._needs: dict[str, _Need] = {}  # in the order in which they are served
         self._running: dict[str, Outgoing] = {}
+        self._unable: set[str] = set()  # who cannot read our format, as long as it is connected
         self._number = 0
         self._calls: set[asyncio.Future[Any]] = set()
 
@@ -115,6 +117,7 @@ class SnapshotSender:
 
     def peer_lost(self, peer_id: str) -> None:
         """A connection with the peer, in either direction, was lost."""
+        self._unable.discard(peer_id)
         transfer = self._running.get(peer_id)
         if transfer is not None:
             self._break(transfer, Why.LOST)
@@ -157,6 +160,10 @@ class SnapshotSender:
             case Installed(_, index):
                 self._installed(transfer, index)
             case Stop(_, why, applied) if why in FINAL:
+                if why is Why.OTHER_FORMAT:
+                    self._unable.add(peer_id)
+                    text = "a node cannot read the snapshots of this version: upgrade that node"
+                    log.error(text, peer=peer_id)
                 self._end(peer_id, why, applied)
             case Stop(_, why, _):
                 self._break(transfer, why)
@@ -188,7 +195,7 @@ class SnapshotSender:
         for peer_id, need in self._needs.items():
             if len(self._running) == STREAM_COUNT_MAX:
                 return
-            if need.due <= now and peer_id not in self._running:
+            if need.due <= now and peer_id not in self._running and peer_id not in self._unable:
                 self._start(peer_id, need, now)
 
     def _start(self, peer_id: str, need: _Need, now: float) -> None:

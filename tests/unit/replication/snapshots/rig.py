@@ -114,7 +114,8 @@ class Building:
 
 class Node:
     """One member. `pairs` at `index` is its state, `applied` may be above; `events` is what it was
-    told, in order; `told`: errors that the next calls of the disk raise."""
+    told, in order; `told`: errors that the next calls of the disk raise; `on_ended(peer)`: what it
+    does when a transfer ended for good."""
 
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
@@ -125,6 +126,7 @@ class Node:
         self.ready: Building | None = None
         self.exports_open = 0
         self.events: list[tuple[Any, ...]] = []
+        self.on_ended: Callable[[str], None] = lambda peer: None
         self.lives = 0
         self.installs = True
         self.told: dict[str, Exception] = {}
@@ -135,7 +137,7 @@ class Node:
             lambda: Export(self),
             self.desk,
             on_installed=lambda peer, index: self.events.append(("installed", peer, index)),
-            on_ended=lambda *ended: self.events.append(("ended", *ended)),
+            on_ended=self.ended,
             on_failure=lambda error: self.events.append(("failure", error)),
             thread_secs=lambda: self.thread_secs,
         )
@@ -162,6 +164,10 @@ class Node:
 
     def send(self, peer: str, data: bytes) -> bool:
         return self.world.send(self.name, peer, data)
+
+    def ended(self, peer: str, why: Why, applied: int) -> None:
+        self.events.append(("ended", peer, why, applied))
+        self.on_ended(peer)
 
     def on_life(self) -> None:
         self.lives += 1

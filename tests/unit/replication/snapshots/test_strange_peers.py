@@ -157,6 +157,27 @@ def test_other_formats_are_final(world: World) -> None:
     assert leader.events == [("ended", "n2", Why.OTHER_FORMAT, 3)]
 
 
+def test_who_cannot_read_the_format_is_asked_once_for_each_connection(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader finds each time that its log does not reach back far enough (A11)."""
+    monkeypatch.setattr("cluster.replication.snapshots.receiver.FORMAT", 0)
+    leader, follower = world.nodes.values()
+    leader.on_ended = lambda peer: leader.sender.begin(peer, 5)
+    leader.sender.begin("n2", 5)
+    world.advance(100)
+    assert leader.events == [("ended", "n2", Why.OTHER_FORMAT, 0)]
+    assert len(world.said(Begin)) == 1
+    assert leader.sender.peers == {"n2"}
+    world.cut("n1", "n2")
+    world.advance(100)
+    assert len(world.said(Begin)) == 2
+    monkeypatch.undo()
+    world.cut("n1", "n2")
+    world.advance(1)
+    assert follower.pairs == leader.pairs
+
+
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"cos\nsystem\n(S'true'\ntR.", b"\x93\x02\x92"])
 def test_hostile_bytes_end_the_stream(world: World, data: bytes) -> None:
     leader, follower = world.nodes.values()
