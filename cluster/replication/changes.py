@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -56,7 +57,7 @@ class Changes:
         self._transfer = transfer
         self._on_learner = on_learner
         self.learner: Learner | None = None
-        self._remove_itself = False  # nobody could take over from this node
+        self._remove_itself = 0  # the term in which it was asked, and nobody could take over
 
     def learners(self) -> Iterable[str]:
         """Whom the leader follows beside the members."""
@@ -72,7 +73,6 @@ class Changes:
 
     def end(self) -> None:
         """This node leads no more: whoever asks again asks the next leader."""
-        self._remove_itself = False
         if self.learner is not None:
             self._learn(None)
 
@@ -171,10 +171,11 @@ class Changes:
         """Once per round of the driver."""
         raft, learner = self._raft, self.learner
         may_propose = raft.members_settled and not self._transfer.holding
-        if self._remove_itself and may_propose:
-            self._remove_itself = False
+        if self._remove_itself == raft.term and may_propose:
+            self._remove_itself = 0
             if self._loses_quorum(raft.node_id, leading) is None:
                 self._take_out(raft.node_id, leading, now)
+                return
         if learner is None:
             return
         node_id = learner.node_id
@@ -227,7 +228,8 @@ class Changes:
             return obstacle
         if node_id == raft.node_id:
             # Asked again, the next leader takes it out, and the gap is short.
-            self._transfer.begin("", leading, now, self._handed_over)
+            done = partial(self._handed_over, raft.term)
+            self._transfer.begin("", leading, now, done)
         else:
             self._take_out(node_id, leading, now)
         return self._told(node_id, ChangeStage.CHANGING)
@@ -237,10 +239,11 @@ class Changes:
         rest = {one: voter for one, voter in members.items() if one != node_id}
         self._propose(rest, leading, now)
 
-    def _handed_over(self, why_not: Refusal | None) -> None:
+    def _handed_over(self, term: int, why_not: Refusal | None) -> None:
         """A leader that nobody takes over from removes itself, and leads no more when that is
-        committed."""
-        self._remove_itself = why_not is not None
+        committed. One that hears of it when its term is over does nothing."""
+        if why_not is not None:
+            self._remove_itself = term
 
     def _loses_quorum(self, node_id: str, leading: Leading) -> Refusal | None:
         """Whether those that are left would have no majority of members that are there and vote.

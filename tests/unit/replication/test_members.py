@@ -105,6 +105,30 @@ def test_a_leader_that_takes_itself_out_leads_until_that_is_committed(group: Gro
     assert group.leaders() in (["n2"], ["n3"])
 
 
+def test_who_lost_the_lead_while_it_handed_over_does_not_remove_itself_later(group: Group) -> None:
+    """Whoever still wants it asks the next leader; this one may have been added again since."""
+    leader = group.elect("n1")
+    for one, other in (("n1", "n2"), ("n1", "n3"), ("n2", "n3")):
+        group.hold(one, other, back=one == "n2")
+    assert change(group, "n1", RemoveMember("n1")).stage == ChangeStage.CHANGING
+    group.stands("n2")
+    group.flow()
+    assert leader.raft.term == group["n2"].raft.term, "it leads no more, and hears of no other"
+    group.isolate("n1")
+    group.let_go("n2", "n3")
+    group.let_go("n3", "n2")
+    group.tick(2.0, steps=20)
+    assert not leader.consensus.transfer.holding, "nobody took over in time, as far as it knows"
+    group.rejoin("n1")
+    group.tick(1.0, steps=10)
+    handed: list[Refusal | None] = []
+    (other,) = group.leaders()
+    group[other].driver.transfer("n1", handed.append)
+    group.tick(1.0, steps=10)
+    assert handed == [None]
+    assert list(leader.raft.roster.newest.members) == ["n1", "n2", "n3"]
+
+
 def test_what_would_leave_no_majority_is_refused_and_a_dead_node_may_leave(group: Group) -> None:
     group.elect("n1")
     group.crash("n3")
