@@ -53,7 +53,7 @@ class Membership:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._core: Core | None = None
-        self._known: Voters | None = None  # the newest set, also while there is no core
+        self._known: Voters | None = None  # what was committed when the core went
         self._outside = ""  # as last said in the log
         self._told = -1  # the set that the others were told
         identity = directory.identity
@@ -125,8 +125,15 @@ class Membership:
     @property
     def voters(self) -> Voters:
         """The members in force: those of the log; the founders before there is one."""
+        core = self._core
+        return self._committed if core is None else core.raft.roster.newest
+
+    @property
+    def _committed(self) -> Voters:
+        """The newest set that cannot come to nothing any more, as far as this node knows."""
         if self._core is not None:
-            return self._core.raft.roster.newest
+            raft = self._core.raft
+            return raft.roster.at(raft.applied_index)
         return self._known or self._founding_set()
 
     def _founding_set(self) -> Voters:
@@ -146,8 +153,7 @@ class Membership:
         if core is None or core.raft.roster.is_member or core.raft.journal.flag:
             return ""
         roster, own = core.raft.roster, self._group.node_id
-        applied = roster.at(core.raft.applied_index)
-        if own in applied.members and own not in roster.newest.members:
+        if own in self._committed.members and own not in roster.newest.members:
             return ""  # it may come to nothing yet
         index = max(roster.newest.entry, roster.dismissed_index)
         return f"{own} is no member of the cluster any more: entry {index} of the log removed it"
@@ -171,17 +177,16 @@ class Membership:
         if core is None:
             return
         voters = core.raft.roster.newest
-        if self._known is None:
+        if self._told < 0:
             self._compare_with_configuration(voters)
-        self._known = voters
         given = self._group.members
         addresses = {
             one: voter.address or given.get(one, "") for one, voter in voters.members.items()
         }
         self.links.set_members({**self.learners, **addresses})
-        committed = core.raft.roster.at(core.raft.applied_index)
-        if committed.entry != self._told:
-            self._told = committed.entry
+        committed = self._committed.entry
+        if committed != self._told:
+            self._told = committed
             for peer_id in sorted(self.links.connected()):
                 self._send_letter(peer_id)
         outside = self.removed or self.waits
@@ -202,8 +207,7 @@ class Membership:
             )
 
     def _send_letter(self, peer_id: str) -> None:
-        own, core = self._group.node_id, self._core
-        voters = self.voters if core is None else core.raft.roster.at(core.raft.applied_index)
+        own, voters = self._group.node_id, self._committed
         known = voters.members.get(own)
         address = (known.address if known else "") or self._group.members[own]
         letter = MemberLetter(address, voters.entry, list(voters.members))
@@ -236,7 +240,8 @@ class Membership:
 
     def detach(self) -> None:
         """There is no core for a while."""
-        self._core = None
+        if self._core is not None:
+            self._known, self._core = self._committed, None
 
     def _applied(self) -> int:
         return 0 if self._core is None else self._core.raft.applied_index
