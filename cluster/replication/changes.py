@@ -4,9 +4,9 @@
     remove                                                         changing --applied--> done
 
 A node that is to be added is followed first and counts for nothing; the entry that adds it is
-proposed when it has caught up. One node is added or removed by an entry, and one change is under
-way at a time. Whoever wants it asks again and again until it is done: nothing here outlives the
-leader's term but what is in the log.
+proposed when it has caught up, and has said that it runs the cluster's feature level (A14). One
+node is added or removed by an entry, and one change is under way at a time. Whoever wants it asks
+again and again until it is done: nothing here outlives the leader's term but what is in the log.
 """
 
 from __future__ import annotations
@@ -40,22 +40,32 @@ RETRY_MS = 300
 
 @dataclass
 class Learner:
-    """A node that is to be added. Times in loop seconds: when it was last out of reach (or asked
-    for), since when it has lacked little."""
+    """A node that is to be added. Times in loop seconds: since when it cannot be added, being out
+    of reach or unfit; since when it has lacked little. `unfit`: why what it runs will not do."""
 
     node_id: str
     address: str
     unreached_since: float | None
     caught_up_since: float | None = None
+    unfit: str = ""
 
 
 class Changes:
-    """See the module. `on_learner()`: the node that is to be added is another one, or none."""
+    """See the module. `on_learner()`: the node that is to be added is another one, or none.
+    `unfit(node_id)`: why what a node runs cannot be a member's; empty where it can, None where it
+    was not heard from."""
 
-    def __init__(self, raft: Raft, transfer: Transfer, on_learner: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        raft: Raft,
+        transfer: Transfer,
+        on_learner: Callable[[], None],
+        unfit: Callable[[str], str | None],
+    ) -> None:
         self._raft = raft
         self._transfer = transfer
         self._on_learner = on_learner
+        self._unfit = unfit
         self.learner: Learner | None = None
         self._remove_itself = 0  # the term in which it was asked, and nobody could take over
 
@@ -130,7 +140,8 @@ class Changes:
         if len(members) >= MEMBER_COUNT_MAX:
             text = f"there are {len(members)} members, as many as there may be"
             return refuse(ErrorCode.WRONG_STATE, text)
-        return self._busy()
+        unfit = self._unfit(node_id)
+        return _refused(unfit) if unfit else self._busy()
 
     def _busy(self) -> Refusal | None:
         """Why no other change may begin now."""
@@ -146,6 +157,9 @@ class Changes:
 
     def _progress(self, learner: Learner, leading: Leading, now: float) -> MemberChange | Refusal:
         peer = leading.peers[learner.node_id]
+        if learner.unfit:
+            self._learn(None)
+            return _refused(learner.unfit)
         if not peer.connected:
             if self._out_of_reach(learner, now):
                 self._learn(None)
@@ -182,18 +196,21 @@ class Changes:
         if node_id in raft.others:
             self._learn(None)  # it is a member; whether that is committed, the roster tells
             return
-        peer = leading.peers[node_id]
-        if not peer.connected:
+        peer, unfit = leading.peers[node_id], self._unfit(node_id)
+        if unfit is not None:
+            learner.unfit = unfit
+        if not peer.connected or learner.unfit:
             learner.caught_up_since = None
             if learner.unreached_since is None:
                 learner.unreached_since = now
             elif now - learner.unreached_since > 2 * REACH_SECS:  # nobody asks any more
-                log.warning("a node that was to be added is out of reach", member=node_id)
+                why = learner.unfit or "out of reach"
+                log.warning("a node that was to be added is given up", member=node_id, why=why)
                 self._learn(None)
             return
         learner.unreached_since = None
         near = peer.stage is Stage.REPLICATE and raft.last_index - peer.match <= LAG_MAX
-        if not near:
+        if not near or unfit is None:
             learner.caught_up_since = None
         elif learner.caught_up_since is None:
             learner.caught_up_since = now
@@ -264,3 +281,8 @@ class Changes:
             f"without {node_id}, {len(there)} of the {len(rest)} members that are left could be"
             f" counted on, and {needed} are needed: {gone} must come back, or be removed, first",
         )
+
+
+def _refused(unfit: str) -> Refusal:
+    text = f"{unfit}: nothing was changed. Start a version on it that runs the cluster's level"
+    return refuse(ErrorCode.WRONG_STATE, text)

@@ -20,6 +20,7 @@ from cluster.replication.checkpoint import Checkpoints
 from cluster.replication.clock import ClusterClock
 from cluster.replication.consensus import Consensus
 from cluster.replication.driver import Driver
+from cluster.replication.feature_level import unfit
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.journal import LogJournal
 from cluster.replication.links import Links
@@ -116,7 +117,9 @@ class Core:
         clock = ClusterClock(surroundings.monotonic, surroundings.wall)
         timings: dict[str, Any] = {}
         if others is not None:
+            builds = others.links.builds
             timings["on_members"] = others.on_members
+            timings["unfit"] = lambda peer_id: unfit(peer_id, machine.level, builds)
             timings["election_timeout_secs"] = others.group.election_timeout_secs
             timings["heartbeat_secs"] = others.group.heartbeat_secs
         self.consensus = Consensus(

@@ -1,8 +1,8 @@
 """Raises the cluster's feature level: at its founding, and when an operator wants it (A14).
 
-A level may be raised only when every member has said, on its present connection, that it runs it:
-who was not heard from may be of an older version, which would stop at the entry. Nothing else is
-asked of the members: an older version that comes later refuses to join by itself.
+A level may be raised only when every member, and who is to be added, has said, on its present
+connection, that it runs it: who was not heard from may be of an older version, which would stop at
+the entry. A node is added only when it has said that it runs the level there is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from cluster.replication.packing import Sink
+from cluster.replication.sinks import Told
 from taskq.commands import RaiseLevel
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.levels import Build
@@ -26,18 +27,19 @@ Builds = Mapping[str, Build | None]
 # The first leader of a new cluster waits so long for word from all. A cluster that is founded
 # without it is at the first level, and an operator raises it. Seconds.
 FOUNDING_SECS = 10.0
+RETRY_MS = 300
 # Entry 1 is the same in every log.
 FIRST_NO_OP = 2
 
 
 def highest_common(builds: Builds) -> int:
-    """The highest level that all members can run; 0 where one was not heard from."""
+    """The highest level that all of them can run; 0 where one was not heard from."""
     known = [build.level_max for build in builds.values() if build is not None]
     return min(known) if len(known) == len(builds) else 0
 
 
 def obstacle(level: int, builds: Builds) -> str:
-    """Why not all members can run that level; empty where they can."""
+    """Why not all of them can run that level; empty where they can."""
     silent = sorted(node_id for node_id, build in builds.items() if build is None)
     if silent:
         return (
@@ -51,6 +53,15 @@ def obstacle(level: int, builds: Builds) -> str:
     return "; ".join(unfit)
 
 
+def unfit(node_id: str, level: int, builds: Mapping[str, Build]) -> str | None:
+    """Why a node cannot be added to a cluster of that level; empty where it can, None where it was
+    not heard from on its present connection."""
+    if node_id not in builds:
+        return None
+    why = obstacle(level, {node_id: builds[node_id]})
+    return why and f"{why}, and the cluster is at {level}"
+
+
 def too_early(command: Any, level: int) -> Refusal | None:
     """The refusal of a command that members of an older version could not apply, else None."""
     since = LATER.get(type(command), 0)
@@ -62,8 +73,9 @@ def too_early(command: Any, level: int) -> Refusal | None:
 
 
 class FeatureLevel:
-    """See the module. `machine()`: the applied state; `builds()`: of all members, None for one that
-    was not heard from on its present connection; `propose`: as `Replica.propose`."""
+    """See the module. `machine()`: the applied state; `builds()`: of all members and of who is to
+    be added, None for one that was not heard from on its present connection; `propose`: as
+    `Replica.propose`."""
 
     def __init__(
         self,
@@ -75,6 +87,23 @@ class FeatureLevel:
         self._builds = builds
         self._propose = propose
         self._founding_until = 0.0
+        self._raising = False
+
+    def under_way(self) -> Refusal | None:
+        """Why no node may begin to be added now: it was not asked whether it runs what comes."""
+        if not self._raising:
+            return None
+        return refuse(ErrorCode.UNAVAILABLE, "the feature level is being raised", RETRY_MS)
+
+    def _raise(self, level: int, done: Callable[[Any], None]) -> None:
+        """`done(value)`: None, or a `Refusal`."""
+
+        def delivered(value: Any) -> None:
+            self._raising = False
+            done(value)
+
+        self._raising = True
+        self._propose(RaiseLevel(level), Told(delivered), None)
 
     # --- founding ---------------------------------------------------------------------------------
 
@@ -94,15 +123,19 @@ class FeatureLevel:
         if highest:
             self._founding_until = 0.0
             if highest > self._machine().level:
-                self._propose(RaiseLevel(highest), _Founded(), None)
+                self._raise(highest, _founded)
 
     # --- what an operator wants -------------------------------------------------------------------
 
     def raise_to(self, level: int, sink: Sink, tag: Any) -> None:
-        """On the leader: raises the level to `level`, 0: to the highest that all members can run.
+        """On the leader: raises the level to `level`, 0: to the highest that all of them can run.
         Delivers (the level before, the level) when the entry is applied, or a `Refusal`."""
         current, builds = self._machine().level, self._builds()
         target = level or highest_common(builds) or current + 1
+
+        def done(value: Any) -> None:
+            sink.deliver(tag, value if isinstance(value, Refusal) else (current, target))
+
         why = obstacle(target, builds)
         if target < current:
             why = f"a level is never lowered (to {target})"
@@ -113,22 +146,10 @@ class FeatureLevel:
             sink.deliver(tag, refuse(ErrorCode.WRONG_STATE, text))
         else:
             log.warning("the feature level is raised", level=target, before=current)
-            self._propose(RaiseLevel(target), _Raised(sink, (current, target)), tag)
+            self._raise(target, done)
 
 
-class _Founded:
-    """Waits for the founding entry: whatever becomes of it, the cluster serves."""
-
-    def deliver(self, tag: Any, value: Any) -> None:
-        if isinstance(value, Refusal):
-            log.warning("the feature level was not raised at founding", error=value.message)
-
-
-class _Raised:
-    """Waits for an operator's entry."""
-
-    def __init__(self, sink: Sink, levels: tuple[int, int]) -> None:
-        self._sink, self._levels = sink, levels
-
-    def deliver(self, tag: Any, value: Any) -> None:
-        self._sink.deliver(tag, value if isinstance(value, Refusal) else self._levels)
+def _founded(value: Any) -> None:
+    """Whatever becomes of the founding entry, the cluster serves."""
+    if isinstance(value, Refusal):
+        log.warning("the feature level was not raised at founding", error=value.message)

@@ -302,7 +302,10 @@ class Replica:
 
     def change_members(self, change: AddMember | RemoveMember) -> MemberChange | Refusal:
         """At the leader: begins to add or remove a node, or says how far that is (A10)."""
-        return self.unavailable() or self._driver.change_members(change)
+        why_not = self.unavailable()
+        if why_not is None and isinstance(change, AddMember):
+            why_not = self.level.under_way()
+        return why_not or self._driver.change_members(change)
 
     def cluster_time_ms(self) -> int:
         """The leader's cluster time now."""

@@ -41,6 +41,16 @@ class Once:
             self._answered.set_result(value)
 
 
+class Told:
+    """Calls `done(value)`."""
+
+    def __init__(self, done: Callable[[Any], None]) -> None:
+        self._done = done
+
+    def deliver(self, tag: Any, value: Any) -> None:
+        self._done(value)
+
+
 class Configured:
     """Waits for the node's own Configure."""
 

@@ -48,10 +48,13 @@ def note(replica: Replica, core: Core | None, membership: Membership | None) -> 
 
 
 def builds(replica: Replica, membership: Membership | None) -> dict[str, Build | None]:
-    """What every member runs; None for one that was not heard from on its present connection."""
-    told = {} if membership is None else membership.links.builds
-    own = replica.node_id
-    return {one: replica.build if one == own else told.get(one) for one, _ in replica.members()}
+    """What every member runs, and who is to be added; None for one that was not heard from on its
+    present connection."""
+    asked = [one for one, _ in replica.members()]
+    if membership is None:
+        return dict.fromkeys(asked, replica.build)
+    told = {**membership.links.builds, replica.node_id: replica.build}
+    return {one: told.get(one) for one in (*asked, *membership.learners)}
 
 
 def cluster_status(

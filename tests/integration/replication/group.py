@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from chaos.live.cluster import free_ports
+from cluster.replication.build import OWN_BUILD
 from cluster.replication.core import DiskPolicy
 from cluster.replication.disk_space import DiskSpace
 from cluster.replication.founding_record import claim_folder
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.peers.trust import trust_loopback
 from cluster.replication.replica import Replica
+from cluster.replication.surroundings import Surroundings
 from cluster.storage.directory import DataDirectory
 from taskq.errors import Refusal
+from taskq.levels import Build
 from taskq.machine.settings import Settings
 from tests.integration.replication.node import Client, holds
 
@@ -26,12 +29,14 @@ WAIT_SECS = 15.0
 
 
 class Members:
-    """Three members below `home`. `replicas`: those that run now."""
+    """Three members below `home`. `replicas`: those that run now; `addresses`: where they listen
+    for each other; `builds`: what they are when they start, where that is not this version."""
 
     def __init__(self, home: Path, **policy: Any) -> None:
         self.home = home
         ports = free_ports(len(IDS))
-        self._addresses = {one: f"127.0.0.1:{port}" for one, port in zip(IDS, ports, strict=True)}
+        self.builds: dict[str, Build] = {}
+        self.addresses = {one: f"127.0.0.1:{port}" for one, port in zip(IDS, ports, strict=True)}
         self._ports = dict(zip(IDS, ports, strict=True))
         self._policy = policy
         self._directories: dict[str, DataDirectory] = {}
@@ -58,9 +63,10 @@ class Members:
                 Settings(),
                 compact_secs=None,
                 group=GroupSettings(
-                    *(node_id, self._addresses, "127.0.0.1", self._ports[node_id]),
+                    *(node_id, self.addresses, "127.0.0.1", self._ports[node_id]),
                     trust_loopback(),
                 ),
+                surroundings=Surroundings(build=self.builds.get(node_id, OWN_BUILD)),
             )
             try:
                 await replica.start()

@@ -21,7 +21,10 @@ from cluster.storage import directory as directory_module
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import DataDamaged, StorageFailed
 from cluster.storage.state_store import StateStore
-from taskq.errors import Refusal
+from taskq.commands import AddMember, RemoveMember
+from taskq.errors import ErrorCode, Refusal
+from taskq.levels import LEVEL_MAX, Build
+from taskq.results import ChangeStage, MemberChange
 from tests.integration.replication.group import Members, members, until
 from tests.integration.replication.node import Client
 
@@ -67,6 +70,36 @@ async def left_behind(group: Members, node_id: str) -> None:
         if all(core is not None and core.log.first_index > 20 for core in cores):
             return
     raise AssertionError("the logs are never cut")
+
+
+async def test_a_node_of_a_version_that_cannot_run_the_level_is_not_added(tmp_path: Path) -> None:
+    async with members(tmp_path) as group:
+        await group.submit(1)
+        await group.all_hold(1)
+        node_id = (await group.follower()).node_id
+
+        async def changed(change: AddMember | RemoveMember) -> MemberChange | Refusal:
+            answers: list[MemberChange | Refusal] = []
+            leader = await group.leader()
+
+            def done() -> bool:
+                answers.append(leader.change_members(change))
+                final = ChangeStage.DONE, ErrorCode.WRONG_STATE
+                answer = answers[-1]
+                return (answer.code if isinstance(answer, Refusal) else answer.stage) in final
+
+            await until(done)
+            return answers[-1]
+
+        assert isinstance(await changed(RemoveMember(node_id)), MemberChange)
+        await group.stop(node_id)
+        shutil.rmtree(group.folder(node_id))
+        group.builds[node_id] = later = Build("9", LEVEL_MAX + 1, LEVEL_MAX + 1)
+        await group.start(node_id)
+        refused = await changed(AddMember(node_id, group.addresses[node_id]))
+        assert isinstance(refused, Refusal)
+        assert f"{node_id} is {later.text()}" in refused.message
+        assert node_id not in dict((await group.leader()).members())
 
 
 async def test_rot_that_shows_only_when_the_core_is_built(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from cluster.replication.applier import Applier
+from cluster.replication.build import OWN_BUILD
 from cluster.replication.checkpoint import Checkpoints
 from cluster.replication.clock import ClusterClock
 from cluster.replication.consensus import Consensus
 from cluster.replication.driver import Driver
+from cluster.replication.feature_level import unfit
 from cluster.replication.journal import LogJournal
 from cluster.replication.raft import Raft
 from cluster.replication.roster import Roster
@@ -122,6 +124,8 @@ class Rig:
         self.leaderships: list[bool] = []
         self.leaders: list[str] = []
         self.lagging: list[str] = []  # who needs a snapshot
+        # What the others run, as they said on their present connection.
+        self.builds = dict.fromkeys(others, OWN_BUILD)
         self.wall_secs = WALL_START_SECS
         self._sync_interval_secs = sync_interval_secs
         self._checkpoint_size = checkpoint_size
@@ -161,6 +165,7 @@ class Rig:
             now=self.loop.time,
             rng=random.Random(self._seed),
             on_lagging=self.lagging.append,
+            unfit=lambda peer_id: unfit(peer_id, machine.level, self.builds),
         )
         self.driver = Driver(
             self.consensus,

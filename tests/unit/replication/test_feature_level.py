@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from cluster.replication.feature_level import (
     FeatureLevel,
     highest_common,
     too_early,
+    unfit,
 )
+from cluster.replication.status import builds
 from taskq.commands import RaiseLevel, ResumeQueue
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.levels import LEVEL_MAX, Build
@@ -39,9 +42,14 @@ class Rig:
         self.proposed: list[int] = []
         self.delivered: list[Any] = []
         self.answer: Refusal | None = None
+        self.held: list[Any] = []  # with `holding`: what waits for its entry
+        self.holding = False
 
     def propose(self, command: RaiseLevel, sink: Any, tag: Any) -> None:
         self.proposed.append(command.level)
+        if self.holding:
+            self.held.append((sink, tag))
+            return
         result: Any = self.answer
         if result is None:
             (result,) = self.machine.apply(encode_entry(0, 0, [command], command.level)).results
@@ -84,6 +92,44 @@ def test_it_is_refused_while_one_cannot(
     assert refusal.code == ErrorCode.WRONG_STATE
     assert why in refusal.message
     assert rig.proposed == []
+
+
+def test_no_node_begins_to_be_added_while_it_is_raised() -> None:
+    """Nobody would ask what it runs."""
+    rig = Rig(NEW)
+    assert rig.level.under_way() is None
+    rig.holding = True
+    rig.level.raise_to(2, rig, "tag")
+    refusal = rig.level.under_way()
+    assert refusal is not None
+    assert refusal.code == ErrorCode.UNAVAILABLE
+    sink, tag = rig.held.pop()
+    sink.deliver(tag, refuse(ErrorCode.NO_LEADER, "this node leads no more"))
+    assert rig.level.under_way() is None
+    rig.level.leads(FIRST_NO_OP, 100.0)
+    assert rig.level.under_way() is not None
+    sink, tag = rig.held.pop()
+    sink.deliver(tag, None)
+    assert rig.level.under_way() is None
+
+
+def test_who_is_to_be_added_is_asked_as_a_member_is() -> None:
+    replica: Any = SimpleNamespace(
+        node_id="n1", build=NEW, members=lambda: [("n1", ""), ("n2", "")]
+    )
+    links = SimpleNamespace(builds={"n2": NEW, "n3": OLD, "n5": OLD})
+    membership: Any = SimpleNamespace(links=links, learners={"n3": "n3:1", "n4": "n4:1"})
+    asked = builds(replica, membership)
+    assert asked == {"n1": NEW, "n2": NEW, "n3": OLD, "n4": None}
+
+
+def test_a_node_is_fit_for_a_level_once_it_said_so() -> None:
+    told = {"n2": NEW, "n3": OLD}
+    assert unfit("n2", 2, told) == ""
+    assert unfit("n4", 2, told) is None
+    why = unfit("n3", 2, told)
+    assert why is not None
+    assert "n3 is taskq 0.1.0, which runs feature level 1, and the cluster is at 2" in why
 
 
 def test_with_old_members_nothing_is_to_do() -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from cluster.replication.build import OWN_BUILD
 from cluster.replication.raft import FOLLOWER
 from taskq.commands import AddMember, RemoveMember
 from taskq.errors import Refusal
+from taskq.levels import LEVEL_MAX, Build
 from taskq.results import ChangeStage
 from tests.unit.replication.group_rig import Group
 
@@ -161,6 +165,45 @@ def test_a_node_that_left_comes_back_when_it_has_caught_up(group: Group) -> None
     group.crash("n2")
     group.submit("n1", [4])
     assert 4 in group.accepted()
+
+
+@pytest.mark.parametrize("build", [Build("9", LEVEL_MAX + 1, LEVEL_MAX + 1), Build("0", 0, 0)])
+def test_a_node_whose_build_cannot_run_the_level_is_not_added(group: Group, build: Build) -> None:
+    """It would stop at the first entry, and the group would count on it."""
+    leader = group.elect("n1")
+    removed(group, "n3")
+    wanted = AddMember("n3", "n3:1")
+    why = f"n3 is {build.text()}, and the cluster is at {LEVEL_MAX}"
+    leader.builds["n3"] = build
+    refused = change(group, "n1", wanted)
+    assert refused.code == "WRONG_STATE"
+    assert why in refused.message
+    assert leader.consensus.changes.learner is None
+    del leader.builds["n3"]
+    assert change(group, "n1", wanted).stage == ChangeStage.CONNECTING
+    group.tick(1.0, steps=10)
+    assert list(leader.raft.roster.newest.members) == ["n1", "n2"], "it did not say what it is"
+    leader.builds["n3"] = build
+    group.tick(1.0, steps=10)
+    del leader.builds["n3"]  # such a node ends as soon as it hears what the cluster runs
+    group.tick(1.0, steps=10)
+    assert why in change(group, "n1", wanted).message
+    assert leader.consensus.changes.learner is None
+    leader.builds["n3"] = OWN_BUILD
+    assert change(group, "n1", wanted).stage == ChangeStage.CONNECTING
+    group.tick(1.0, steps=10)
+    assert change(group, "n1", wanted).stage == ChangeStage.DONE
+
+
+def test_a_node_that_cannot_be_added_and_that_nobody_asks_for_is_given_up(group: Group) -> None:
+    leader = group.elect("n1")
+    removed(group, "n3")
+    del leader.builds["n3"]
+    change(group, "n1", AddMember("n3", "n3:1"))
+    leader.builds["n3"] = Build("9", LEVEL_MAX + 1, LEVEL_MAX + 1)
+    group.tick(25.0, steps=25)
+    assert leader.consensus.changes.learner is None
+    assert list(leader.raft.roster.newest.members) == ["n1", "n2"]
 
 
 def test_a_node_that_cannot_be_reached_is_given_up(group: Group) -> None:
