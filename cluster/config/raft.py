@@ -69,7 +69,7 @@ class Raft(Group):
         tuple[Annotated[Peer, BeforeValidator(_as_peer)], ...], BeforeValidator(_as_list)
     ] = text(
         (),
-        "The founding members; this node may be listed, so that all share one file.",
+        "All members, or those that found the cluster; this node may be listed, too.",
         f"a list of {A_PEER}, such as node2=10.0.0.2:6380",
     )
     secret: Annotated[SecretStr, Field(min_length=16)] | None = text(

@@ -48,9 +48,9 @@ class Founder:
         """Messages to the peer arrive from now on."""
         self._take(self.founding.connected(peer_id))
 
-    def wake(self) -> None:
-        """At the start, and every second or so."""
-        self._take(self.founding.wake())
+    def wake(self, now: float) -> None:
+        """At the start, and every second or so. In loop time."""
+        self._take(self.founding.wake(now))
 
     def _take(self, steps: list[Step]) -> None:
         formed = False

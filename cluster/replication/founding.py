@@ -8,6 +8,10 @@ Nobody votes before it is formed. A prepared node takes a newer *prepare*. Who m
 takes over its cluster id, and votes only if its own disk is listed; a formed node answers every
 unformed one, at any time of its life. `chaos/models/founding.py` is the model. The replica carries
 out the steps; afterwards the members are those of the log, and `raft.peers` is but addresses.
+
+A node that is alone in its set has nobody to ask: it first listens for members of a cluster that
+has grown from it, whose disk may have been replaced since. Links that are cut meanwhile defeat
+that; whoever names the others too forms nothing without an answer of each.
 """
 
 from __future__ import annotations
@@ -30,6 +34,10 @@ from cluster.replication.founding_letters import (
 from cluster.replication.founding_record import FoundingRecord, Stage
 
 log = structlog.get_logger(__name__)
+
+# So long a node that is alone in its set listens: members of a cluster dial it again after the
+# time-out of a dial and the pause behind it, 1.75 s at most (`peers/timings.py`).
+LISTEN_SECS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,7 @@ class Founding:
         self._mint = mint
         self._answers: dict[str, str] = {}
         self._differing: dict[str, str] = {}
+        self._listens_until: float | None = None
 
     @property
     def formed(self) -> bool:
@@ -95,6 +104,8 @@ class Founding:
             return ""
         if self._differing:
             return "; ".join(text for _, text in sorted(self._differing.items()))
+        if not self._others:
+            return "a new cluster is founded soon, unless members of an older one are heard"
         missing = [peer for peer in self._others if peer not in self._answers]
         if self._node_id != self._minter:
             missing = [self._minter]
@@ -102,26 +113,42 @@ class Founding:
 
     # --- what happens -----------------------------------------------------------------------------
 
-    def wake(self) -> list[Step]:
-        """At the start and every second or so: says again what may have been lost."""
+    def wake(self, now: float) -> list[Step]:
+        """At the start and every second or so, in seconds of any clock: says again what may have
+        been lost."""
         if self.formed:
             return []
+        if not self._others:
+            return self._listen(now)
         if self._node_id != self._minter:
             return [self._send(peer_id, Ask(self._members)) for peer_id in self._others]
-        steps: list[Step] = []
+        return self._propose()
+
+    def _listen(self, now: float) -> list[Step]:
+        if self._listens_until is None:
+            self._listens_until = now + LISTEN_SECS
+        if now < self._listens_until:
+            return []
+        return [*self._prepare(), *self._form()]
+
+    def _prepare(self) -> list[Step]:
         if self.record.stage is Stage.EMPTY:
-            steps = self._save(Stage.PREPARED, self._mint())
-        if not self._others:
-            return [*steps, *self._form()]
+            return self._save(Stage.PREPARED, self._mint())
+        return []
+
+    def _propose(self) -> list[Step]:
+        steps = self._prepare()
         return steps + [self._send(peer_id, self._proposal()) for peer_id in self._others]
 
     def connected(self, peer_id: str) -> list[Step]:
         """Messages can be sent to this peer from now on."""
         if self.formed:
             return [self._send(peer_id, self._news())]
+        if not self._others:
+            return []  # it listens: whoever is a member says so
         if self._node_id == self._minter:
             if self.record.stage is Stage.EMPTY:
-                return self.wake()
+                return self._propose()
             return [self._send(peer_id, self._proposal())]
         return [self._send(peer_id, Ask(self._members))]
 
@@ -134,6 +161,8 @@ class Founding:
             return []
         if self.formed:
             return self._receive_formed(peer_id, letter)
+        if not self._others and not isinstance(letter, Formed):
+            return []  # a new node: it is answered when there is a cluster
         match letter:
             case Ask(members):
                 return self._asked(peer_id, members)
@@ -168,7 +197,7 @@ class Founding:
         if self._node_id != self._minter:
             return []
         if self.record.stage is Stage.EMPTY:
-            return self.wake()
+            return self._propose()
         return [self._send(peer_id, self._proposal())]
 
     def _prepared(self, peer_id: str, cluster_id: str, members: tuple[str, ...]) -> list[Step]:

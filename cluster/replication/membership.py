@@ -114,7 +114,7 @@ class Membership:
 
     def _wake(self) -> None:
         self._timer = self._loop.call_later(WAKE_SECS, self._wake)
-        self._founder.wake()
+        self._founder.wake(self._loop.time())
         if self._core is not None and self._core.exchange is not None:
             self._core.exchange.sender.wake(self._loop.time())
         self._follow()
@@ -199,7 +199,13 @@ class Membership:
 
     def _compare_with_configuration(self, voters: Voters) -> None:
         given, members = sorted(self._group.members), list(voters.members)
-        if voters.entry and given != members:
+        if given == [self._group.node_id] and len(members) > 1:
+            log.warning(
+                "raft.peers names this node alone, and there are other members: name all of them,"
+                " or this node founds a cluster of its own when its disk is lost",
+                members=", ".join(members),
+            )
+        elif voters.entry and given != members:
             log.info(
                 "raft.peers names other nodes than are members: the members count",
                 peers=", ".join(given),

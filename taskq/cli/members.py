@@ -46,6 +46,8 @@ def add_member(
     with connected(url, request_timeout) as client:
         done = _insist(client, AddMember(node, address), patience)
     _tell(done, f"{node} is a member now", as_json)
+    if not as_json:
+        print_text(_advice(done))
 
 
 @click.command("remove", cls=Command)
@@ -97,6 +99,8 @@ def replace_member(
                 f"{new} is a member now; {old} was none, so nothing was removed."
             ) from None
     _tell(done, f"{new} is a member now, and {old} is none", as_json)
+    if not as_json:
+        print_text(_advice(done))
 
 
 def _insist(client: Client, change: AddMember | RemoveMember, patience: float) -> MemberChange:
@@ -139,3 +143,9 @@ def _tell(done: MemberChange, text: str, as_json: bool) -> None:
         return
     members = list_text(one for one, _ in done.members)
     print_text(f"{text}: the members are {members}.")
+
+
+def _advice(done: MemberChange) -> str:
+    """A node that has lost its disk knows of no cluster but by its configuration."""
+    peers = ",".join(f"{one}={at or 'HOST:PORT'}" for one, at in done.members)
+    return f"Before any of them starts again, name all in its raft.peers: {peers}"

@@ -103,3 +103,19 @@ async def _is_quiet(cluster: LiveCluster, name: str) -> None:
     assert after is not None
     assert after.term == before.term
     assert set(await roles(cluster, others[0])) == set(others)
+
+
+async def test_the_first_node_comes_back_with_an_empty_disk(tmp_path: Path) -> None:
+    """Its raft.peers names itself alone, as when it founded the cluster."""
+    with LiveCluster(tmp_path, count=1) as cluster:
+        cluster.start()
+        for name in ("n2", "n3"):
+            await cluster.whole()
+            await grow(cluster, name)
+        await cluster.whole()
+        assert "n2" not in cluster.nodes["n1"].settings["raft.peers"]
+        cluster.kill("n1")
+        cluster.wipe("n1")
+        cluster.start(["n1"])
+        await cluster.whole()
+        assert set(await roles(cluster, "n1")) == {"n1", "n2", "n3"}

@@ -53,6 +53,8 @@ def test_adding_goes_on_until_it_is_done_and_tells_how_far_it_is(fake: Any, task
     assert shown.exit_code == 0, shown.output
     assert shown.stdout == (
         "node4 is a member now: the members are node1, node2, node3 and node4.\n"
+        "Before any of them starts again, name all in its raft.peers: node1=10.0.0.1:6380,"
+        "node2=10.0.0.2:6380,node3=10.0.0.3:6380,node4=10.0.0.4:6380\n"
     )
     assert shown.stderr.splitlines() == [
         "node4: connecting",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from cluster.replication.founding import Founding, Save, Step
+from cluster.replication.founding import LISTEN_SECS, Founding, Save, Step
 from cluster.replication.founding_letters import (
     Answer,
     Ask,
@@ -53,7 +53,7 @@ def hears(founding: Founding, peer_id: str, letter: Letter) -> list[Any]:
 
 def test_three_empty_nodes_become_one_cluster() -> None:
     nodes = {name: node(name) for name in SET}
-    queue = [(name, step) for name in SET for step in nodes[name].wake()]
+    queue = [(name, step) for name in SET for step in nodes[name].wake(0.0)]
     saved: dict[str, FoundingRecord] = {}
     while queue:
         name, step = queue.pop(0)
@@ -65,19 +65,19 @@ def test_three_empty_nodes_become_one_cluster() -> None:
             ]
     assert saved == dict.fromkeys(SET, FORMED)
     assert all(one.formed and one.listed and one.obstacle == "" for one in nodes.values())
-    assert all(one.wake() == [] for one in nodes.values())
+    assert all(one.wake(0.0) == [] for one in nodes.values())
 
 
 def test_the_lowest_id_mints_and_saves_before_it_tells() -> None:
     minter = node("a")
     proposal = Prepare("c1", SET)
-    assert shown(minter.wake()) == [PREPARED, ("b", proposal), ("c", proposal)]
-    assert shown(minter.wake()) == [("b", proposal), ("c", proposal)]
+    assert shown(minter.wake(0.0)) == [PREPARED, ("b", proposal), ("c", proposal)]
+    assert shown(minter.wake(0.0)) == [("b", proposal), ("c", proposal)]
     assert shown(minter.connected("c")) == [("c", proposal)]
 
 
 def test_the_others_ask_whether_there_is_a_cluster() -> None:
-    assert shown(node("b").wake()) == [("a", Ask(SET)), ("c", Ask(SET))]
+    assert shown(node("b").wake(0.0)) == [("a", Ask(SET)), ("c", Ask(SET))]
     assert shown(node("b").connected("c")) == [("c", Ask(SET))]
     assert hears(node("b"), "c", Ask(SET)) == []
 
@@ -201,10 +201,44 @@ def test_a_malformed_message_is_dropped() -> None:
         assert len(logs) == 1
 
 
-def test_a_node_alone_in_its_set_founds_at_once() -> None:
+def test_a_node_alone_in_its_set_listens_and_then_founds() -> None:
     founding = node("a", members=("a",))
     alone = FoundingRecord(Stage.FORMED, "c1", {"a": "disk-a"})
-    assert shown(founding.wake()) == [FoundingRecord(Stage.PREPARED, "c1"), alone]
+    assert founding.wake(5.0) == founding.wake(4.9 + LISTEN_SECS) == []
+    assert "older one" in founding.obstacle
+    assert shown(founding.wake(5.0 + LISTEN_SECS)) == [FoundingRecord(Stage.PREPARED, "c1"), alone]
     assert founding.listed
     again = node("a", FoundingRecord(Stage.PREPARED, "c1"), members=("a",))
-    assert shown(again.wake()) == [alone]
+    assert again.wake(0.0) == []
+    assert shown(again.wake(LISTEN_SECS)) == [alone]
+
+
+def test_a_wiped_node_that_names_only_itself_belongs_to_the_cluster_that_grew_from_it() -> None:
+    founding = node("a", members=("a",))
+    assert founding.wake(0.0) == founding.connected("b") == []
+    grown = FoundingRecord(Stage.FORMED, "c0", {"a": "its disk before"})
+    assert hears(founding, "b", Formed("c0", grown.disks)) == [grown]
+    assert founding.wake(LISTEN_SECS) == []
+    assert not founding.listed
+
+
+def test_who_listens_leaves_new_nodes_waiting() -> None:
+    founding = node("a", members=("a",))
+    with capture_logs() as logs:
+        for letter in (Ask(("a", "b")), Prepare("c9", ("a", "b")), Differ(("a", "b"))):
+            assert hears(founding, "b", letter) == []
+    assert not logs
+    founding.wake(0.0)
+    founding.wake(LISTEN_SECS)
+    assert hears(founding, "b", Ask(("a", "b"))) == [("b", Formed("c1", {"a": "disk-a"}))]
+
+
+def test_a_wiped_node_that_names_all_members_founds_nothing_however_links_are_cut() -> None:
+    """Of three, the minter and another one are wiped, and the third cannot be reached."""
+    founding = node("a")
+    for now in range(100):
+        founding.wake(float(now))
+        hears(founding, "b", Answer("c1", "disk-b"))
+    assert not founding.formed
+    hears(founding, "c", Formed("c0", {**DISKS, "a": "its disk before"}))
+    assert founding.record.cluster_id == "c0"

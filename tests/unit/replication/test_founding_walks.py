@@ -122,7 +122,7 @@ class World:
             self.wire.pop(self.random.randrange(len(self.wire)))
 
     def wake(self, node: Node) -> None:
-        node.queue += node.process.wake()
+        node.queue += node.process.wake(0.0)
 
     def meet(self, node: Node) -> None:
         peer = self.random.choice([name for name in SET if name != node.name])
