@@ -7,11 +7,14 @@ line. Records of the standard library's loggers (asyncio, pysyncobj) come out in
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
+
+from taskq.visible import visible
 
 if TYPE_CHECKING:
     from cluster.config.groups import Monitoring
@@ -90,9 +93,25 @@ def _rendering(*, json_lines: bool, colours: bool) -> list[structlog.typing.Proc
             structlog.processors.EventRenamer("message"),
             structlog.processors.JSONRenderer(sort_keys=True),
         ]
-    # Plain tracebacks: the rich ones show local variables, payloads and keys among them.
     return [
+        _show_controls,
         structlog.dev.ConsoleRenderer(
-            colors=colours, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
-        )
+            colors=colours, pad_event_to=0, exception_formatter=_plain_traceback
+        ),
     ]
+
+
+def _show_controls(
+    _logger: Any, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Names that others chose must not steer the terminal; what is no text comes as its `repr`."""
+    return {
+        name: visible(value) if isinstance(value, str) else value for name, value in event.items()
+    }
+
+
+def _plain_traceback(stream: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """Plain: the rich ones show local variables, payloads and keys among them."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    stream.write(visible(text.getvalue()))

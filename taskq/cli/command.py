@@ -84,7 +84,7 @@ def _let_go_of_stdout() -> None:
 def report(error: BaseException, as_json: bool, task_id: UUID | None = None) -> int:
     """Tells an error, in its document with the id of the task that it is about; its exit code."""
     if debugging():
-        traceback.print_exception(error)
+        note("".join(traceback.format_exception(error)))
     code = error.code if isinstance(error, Failure) else exits.exit_code_of(error)
     text = sentence(error)
     if as_json:

@@ -89,8 +89,8 @@ def _show_earlier_errors(status: TaskStatus) -> None:
 
     for attempt in reversed(status.attempts[:-1]):
         if "\n" in attempt.error.strip():
-            show(Text(f"Error of attempt {attempt.number}", style="bold"))
-            show(Text(attempt.error.strip()))
+            title = Text(f"Error of attempt {attempt.number}", style="bold")
+            show(title, attempt.error.strip())
 
 
 @dead_command.command("redrive")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rich.text import Text
 
 from taskq.cli.quantity import count_text
+from taskq.visible import visible
 
 BAR_SIZE = 10
 
@@ -74,7 +75,7 @@ def _line(columns: Sequence[Column], sizes: Sequence[int], cells: Sequence[Cell]
     line = Text()
     for column, size, given in zip(columns, sizes, cells, strict=True):
         # Text, not markup: a queue may be called [red].
-        cell = given.copy() if isinstance(given, Text) else Text(given)
+        cell = given.copy() if isinstance(given, Text) else Text(visible(given))
         cell.truncate(size, overflow="ellipsis")
         blanks = " " * (size - cell.cell_len)
         line.append("  ")

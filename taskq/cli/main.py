@@ -148,7 +148,7 @@ def run(arguments: Sequence[str]) -> int:
         return exits.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - outermost: told in one sentence
         if debugging():
-            traceback.print_exc()
+            note(traceback.format_exc())
         return report(error, as_json=False)
     return outcome if isinstance(outcome, int) else exits.OK
 

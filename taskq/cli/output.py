@@ -1,7 +1,8 @@
 """Tables for people, one JSON document for programs; both to standard output.
 
 Everything else (progress, questions, errors) goes to standard error, so that a pipe gets only
-the answer. Rich is loaded where a table is drawn: `--json` and errors do without it.
+the answer. Rich is loaded where a table is drawn: `--json` and errors do without it. Whatever is
+told goes through `visible`: the text may be that of a producer, who must not steer a terminal.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+from taskq.visible import visible, visible_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,33 +51,52 @@ def to_json(value: Any) -> Any:
 
 def print_json(document: Any) -> None:
     """The one JSON document of a command."""
-    print_text(json.dumps(to_json(document), indent=2, ensure_ascii=False))
+    _print(json_text(document, indent=2))
 
 
 def print_json_line(document: Any) -> None:
     """A JSON document on one line: an event of a command that goes on, or an error."""
-    print_text(json.dumps(to_json(document), ensure_ascii=False))
+    _print(json_text(document))
+
+
+def json_text(document: Any, indent: int | None = None) -> str:
+    """A document as text that means the same on a terminal and in a pipe."""
+    return visible_json(json.dumps(to_json(document), indent=indent, ensure_ascii=False))
 
 
 def print_text(text: str) -> None:
     """A line of the answer."""
+    _print(visible(text))
+
+
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
     """A line beside the answer: on standard error."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(visible(text) + "\n")
     sys.stderr.flush()
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console as wide as the terminal."""
-    from rich.console import Console
+    """A console as wide as the terminal. Of what is drawn, only styles steer the terminal."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
     class Screen(Console):
         def on_broken_pipe(self) -> None:
             raise  # noqa: PLE0704 - the error at hand: how a command ends is not for Rich to say
+
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterator[Segment]:
+            for piece in super().render(renderable, options):
+                if piece.control is None:
+                    yield Segment(visible(piece.text), piece.style)
+                else:
+                    yield piece
 
     stream = sys.stderr if stderr else sys.stdout
     return Screen(
@@ -86,11 +108,14 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def show(*parts: Any) -> None:
-    """Tables and lines, drawn for people."""
+    """Tables and lines, drawn for people. What is only text has no markup."""
+    from rich.text import Text
+
     screen = console()
     for part in parts:
+        drawn = Text(visible(part)) if isinstance(part, str) else part
         # What cannot be made narrower is wrapped by the terminal, not cut off.
-        screen.print(part, crop=False)
+        screen.print(drawn, crop=False)
 
 
 _STATE_STYLES = {
@@ -121,7 +146,7 @@ def ask(question: str, read: Callable[[], str] = input) -> bool:
     """Asks on standard error; yes only for y or yes. No where nobody can answer."""
     if not sys.stdin.isatty():
         return False
-    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.write(f"{visible(question)} [y/N] ")
     sys.stderr.flush()
     try:
         return read().strip().lower() in ("y", "yes")

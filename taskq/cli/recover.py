@@ -12,6 +12,7 @@ from taskq.cli.command import Command, Failure, json_option
 from taskq.cli.output import note, print_json, print_text, show
 from taskq.cli.process import require_broker
 from taskq.cli.quantity import count_text, list_text
+from taskq.visible import visible
 
 if TYPE_CHECKING:
     from cluster.replication.offline.looking import Findings
@@ -152,7 +153,7 @@ def _agreed(found: Findings, node_id: str | None, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         return False
-    sys.stderr.write(f"Type the node's id, {found.node_id}, to go on: ")
+    sys.stderr.write(f"Type the node's id, {visible(found.node_id)}, to go on: ")
     sys.stderr.flush()
     return sys.stdin.readline().strip() == found.node_id
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taskq.cli.output import console
+from taskq.visible import visible
 
 # Cells of a column that is folded get at least so much room, where they need it.
 FOLD_SIZE_MIN = 16
@@ -69,8 +70,8 @@ def table(
 
 
 def _text(cell: Any) -> Text:
-    """Text, not markup: a queue may be called [red]."""
-    return cell if isinstance(cell, Text) else Text(str(cell))
+    """Text, not markup: a queue may be called [red]. As wide as it is shown."""
+    return cell if isinstance(cell, Text) else Text(visible(str(cell)))
 
 
 def _needed(name: str, cells: Sequence[Text], firm: bool) -> int:

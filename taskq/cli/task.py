@@ -88,7 +88,7 @@ def show_status(status: TaskStatus) -> None:
         if "\n" in last:
             from rich.text import Text
 
-            parts += [Text("Last error", style="bold"), Text(last)]
+            parts += [Text("Last error", style="bold"), last]
     show(*parts)
 
 
@@ -144,15 +144,16 @@ def result_document(task_id: UUID, result: bytes | None) -> dict[str, Any]:
 
 
 def write_result(result: bytes | None) -> None:
-    """The bytes of a result as they are; on a terminal with a line end, for the prompt's sake."""
+    """The bytes of a result as they are; on a terminal as text, with a line end for the prompt's
+    sake."""
     if result is None:
         note("The task completed without a result.")
-        return
-    sys.stdout.flush()
-    sys.stdout.buffer.write(result)
-    if sys.stdout.isatty() and not result.endswith(b"\n"):
-        sys.stdout.buffer.write(b"\n")
-    sys.stdout.buffer.flush()
+    elif sys.stdout.isatty():
+        print_text(result.decode(errors="backslashreplace").removesuffix("\n"))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(result)
+        sys.stdout.buffer.flush()
 
 
 @click.command("result", cls=Command)

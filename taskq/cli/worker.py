@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from click.core import ParameterSource
 
 from taskq.cli import exits
 from taskq.cli.command import DURATION, URL_VARIABLE, Command, url_option
-from taskq.cli.output import note, print_json_line, to_json
+from taskq.cli.output import json_text, note, print_json_line
+from taskq.visible import visible
 from taskq.worker.executor import EXECUTORS
 from taskq.worker.target import WorkerError
 from taskq.worker.worker import Worker
@@ -101,13 +101,25 @@ def _prepare(ctx: click.Context, url: str | None) -> None:
 
 def _log(level: str, as_json: bool) -> None:
     """Where the log goes (standard error), and as what."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonLines()
-        if as_json
-        else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-    )
-    logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.basicConfig(level=level.upper(), handlers=[log_handler(as_json, sys.stderr)])
+
+
+def log_handler(as_json: bool, stream: TextIO) -> logging.Handler:
+    """Writes records to `stream`, as JSON or as text for people."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines() if as_json else TextLines())
+    return handler
+
+
+class TextLines(logging.Formatter):
+    """A record of the log as a line for people, the traceback below it."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Lines that do not steer a terminal."""
+        return visible(super().format(record))
 
 
 class JsonLines(logging.Formatter):
@@ -122,7 +134,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             document["error"] = self.formatException(record.exc_info)
-        return json.dumps(to_json(document), ensure_ascii=False)
+        return json_text(document)
 
 
 def _url_of(ctx: click.Context, url: str | None) -> str | None:

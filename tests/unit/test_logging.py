@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -88,3 +89,24 @@ def test_text_for_people_and_a_second_call_replaces_the_first() -> None:
     assert "two" in second.getvalue()
     assert "queue=mail" in second.getvalue()
     assert not second.getvalue().startswith("{")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_text_for_people_does_not_steer_their_terminal(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    set_up_logging(Monitoring(json_logging=False), stream)
+    evil, seen = "\x1b[2J\x9b2J\x7f", r"\x1b[2J\x9b2J\x7f"
+    log = structlog.get_logger()
+    log.info(f"event{evil}", name=f"field{evil}", inside=[evil])
+    try:
+        raise ValueError(evil)
+    except ValueError:
+        log.exception("broken")
+    logging.getLogger("asyncio").warning("record %s", evil)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
+    assert text.count(seen) >= 4
+    assert "Traceback (most recent call last)" in text.splitlines()[2]
