@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from chaos.sim.broken import BUILDS, Build, _put
 from chaos.sim.plan import Fault
+from cluster.replication.changes import Changes
 from cluster.replication.core import Core
 from cluster.replication.leading import Leading
 from cluster.replication.membership import Membership
@@ -73,6 +74,27 @@ def _truncation_forgets(stack: ExitStack) -> None:
 )
 def _outsiders_count(stack: ExitStack) -> None:
     _put(stack, Leading, "_counts", lambda self, peer_id: True)
+
+
+def _departures(seed: int) -> list[Fault]:
+    """Leaders that are asked to leave and lose the lead; the next one hands over, maybe to them."""
+    faults = []
+    for place, at in enumerate((6.0, 18.0, 30.0, 42.0)):
+        faults.append(Fault(at, "departing", 0, 1.0, seed + place))
+        faults.append(Fault(at + 7.0, "transfer", 0, 1.0, seed + place))
+    return faults
+
+
+@build("a wish to leave that outlives its term", founding=3, nodes=3, plan=_departures)
+def _wish_outlives(stack: ExitStack) -> None:
+    turn = Changes.turn
+
+    def in_any_term(self: Changes, leading: Leading, now: float) -> None:
+        if self._remove_itself:
+            self._remove_itself = self._raft.term
+        turn(self, leading, now)
+
+    _put(stack, Changes, "turn", in_any_term)
 
 
 @build("a removed leader that counts itself", founding=4, nodes=4, plan=_hunts("leaving"))

@@ -14,6 +14,7 @@ from chaos.sim.world import World
 from cluster.storage.errors import DataDamaged
 from cluster.storage.state_records import DATA
 from cluster.storage.state_store import read_state_head
+from taskq.commands import AddMember, RemoveMember
 from taskq.machine.machine import Applied
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class Checks:
             self._world.note("terms led", node, f"term {term}")
 
     # --- at every application ---------------------------------------------------------------------
+
+    def asked(self, term: int, change: AddMember | RemoveMember) -> None:
+        """Somebody asked the leader of that term to change the members."""
+        self.oracle.asked.add((term, type(change).__name__, change.node_id))
 
     def applied(self, process: Process, applier: Any, index: int, term: int, done: Any) -> None:
         """A node applied an entry; `done`: its bytes and result, None for a no-op."""

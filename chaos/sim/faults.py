@@ -294,6 +294,9 @@ class Faults:
     def _leaving(self, one: Machine, fault: Fault) -> bool | None:
         return self._hunt_members("leaving", one, fault)
 
+    def _departing(self, one: Machine, fault: Fault) -> bool | None:
+        return self._hunt_members("departing", one, fault)
+
     def _founding(self, one: Machine, fault: Fault) -> bool | None:
         return self._hunts.founding(fault.number) and None
 

@@ -83,17 +83,21 @@ class MemberHunts:
         """It takes itself out and does not hear the others' answers; what it is told then reaches
         one follower only, and the others are a majority without both."""
         hunts = self._hunts
-        core = None if leader.process is None else leader.process.core
-        if core is None or not leader.leads or len(leader.replica.members()) != 4:
+        process = leader.process
+        core = None if process is None else process.core
+        if process is None or core is None or not leader.leads:
+            return False
+        if len(leader.replica.members()) != 4:
             return False
         _, *far = [one for one in others if one.name in dict(leader.replica.members())]
         hunts.cut(far, [leader], back=False)
-        consensus, loop = core.consensus, leader.process.loop  # type: ignore[union-attr]
+        consensus = core.consensus
 
         def take_out() -> None:
             if consensus.leading is not None and core.raft.members_settled:
                 self._world.note("leaving", leader.name)
-                consensus.changes._take_out(leader.name, consensus.leading, loop.time())
+                process.asked(core.raft.term, RemoveMember(leader.name))
+                consensus.changes._take_out(leader.name, consensus.leading, process.loop.time())
                 core.driver.wake()
 
         def strike() -> None:
@@ -104,3 +108,19 @@ class MemberHunts:
         self._act(leader, take_out)
         self._world.after(MOMENT_SECS, strike)
         return self._mend_later()
+
+    def departing(self, leader: Machine, others: list[Machine]) -> bool:
+        """It is asked to leave, hands over, and hears of nobody who leads until it has given up;
+        then it may lead again, and nobody asks any more."""
+        replica, hunts = leader.replica, self._hunts
+        if not leader.leads or len(replica.members()) < 3:
+            return False
+        self._act(leader, replica.change_members, RemoveMember(leader.name))
+
+        def strike() -> None:
+            self._world.note("departing", leader.name)
+            hunts.cut([leader], others, back=True)
+            self._mend_later()
+
+        hunts.when(lambda: not leader.leads, strike, PATIENCE_SECS)
+        return True

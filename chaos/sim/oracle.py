@@ -55,7 +55,8 @@ def _plain(answer: Any) -> Any:
 class Oracle:
     """See the module. `index`: the last entry that anybody applied; `violate(text)` is told what
     must not be; `on_entry(index, elapsed_ms, wall_ms)` hears of each first application. `voters`:
-    the members, `former_voters` those before the last change."""
+    the members, `former_voters` those before the last change; `asked`: (term, change, node id) of
+    each change of members that its leader was asked for."""
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class Oracle:
         self._copies: dict[int, dict[bytes, bytes]] = {0: {}}
         self._elapsed = self._wall = 0
         self.voters = self.former_voters = voters.founders(founding)
+        self.asked: set[tuple[int, str, str]] = set()
 
     def learn(
         self, node: str, index: int, term: int, entry: bytes | None, result: Applied | None
@@ -103,9 +105,7 @@ class Oracle:
         result = None
         if entry is not None and entry[:1] == MEMBERS:
             self.former_voters, self.voters = self.voters, Voters(index, voters.decode_entry(entry))
-            changed = set(self.voters.members) ^ set(self.former_voters.members)
-            if len(changed) != 1:
-                self._violate(f"P1: entry {index} of {node} changes {sorted(changed)} at once")
+            self._check_change(node, index, term)
             self._view.put(keys.MEMBERS, voters.encode_record(self.voters))
             self._on_entry(index, self._elapsed, self._wall)
         elif entry is not None:
@@ -126,6 +126,16 @@ class Oracle:
         self._changes[index] = self._view.changes
         if index % COPY_EVERY == 0:
             self._copies[index] = dict(self._view.values)
+
+    def _check_change(self, node: str, index: int, term: int) -> None:
+        """One node, and what somebody asked the leader of that term for."""
+        added = set(self.voters.members) - set(self.former_voters.members)
+        gone = set(self.former_voters.members) - set(self.voters.members)
+        changes = [("AddMember", one) for one in added] + [("RemoveMember", one) for one in gone]
+        if len(changes) != 1:
+            self._violate(f"P1: entry {index} of {node} changes {sorted(changes)} at once")
+        elif (term, *changes[0]) not in self.asked:
+            self._violate(f"entry {index} of term {term}: nobody asked for {' '.join(changes[0])}")
 
     def map_at(self, index: int) -> dict[bytes, bytes]:
         """The state after entry `index`."""

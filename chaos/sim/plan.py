@@ -12,13 +12,12 @@ FAULT_COUNT = (12, 20)
 FIRST_SECS, LAST_SECS = 4.0, 56.0
 # So many come while the cluster is founded.
 EARLY_CHANCE = 0.05
+MEMBER_HUNTS = frozenset({"rush", "stranger", "leaving", "departing"})
 # They make up a situation about the present leader.
-HUNTS = frozenset(
-    {
-        *("rivals", "rivals damaged", "usurp", "amnesia", "late answers"),
-        *("lone copies", "lone copies damaged", "rush", "stranger", "leaving"),
-    }
-)
+HUNTS = MEMBER_HUNTS | {
+    *("rivals", "rivals damaged", "usurp", "amnesia", "late answers"),
+    *("lone copies", "lone copies damaged"),
+}
 # Kind -> how often it is drawn.
 WEIGHTS = {
     "kill": 4,
@@ -53,6 +52,7 @@ WEIGHTS = {
     "rush": 1,
     "stranger": 1,
     "leaving": 1,
+    "departing": 1,
     "founding": 1,
     "transfer": 2,
     "members": 2,
@@ -65,7 +65,7 @@ WEIGHTS = {
 MEMBERS_WEIGHTS = {
     kind: 8 if kind == "members" else weight
     for kind, weight in WEIGHTS.items()
-    if kind not in HUNTS - {"rush", "stranger", "leaving"} and kind != "founding"
+    if kind not in HUNTS - MEMBER_HUNTS and kind != "founding"
 }
 FEW_MEMBERS_WEIGHTS = {
     kind: weight

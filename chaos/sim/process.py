@@ -31,7 +31,7 @@ from cluster.replication.replica import Replica
 from cluster.replication.surroundings import Surroundings
 from cluster.server.tcp import BrokerServer
 from cluster.storage.errors import StorageFailed
-from taskq.commands import RegisterWorker
+from taskq.commands import AddMember, RegisterWorker, RemoveMember
 from taskq.machine.settings import Settings
 
 if TYPE_CHECKING:
@@ -215,6 +215,11 @@ class Process:
     def _after_turn(self) -> None:
         if self.fence.up:
             self._machine.after_turn(self)
+
+    def asked(self, term: int, change: AddMember | RemoveMember) -> None:
+        """It leads that term, and is asked to change the members."""
+        if self._machine.checks is not None:
+            self._machine.checks.asked(term, change)
 
     def applied(self, applier: Any, index: int, term: int, done: Any) -> None:
         """Its applier applied an entry."""

@@ -19,8 +19,10 @@ from chaos.sim.disk import SimUnsyncedMark
 from chaos.sim.lines import Bag
 from chaos.sim.world import World
 from cluster.replication.applier import Applier
+from cluster.replication.changes import Changes
 from cluster.replication.voters import Voters, encode_entry
 from cluster.server.remote_session import RemoteSession
+from taskq.commands import AddMember, RemoveMember
 
 
 def _process() -> Any:
@@ -29,9 +31,10 @@ def _process() -> Any:
 
 @contextmanager
 def watching(world: World) -> Iterator[None]:
-    """While it lasts, processes hear of what their appliers apply, and logs go into the trace."""
+    """While it lasts, processes hear of what their appliers apply and of which changes of members
+    they are asked for, and logs go into the trace."""
     apply, applied = Applier.apply, Applier.applied
-    set_voters = Applier.set_voters
+    set_voters, take = Applier.set_voters, Changes.take
     begin = RemoteSession.__init__
     forwarding: Any = import_module("cluster.server.forwarding")
     secrets = forwarding.secrets
@@ -56,6 +59,12 @@ def watching(world: World) -> Iterator[None]:
         if process is not None:
             process.applied(self, index, term, done)
 
+    def watched_take(self: Changes, change: AddMember | RemoveMember, *arguments: Any) -> Any:
+        process = _process()
+        if process is not None:
+            process.asked(self._raft.term, change)
+        return take(self, change, *arguments)
+
     def into_trace(_: Any, level: str, event: MutableMapping[str, Any]) -> Any:
         loop: Any = asyncio._get_running_loop()
         text = " ".join(f"{name}={value}" for name, value in event.items() if name != "exc_info")
@@ -78,12 +87,13 @@ def watching(world: World) -> Iterator[None]:
     keeper.new_flag_id = log_store.new_flag_id = lambda: flags.randrange(1, 1 << 63)
     Applier.apply, Applier.applied = watched_apply, watched_applied  # type: ignore[method-assign]
     Applier.set_voters = watched_voters  # type: ignore[method-assign]
+    Changes.take = watched_take  # type: ignore[method-assign,assignment]
     structlog.configure(processors=[into_trace], cache_logger_on_first_use=False)
     try:
         yield
     finally:
         Applier.apply, Applier.applied = apply, applied  # type: ignore[method-assign]
-        Applier.set_voters = set_voters  # type: ignore[method-assign]
+        Applier.set_voters, Changes.take = set_voters, take  # type: ignore[method-assign]
         RemoteSession.__init__ = begin  # type: ignore[method-assign]
         forwarding.secrets = secrets
         keeper.UnsyncedMark, keeper.new_flag_id = mark, flag_id
