@@ -40,7 +40,8 @@ def analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_units_are_well_formed(units: Path) -> None:
-    names = ["taskq.service", "taskq-worker@shop.service", "taskq-backup.timer"]
+    names = ["taskq.service", "taskq-worker@shop.service", "taskq-backup.service"]
+    names += ["taskq-backup.timer"]
     done = analyze("verify", *(units / name for name in names))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -56,6 +57,45 @@ def test_a_node_is_closed_in(units: Path) -> None:
     found = re.search(r"exposure level for taskq.service: ([\d.]+)", done.stdout)
     assert found is not None, done.stderr
     assert float(found[1]) < EXPOSURE_MAX
+
+
+def settings_of(unit: str) -> dict[str, str]:
+    """The settings of a service, by name; of one that is given twice the last."""
+    lines = (UNITS / unit).read_text("utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if re.match(r"[A-Z]\w+=", line))
+
+
+def folders_of(unit: str) -> set[str]:
+    """Where a service keeps its data and its settings."""
+    service = settings_of(unit)
+    return {f"/var/lib/{service['StateDirectory']}", str(Path(service["EnvironmentFile"]).parent)}
+
+
+def hidden_from(unit: str) -> set[str]:
+    paths = settings_of(unit)["InaccessiblePaths"].split()
+    return {path.removeprefix("-") for path in paths}
+
+
+def test_each_service_has_a_user_of_its_own() -> None:
+    """What runs as a node's user reads its memory, its data and its secret, and may end it."""
+    services = [settings_of(path.name) for path in UNITS.glob("*.service")]
+    users = [service["User"] for service in services]
+    assert len(set(users)) == len(users) == 3
+    assert [service["Group"] for service in services] == users
+    made = re.findall(r"^u ([a-z-]+) ", (UNITS / "taskq.sysusers").read_text(), re.M)
+    assert sorted(made) == sorted(users)
+
+
+@pytest.mark.parametrize("unit", ["taskq-worker@.service", "taskq-backup.service"])
+def test_others_see_nothing_of_a_node(unit: str) -> None:
+    service, hidden = settings_of(unit), hidden_from(unit)
+    assert folders_of("taskq.service") <= hidden
+    assert service["ProtectProc"] == "invisible"
+    assert str(Path(service["EnvironmentFile"]).parent) not in hidden
+
+
+def test_task_code_sees_no_backups() -> None:
+    assert folders_of("taskq-backup.service") <= hidden_from("taskq-worker@.service")
 
 
 def test_a_node_takes_its_settings_when_it_has_a_secret() -> None:
