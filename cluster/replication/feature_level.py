@@ -87,11 +87,11 @@ class FeatureLevel:
         self._builds = builds
         self._propose = propose
         self._founding_until = 0.0
-        self._raising = False
+        self._raises = 0  # that wait for their entry
 
     def under_way(self) -> Refusal | None:
         """Why no node may begin to be added now: it was not asked whether it runs what comes."""
-        if not self._raising:
+        if not self._raises:
             return None
         return refuse(ErrorCode.UNAVAILABLE, "the feature level is being raised", RETRY_MS)
 
@@ -99,10 +99,10 @@ class FeatureLevel:
         """`done(value)`: None, or a `Refusal`."""
 
         def delivered(value: Any) -> None:
-            self._raising = False
+            self._raises -= 1
             done(value)
 
-        self._raising = True
+        self._raises += 1
         self._propose(RaiseLevel(level), Told(delivered), None)
 
     # --- founding ---------------------------------------------------------------------------------

@@ -103,13 +103,14 @@ def test_no_node_begins_to_be_added_while_it_is_raised() -> None:
     refusal = rig.level.under_way()
     assert refusal is not None
     assert refusal.code == ErrorCode.UNAVAILABLE
-    sink, tag = rig.held.pop()
+    ((sink, tag),) = rig.held
     sink.deliver(tag, refuse(ErrorCode.NO_LEADER, "this node leads no more"))
     assert rig.level.under_way() is None
     rig.level.leads(FIRST_NO_OP, 100.0)
-    assert rig.level.under_way() is not None
-    sink, tag = rig.held.pop()
-    sink.deliver(tag, None)
+    rig.level.raise_to(2, rig, "tag")
+    for sink, tag in rig.held[1:]:
+        assert rig.level.under_way() is not None
+        sink.deliver(tag, None)
     assert rig.level.under_way() is None
 
 
