@@ -9,10 +9,8 @@ bug or a damaged disk ended it.
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import os
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -30,6 +28,7 @@ from cluster.config_reload import ConfigReload
 from cluster.logging import set_up_logging
 from cluster.monitors.duties import standard_duties
 from cluster.monitors.runner import Runner
+from cluster.place import Place, place_of_clients, place_of_monitoring, place_of_raft
 from cluster.process import (
     ReadyFile,
     allow_open_files,
@@ -154,7 +153,7 @@ async def _start(config: Config, replica: Replica) -> None:
     except OtherVersionNeeded as error:
         raise CannotStart(str(error)) from error
     except OSError as error:
-        raise _port_failed("raft.port", config.broker.host, config.raft.port, error) from error
+        raise CannotStart(place_of_raft(config).obstacle(error)) from error
     except ValueError as error:
         raise CannotStart(f"{error} (raft.peers, broker.host)") from error
 
@@ -221,45 +220,29 @@ async def _hand_over(replica: Replica) -> None:
 
 async def _monitor(config: Config, replica: Replica, care: CertificateCare) -> Monitoring:
     health = Health(replica, config.monitoring.stall_limit_secs)
-    host, setting = config.broker.host, "monitoring.prometheus_port"
+    place = place_of_monitoring(config)
     pages = HttpPort({"/metrics": probe(lambda: "starting"), **probes(health)})
     start = partial(pages.start, context=care.for_anyone if config.monitoring.enable_tls else None)
-    port = await _bind(setting, host, config.monitoring.prometheus_port, start)
+    port = await _bind(place, start)
     health.watch()
-    return Monitoring(health, pages, _address(host, port))
+    return Monitoring(health, pages, _address(place.host, port))
 
 
 async def _listen(
     config: Config, replica: Replica, server: BrokerServer, care: CertificateCare
 ) -> str:
-    host = config.broker.host
-    start = partial(server.start, context=care.for_clients)
-    port = await _bind("broker.port", host, config.broker.port, start)
-    address = _address(host, port)
+    place = place_of_clients(config)
+    port = await _bind(place, partial(server.start, context=care.for_clients))
+    address = _address(place.host, port)
     replica.address = config.broker.advertise or address
     return address
 
 
-async def _bind(setting: str, host: str, port: int, start: Start) -> int:
+async def _bind(place: Place, start: Start) -> int:
     try:
-        return await start(host, port)
+        return await start(place.host, place.port)
     except OSError as error:
-        raise _port_failed(setting, host, port, error) from error
-
-
-def _port_failed(setting: str, host: str, port: int, error: OSError) -> CannotStart:
-    if error.errno == errno.EADDRINUSE:
-        why = f"port {port} on {host} is taken by another program: change {setting}"
-    elif error.errno == errno.EACCES:
-        why = f"port {port} on {host} is reserved for the system: change {setting}"
-    elif error.errno == errno.EADDRNOTAVAIL:
-        why = f"{host} is no address of this machine: change broker.host"
-    elif isinstance(error, socket.gaierror):
-        why = f"no address is known for {host} ({error.strerror}): change broker.host"
-    else:
-        reason = error.strerror or error
-        why = f"cannot listen on {host} port {port}: {reason} (broker.host, {setting})"
-    return CannotStart(why)
+        raise CannotStart(place.obstacle(error)) from error
 
 
 def _address(host: str, port: int) -> str:

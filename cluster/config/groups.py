@@ -216,7 +216,10 @@ class Auth(Group):
 class Monitoring(Group):
     """What the node says about itself."""
 
-    prometheus_port: Whole = port(9091, "Port of the metrics, at /metrics on broker.host.")
+    host: Host | None = text(
+        None, "Address that the port below listens on, where it is not broker.host.", A_HOST
+    )
+    prometheus_port: Whole = port(9091, "Port of the metrics, at /metrics, and of the probes.")
     enable_tls: bool = flag(
         False, "HTTPS on that port, with the certificate of api; probes need none of their own."
     )

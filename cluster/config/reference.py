@@ -154,9 +154,10 @@ that is gone is disconnected. A file with a mistake is refused, and the keys bef
 node has its own file: change all of them. [API keys](operations/keys.md) goes through it.
 """,
     "monitoring": """\
-The port answers `/metrics`, and `/livez`, `/readyz` and `/startupz` for probes, from before the
-data folder is opened: [health](operations/health.md) says what each means. Logs go to standard
-error.
+`prometheus_port` answers `/metrics`, and `/livez`, `/readyz` and `/startupz` for probes, from
+before the data folder is opened: [health](operations/health.md) says what each means. Whoever
+reaches it is answered: `host` keeps it inside where clients come from outside, as `127.0.0.1` does
+where the scraper runs on the same machine. Logs go to standard error.
 
 It speaks HTTP in the clear unless `enable_tls` is true, also where `api.enable_tls` is: it tells
 names of queues and figures, no payloads, and probes and scrapers rarely know an authority. With

@@ -170,6 +170,7 @@ class Broker(Child):
         settings = {
             "broker.host": LOCAL_HOST,
             "broker.port": port,
+            "monitoring.host": LOCAL_HOST,
             "monitoring.prometheus_port": monitoring_port,
             "monitoring.json_logging": "false",
             "monitoring.log_level": log_level,

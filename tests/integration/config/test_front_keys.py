@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -136,6 +137,20 @@ async def test_metrics_are_where_the_port_says(tmp_path: Path) -> None:
         with pytest.raises(CannotStart, match=r"change monitoring\.prometheus_port"):
             async with running(tmp_path / "two", {"monitoring.prometheus_port": port}):
                 pass
+
+
+@acts("monitoring.host")
+async def test_metrics_may_stay_on_another_address_than_clients_use(tmp_path: Path) -> None:
+    settings = {"broker.host": "127.0.0.2", "monitoring.host": "127.0.0.3"}
+    async with running(tmp_path / "one", settings) as node:
+        assert node.addresses.broker.startswith("127.0.0.2:")
+        assert node.addresses.monitoring.startswith("127.0.0.3:")
+        assert "tq_is_leader 1.0" in await node.metrics()
+        port = int(node.addresses.monitoring.rpartition(":")[2])
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.2", port)
+    async with running(tmp_path / "two", {"broker.host": "127.0.0.2"}) as node:
+        assert node.addresses.monitoring.startswith("127.0.0.2:")
 
 
 def logged(folder: Path, given: dict[str, Any]) -> list[str]:

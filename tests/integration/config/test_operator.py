@@ -77,6 +77,7 @@ def test_every_mistake_of_every_source_in_one_message(tmp_path: Path) -> None:
         ("persistence.data_dir=/proc/taskq", "/proc/taskq cannot be used"),
         ("broker.host=192.0.2.1", "192.0.2.1 is no address of this machine: change broker.host"),
         ("broker.host=nowhere.invalid", "no address is known for nowhere.invalid"),
+        ("monitoring.host=192.0.2.1", "no address of this machine: change monitoring.host"),
     ],
 )
 def test_places_that_cannot_be_used(tmp_path: Path, setting: str, words: str) -> None:
