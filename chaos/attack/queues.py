@@ -1,11 +1,13 @@
 """The row about other queues: keys that are limited to `ours.*` reach for tasks of `theirs.mail`.
 
 Somebody else's tasks are in every state there: waiting, leased (with a token that the attacker has
-come to know), dead. A task of another queue must be told of as one that does not exist.
+come to know), dead. A task of another queue must be told of as one that does not exist. The
+attacker knows somebody else's workers by their ids, too, and acts under their names.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any, NamedTuple
 
@@ -18,6 +20,11 @@ from taskq.errors import Refusal
 from taskq.results import BatchReply, TaskState
 
 OURS = "ours.mail"
+NONE_OF_OURS = "ours.none"
+THEIR_OTHER = "theirs.sms"
+FAR = (1 << 63) - 1
+# A claim that waits meanwhile: long enough for what the others do.
+WAIT_MS = 1_000
 REFUSED = ("PERMISSION_DENIED", "NOT_FOUND", "INVALID_REQUEST")
 
 
@@ -45,6 +52,8 @@ async def other_queue(scene: Scene, tries: Tries) -> None:
                 await _looks(producer, tries, theirs)
             async with await _holder(scene, port, "our_worker") as worker:
                 await _refused(worker, tries, _as_worker(theirs))
+                await _is_robbed(owner, worker, tries)
+                await _is_stopped(owner, worker, tries)
             async with await _holder(scene, port, "our_admin") as admin:
                 await _refused(admin, tries, _as_admin(theirs))
                 await _looks(admin, tries, theirs)
@@ -91,16 +100,58 @@ def _as_worker(theirs: Theirs) -> list[Any]:
         commands.ClaimTask(own, 1, 1, [QUEUE]),
         commands.ClaimTask(own, 2, 2, [OURS, QUEUE]),
         commands.ClaimTask(own, 3, 3, ["*"]),
-        commands.ClaimTask(theirs.worker, 2, 2, [OURS]),  # a repeat of their claim
         commands.TaskResult(leased, token, True, b"forged"),
         commands.TaskResults(forged),
         commands.Ack(leased, token),
         commands.Nack(leased, token),
         commands.ExtendLease(leased, token, 1_000),
-        commands.Heartbeat(theirs.worker, [token]),
-        commands.RegisterWorker(theirs.worker),
-        commands.DeregisterWorker(theirs.worker),
     ]
+
+
+async def _is_robbed(owner: Stranger, worker: Stranger, tries: Tries) -> None:
+    """Their worker's claims, repeated before and after: with luck the answer is theirs."""
+    victim = os.urandom(16)
+    early = commands.ClaimTask(victim, 1, 1, [NONE_OF_OURS], 1, WAIT_MS)
+    waiting = asyncio.create_task(worker.ask(early))
+    await asyncio.sleep(WAIT_MS / 4_000)
+    task = await _claimed_of_theirs(owner, victim, 1)
+    answers = [await waiting, await worker.ask(early._replace(wait_ms=0))]
+    for answer in answers:
+        empty = isinstance(answer, Refusal) or not answer.tasks
+        tries.judge(empty, "nothing", f"a claim under their worker's id: {answer}")
+    await owner.ask(commands.Ack(task.task_id, task.token))
+
+
+async def _is_stopped(owner: Stranger, worker: Stranger, tries: Tries) -> None:
+    """After each act under its name their worker keeps its lease, and claims on."""
+    victim = os.urandom(16)
+    task = await _claimed_of_theirs(owner, victim, 1)
+    for number, act in enumerate(
+        (
+            commands.ClaimTask(victim, FAR, FAR, [NONE_OF_OURS]),
+            commands.Heartbeat(victim, [task.token], FAR),
+            commands.RegisterWorker(victim, "", 1, 100),
+            commands.DeregisterWorker(victim),
+        ),
+        start=2,
+    ):
+        await worker.ask(act)
+        beat = await owner.ask(commands.Heartbeat(victim, [task.token]))
+        goes_on = not isinstance(beat, Refusal) and task.token not in beat.invalid
+        other = await _claimed_of_theirs(owner, victim, number)
+        if other is not None:
+            await owner.ask(commands.Ack(other.task_id, other.token))
+        name = type(act).__name__
+        tries.judge(goes_on and other is not None, "no effect", f"{name} stops their worker")
+    await owner.ask(commands.Ack(task.task_id, task.token))
+
+
+async def _claimed_of_theirs(owner: Stranger, victim: bytes, number: int) -> Any:
+    """A new task of theirs, which their worker claims; None where it gets none."""
+    await owner.ask(commands.SubmitTask(os.urandom(16), THEIR_OTHER, payload=b"secret"))
+    claim = commands.ClaimTask(victim, number, number, [THEIR_OTHER], 1, 0, 600_000)
+    answer = await owner.ask(claim)
+    return None if isinstance(answer, Refusal) or not answer.tasks else answer.tasks[0]
 
 
 def _as_admin(theirs: Theirs) -> list[Any]:

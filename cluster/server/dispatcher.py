@@ -305,7 +305,7 @@ class Dispatcher:
         question, scope = request.command, request.scope
         try:
             ask = self.replica.machine.ask
-            answer = ask(question) if scope is None else ask(question, scope.covers)
+            answer = ask(question, scope)
         except Exception as error:  # noqa: BLE001  # handed on
             return self._cannot_read(question, error)
         if type(question) is commands.GetStats:

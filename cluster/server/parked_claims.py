@@ -22,6 +22,7 @@ from cluster.server.requester import Requester, Tag
 from cluster.server.wait_clock import WaitClock, Waiter
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import FRAME_SIZE_MAX, KIB
+from taskq.machine.claim import why_no_claim
 from taskq.machine.machine import Applied
 from taskq.results import Claimed
 
@@ -51,6 +52,10 @@ class ParkedClaims:
         """A claim arrived: proposes it if it would find a task or need not wait, else parks it."""
         arrival, request = tag
         command = request.command
+        refusal = why_no_claim(command)
+        if refusal is not None:
+            session.deliver(tag, refusal)
+            return
         machine = self._replica.machine
         wait_ms = command.wait_ms
         if request.deadline_ms:

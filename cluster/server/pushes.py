@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster.server.replica import Replica
 from cluster.server.requester import Requester
 from taskq.commands import CancelRequested
 from taskq.limits import WORKER_COUNT_MAX
@@ -18,10 +17,9 @@ from taskq.machine.state import CancelWanted
 class WorkerLinks:
     """Worker id -> the session on which it last claimed, registered or sent a heartbeat."""
 
-    __slots__ = ("_links", "_replica")
+    __slots__ = ("_links",)
 
-    def __init__(self, replica: Replica) -> None:
-        self._replica = replica
+    def __init__(self) -> None:
         self._links: dict[bytes, Requester] = {}
 
     def __len__(self) -> int:
@@ -57,13 +55,5 @@ class WorkerLinks:
         """Tells the workers that run these tasks."""
         for wanted in cancels:
             session = self._links.get(wanted.worker_id)
-            if session is not None and self._may_know(session, wanted.task_id):
+            if session is not None:
                 session.push(CancelRequested(wanted.task_id, wanted.token))
-
-    def _may_know(self, session: Requester, task_id: bytes) -> bool:
-        """Worker ids are the sender's choice: one that it made up tells it nothing of other
-        queues."""
-        if session.scope is None:
-            return True
-        queue = self._replica.machine.queue_of(task_id)
-        return queue is not None and session.scope.covers(queue)

@@ -98,7 +98,6 @@ class RemoteSession:
         *("_consumed", "_dirty", "_dropped", "_open", "_out", "_post"),
     )
     remote: ClassVar[bool] = True
-    scope: ClassVar[Scope | None] = None
 
     def __init__(
         self,

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from cluster.server.backlog import Backlog
-from cluster.server.scope import Scope
 from taskq.protocol.codec import Rejected, Request
 
 if TYPE_CHECKING:
@@ -46,10 +45,6 @@ class Requester(Protocol):
     closing_at: float
     reckoned: int
     forwarded: set[Any]  # its requests that wait for the leader, or are there
-
-    @property
-    def scope(self) -> Scope | None:
-        """What a client's key is limited to; another node's requests tell that themselves."""
 
     @property
     def parked(self) -> Bag:

@@ -4,6 +4,10 @@ The node that carries a request out asks, because only the leader knows for cert
 task is in; the limit travels there with the request (`forward_letters.py`). A message without a
 rule is refused, and so are those that are about the cluster as a whole. A task of another queue is
 answered as one that does not exist.
+
+Worker ids are no secret, and whoever names one acts for that worker: the node to which a limited
+key speaks puts an id of its scope in place of each that the key names (`Scope.known_as`). So no key
+can name a worker of another scope, nor one of a key for all queues.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 from taskq import commands
@@ -23,14 +28,28 @@ from taskq.registry import MESSAGE_OF, Message
 _ID, _QUEUE = 0, 1
 
 
-class Scope:
-    """The queues whose names a pattern (`*`, `?`, `[...]`, case counts) takes in."""
+# Of the 16 bytes of a worker's id, those that say which scope it belongs to.
+_MARK_SIZE = 8
 
-    __slots__ = ("covers", "pattern")
+
+class Scope:
+    """The queues whose names a pattern (`*`, `?`, `[...]`, case counts) takes in, and the workers
+    of the keys that have it."""
+
+    __slots__ = ("_mark", "covers", "pattern")
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
         self.covers: Callable[[str], bool] = partial(fnmatchcase, pat=pattern)
+        self._mark = sha256(pattern.encode()).digest()[:_MARK_SIZE]
+
+    def holds(self, worker_id: bytes) -> bool:
+        """Whether it is the id of a worker of this scope."""
+        return worker_id.startswith(self._mark)
+
+    def known_as(self, worker_id: bytes) -> bytes:
+        """The id under which the cluster knows the worker that a key of this scope calls so."""
+        return self._mark + sha256(worker_id).digest()[: len(worker_id) - _MARK_SIZE]
 
 
 def _anything(_scope: Scope, _machine: Machine, _command: Any) -> None:
@@ -46,22 +65,14 @@ def _by_task(scope: Scope, machine: Machine, command: Any) -> Refusal | None:
     return _task(scope, machine, command.task_id)
 
 
-def _by_worker(scope: Scope, machine: Machine, command: Any) -> Refusal | None:
-    """A worker that runs tasks of other queues belongs to somebody else."""
-    if all(map(scope.covers, machine.queues_held(command.worker_id))):
-        return None
-    text = f"worker {command.worker_id.hex()} runs tasks of queues that the key does not cover"
-    return refuse(ErrorCode.PERMISSION_DENIED, text)
+def _by_worker(_scope: Scope, _machine: Machine, _command: Any) -> None:
+    """The worker is one of this scope (`limit`)."""
 
 
-def _claim(scope: Scope, machine: Machine, command: commands.ClaimTask) -> Refusal | None:
-    for queue in command.queues:
-        refusal = _queue(scope, queue)
-        if refusal is not None:
-            return refusal
-    # A repeat is answered with what that worker got before, whatever queues it names now.
-    repeats = machine.has_claim(command.worker_id, command.claim_number)
-    return _by_worker(scope, machine, command) if repeats else None
+def _claim(scope: Scope, _machine: Machine, command: commands.ClaimTask) -> Refusal | None:
+    """The same for its worker: a repeat returns what a key of this scope was given before."""
+    refusals = (_queue(scope, queue) for queue in command.queues)
+    return next(filter(None, refusals), None)
 
 
 def _queue(scope: Scope, queue: str) -> Refusal | None:
@@ -113,16 +124,22 @@ MEMBER_RULES: dict[type, Rule] = {
     commands.DeleteDead: _task,
 }
 
+_OF_WORKERS = frozenset(shape for shape in RULES if "worker_id" in shape._fields)  # type: ignore[attr-defined]
+
 # What a limited key may send, as far as its role goes.
 LIMITED_CODES = frozenset(MESSAGE_OF[shape].code for shape in (*RULES, *MEMBER_RULES))
 
 
 def limit(handle: Callable[[Any, Any], None], scope: Scope) -> Callable[[Any, Any], None]:
-    """A handler of requests that gives them the scope: it stays with each, wherever it goes."""
+    """A handler of requests that gives them the scope, and a worker of it where they name one: both
+    stay with each, wherever it goes."""
 
     def handle_limited(session: Any, tag: Any) -> None:
         arrival, request = tag
-        handle(session, (arrival, request._replace(scope=scope)))
+        command = request.command
+        if type(command) in _OF_WORKERS:
+            command = command._replace(worker_id=scope.known_as(command.worker_id))
+        handle(session, (arrival, request._replace(command=command, scope=scope)))
 
     return handle_limited
 

@@ -24,7 +24,7 @@ from cluster.server.backlog import Backlog
 from cluster.server.intake import answer_deferred, take, take_backlog
 from cluster.server.quota import PROGRESS_SIZE, REQUEST_COST
 from cluster.server.requester import Handler, Tag
-from cluster.server.scope import Scope, limit
+from cluster.server.scope import limit
 from cluster.server.strangers import address_of
 from taskq.commands import Hello
 from taskq.errors import ErrorCode, ProtocolError, Refusal, refuse
@@ -46,7 +46,7 @@ class Session(asyncio.Protocol):
     __slots__ = (
         *("backlog", "closed", "closing_at", "count_max", "deferred", "forwarded", "frame_at"),
         *("grant", "handlers", "held", "in_flight", "open", "opened_at", "parked", "peer"),
-        *("reckoned", "reserved", "scope", "sessions", "size_max", "starved", "stuck_at"),
+        *("reckoned", "reserved", "sessions", "size_max", "starved", "stuck_at"),
         *("unread", "workers"),
         *("_arrivals", "_connection", "_dirty", "_noted", "_out", "_paused", "_progress"),
         "_transport",
@@ -80,7 +80,6 @@ class Session(asyncio.Protocol):
         self.open = False
         self.closed = False
         self.grant = NOTHING
-        self.scope: Scope | None = None
         self.peer = ""  # its address, for logs
         self.starved = False  # the node as a whole holds too much
         self.stuck_at = 0.0  # since when the peer does not read; 0: it reads
@@ -241,9 +240,9 @@ class Session(asyncio.Protocol):
         self.in_flight -= 1
         self.held -= request.size + REQUEST_COST
         self.open = True
-        self.grant, self.scope = grant, grant.scope
-        if self.scope is not None:
-            handlers = {code: limit(handler, self.scope) for code, handler in handlers.items()}
+        self.grant = grant
+        if grant.scope is not None:
+            handlers = {code: limit(handler, grant.scope) for code, handler in handlers.items()}
         self.handlers = handlers
         self.sessions.counters.answered[HELLO] += 1
         self._send(self._connection.accept(request.request_id, reply))

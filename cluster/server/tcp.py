@@ -63,7 +63,7 @@ class BrokerServer:
         self.counters = Counters()
         loop = loop or asyncio.get_running_loop()
         self.waiting = Waiting(loop, replica, self.quota.waiting_count_max)
-        self.links = WorkerLinks(replica)
+        self.links = WorkerLinks()
         self.dispatcher = Dispatcher(
             *(replica, self.waiting, self.links, on_failure),
             partial(self._forwarding, replica, loop),

@@ -48,6 +48,15 @@ class Granted(NamedTuple):
     max_tasks: int
 
 
+def why_no_claim(command: ClaimTask) -> Refusal | None:
+    """Why a claim makes no sense and must not get into the log, or None: it says that its own
+    answer has come, which would forget claims that are yet to be made."""
+    if command.lowest_unanswered <= command.claim_number:
+        return None
+    text = f"lowest_unanswered: at most the claim's own number, {command.claim_number}"
+    return refuse(ErrorCode.INVALID_REQUEST, text)
+
+
 def claim_task(state: State, command: ClaimTask) -> Granted | Refusal:
     """Gives out ready tasks; a repeated claim returns those of its tasks that are still valid."""
     worker = state.workers.contact(state, command.worker_id)

@@ -22,14 +22,13 @@ from taskq.machine.lease import extend_lease, skip_tokens
 from taskq.machine.level import raise_level
 from taskq.machine.outcome import ack, task_result, task_results
 from taskq.machine.queries import (
-    Covers,
+    Limit,
     get_stats,
     list_dead,
     list_queues,
     list_tasks,
     list_workers,
     query_status,
-    queues_held,
 )
 from taskq.machine.queue import create_queue, pause_queue, resume_queue
 from taskq.machine.release import nack
@@ -69,7 +68,7 @@ HANDLERS: dict[type, Handler] = {
     commands.RaiseLevel: raise_level,
 }
 
-QUESTIONS: dict[type, Callable[[State, Any, Covers | None], Any]] = {
+QUESTIONS: dict[type, Callable[[State, Any, Limit | None], Any]] = {
     commands.QueryStatus: query_status,
     commands.GetStats: get_stats,
     commands.ListTasks: list_tasks,
@@ -118,9 +117,9 @@ class Machine:
             return with_payloads(self._state, result)
         return result
 
-    def ask(self, question: Any, covers: Covers | None = None) -> Any:
-        """Answers a READ message from the applied state; `covers` is that of `queries.py`."""
-        return QUESTIONS[type(question)](self._state, question, covers)
+    def ask(self, question: Any, limit: Limit | None = None) -> Any:
+        """Answers a READ message from the applied state; `limit` is that of `queries.py`."""
+        return QUESTIONS[type(question)](self._state, question, limit)
 
     def has_ready(self, queues: Iterable[str]) -> bool:
         """Whether a claim of these queues would find a task (or one whose TTL just ended)."""
@@ -167,10 +166,6 @@ class Machine:
         """The queue of a task, which never changes; None where the task is not known."""
         task = load_task(self._state, task_id)
         return None if task is None else task.queue
-
-    def queues_held(self, worker_id: bytes) -> set[str]:
-        """The queues whose tasks a worker runs now."""
-        return queues_held(self._state, worker_id)
 
     def next_due(self) -> tuple[int, int]:
         """When an `Advance` is due next: (cluster time, wall time)."""

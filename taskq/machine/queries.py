@@ -1,13 +1,12 @@
 """Questions: what is known of tasks, queues, workers and counts. They change nothing.
 
-`covers` says of a queue's name whether the asker may know of it; None: of every queue. What belongs
-to another queue is answered as what is not there.
+`limit` says of which queues and workers the asker may know; None: of all. What belongs to others is
+answered as what is not there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.limits import FRAME_SIZE_MAX, LIST_SCAN_MAX, MIB
@@ -48,7 +47,16 @@ if TYPE_CHECKING:
     )
     from taskq.machine.state import State
 
-Covers = Callable[[str], bool]
+
+class Limit(Protocol):
+    """What the asker may know of."""
+
+    def covers(self, queue: str, /) -> bool:
+        """Whether of this queue and its tasks."""
+
+    def holds(self, worker_id: bytes, /) -> bool:
+        """Whether of this worker."""
+
 
 # A page ends with the task that exceeds this: error texts and headers can make one task 1.6 MiB.
 _PAGE_SIZE = FRAME_SIZE_MAX - 4 * MIB
@@ -61,11 +69,11 @@ _VIEW_SIZE = 5_000
 
 
 def query_status(
-    state: State, command: QueryStatus, covers: Covers | None = None
+    state: State, command: QueryStatus, limit: Limit | None = None
 ) -> TaskView | Refusal:
     """All that is known of a task. Refused: NOT_FOUND."""
     task = load_task(state, command.task_id)
-    if task is None or (covers is not None and not covers(task.queue)):
+    if task is None or (limit is not None and not limit.covers(task.queue)):
         return refuse(ErrorCode.NOT_FOUND, f"there is no task {shown(command.task_id)}")
     result = None
     if command.with_result and task.result_size >= 0:
@@ -109,7 +117,7 @@ def _attempts(state: State, task: Task) -> list[Attempt]:
     return attempts
 
 
-def list_tasks(state: State, command: ListTasks, covers: Covers | None = None) -> TaskPage:
+def list_tasks(state: State, command: ListTasks, limit: Limit | None = None) -> TaskPage:
     """Tasks in the order of their ids."""
     after = None if command.after is None else keys.TASK + command.after
     tasks: list[TaskView] = []
@@ -124,7 +132,7 @@ def list_tasks(state: State, command: ListTasks, covers: Covers | None = None) -
                 task = load_task(state, task.id) or task  # it may be leased
             if command.queue not in (None, task.queue) or command.state not in (None, task.state):
                 continue
-            if covers is not None and not covers(task.queue):
+            if limit is not None and not limit.covers(task.queue):
                 continue
             tasks.append(_view(state, task, None))
             room -= task.head_size + task.history_size + _VIEW_SIZE
@@ -137,7 +145,7 @@ def list_tasks(state: State, command: ListTasks, covers: Covers | None = None) -
     return TaskPage(tasks, None if after is None else after[1:])
 
 
-def list_dead(state: State, command: ListDead, covers: Covers | None = None) -> TaskPage:
+def list_dead(state: State, command: ListDead, limit: Limit | None = None) -> TaskPage:
     """Dead tasks, those that died first first."""
     after = None if command.after is None else keys.DEAD + command.after
     found = state.view.scan(keys.DEAD, after, LIST_SCAN_MAX)
@@ -148,7 +156,7 @@ def list_dead(state: State, command: ListDead, covers: Covers | None = None) -> 
         assert task is not None, "a retention index without a task"
         if command.queue not in (None, task.queue):
             continue
-        if covers is not None and not covers(task.queue):
+        if limit is not None and not limit.covers(task.queue):
             continue
         tasks.append(_view(state, task, None))
         room -= task.head_size + task.history_size + _VIEW_SIZE
@@ -157,12 +165,12 @@ def list_dead(state: State, command: ListDead, covers: Covers | None = None) -> 
     return TaskPage(tasks, found[-1][0][1:] if len(found) == LIST_SCAN_MAX else None)
 
 
-def list_queues(state: State, command: ListQueues, covers: Covers | None = None) -> QueuePage:
+def list_queues(state: State, command: ListQueues, limit: Limit | None = None) -> QueuePage:
     """Queues in the order of their names."""
     start = b"" if command.after is None else command.after
     names = [name for name in state.queues.names() if name.encode() > start]
-    if covers is not None:
-        names = [name for name in names if covers(name)]
+    if limit is not None:
+        names = [name for name in names if limit.covers(name)]
     views = []
     for name in names[: command.limit]:
         queue = state.queues.by_name[name]
@@ -172,12 +180,12 @@ def list_queues(state: State, command: ListQueues, covers: Covers | None = None)
     return QueuePage(views, views[-1].name.encode() if more else None)
 
 
-def list_workers(state: State, command: ListWorkers, covers: Covers | None = None) -> WorkerPage:
-    """Workers in the order of their ids; with `covers` those that run tasks, all of its queues."""
+def list_workers(state: State, command: ListWorkers, limit: Limit | None = None) -> WorkerPage:
+    """Workers in the order of their ids."""
     start = b"" if command.after is None else command.after
     ids = [worker_id for worker_id in state.workers.ids() if worker_id > start]
-    if covers is not None:
-        ids = [worker_id for worker_id in ids if _is_covered(state, worker_id, covers)]
+    if limit is not None:
+        ids = [worker_id for worker_id in ids if limit.holds(worker_id)]
     views = []
     for worker_id in ids[: command.limit]:
         worker = state.workers.find(worker_id)
@@ -189,25 +197,11 @@ def list_workers(state: State, command: ListWorkers, covers: Covers | None = Non
     return WorkerPage(views, views[-1].worker_id if more else None)
 
 
-def queues_held(state: State, worker_id: bytes) -> set[str]:
-    """The queues whose tasks a worker runs now."""
-    worker = state.workers.find(worker_id)
-    if worker is None:
-        return set()
-    leases = [lease for claim in worker.holding.values() for lease in claim.leases.values()]
-    return {state.leases.task_of(lease).queue for lease in leases}
-
-
-def _is_covered(state: State, worker_id: bytes, covers: Covers) -> bool:
-    held = queues_held(state, worker_id)
-    return bool(held) and all(map(covers, held))
-
-
-def get_stats(state: State, _: GetStats, covers: Covers | None = None) -> Stats:
-    """Counts; what concerns the node (id, leader, term, index) is filled in by the node. With
-    `covers` only what is counted by queue and by worker; the rest is empty or 0."""
-    if covers is not None:
-        return _stats_of(state, covers)
+def get_stats(state: State, _: GetStats, limit: Limit | None = None) -> Stats:
+    """Counts; what concerns the node (id, leader, term, index) is filled in by the node. With a
+    `limit` only what is counted by queue and by worker; the rest is empty or 0."""
+    if limit is not None:
+        return _stats_of(state, limit)
     counters = state.counters
     states = {s.name.lower(): counters.states[s.value] for s in TaskState}
     sizes = (counters.waiting_size, counters.finished_size, counters.dead_size)
@@ -216,12 +210,11 @@ def get_stats(state: State, _: GetStats, covers: Covers | None = None) -> Stats:
     return Stats(states, counters.totals(), *durations, *sizes, *known, "", "", 0, 0)
 
 
-def _stats_of(state: State, covers: Covers) -> Stats:
-    names = [name for name in state.queues.names() if covers(name)]
-    counts = [0] * 7
-    for name in names:
-        counts = [a + b for a, b in zip(counts, state.queues.by_name[name].counts, strict=False)]
-    high, normal, low, scheduled, retrying, leased, dead = counts
+def _stats_of(state: State, limit: Limit) -> Stats:
+    queues = [queue.counts for name, queue in state.queues.by_name.items() if limit.covers(name)]
+    high, normal, low, scheduled, retrying, leased, dead, _ = map(
+        sum, zip([0] * 8, *queues, strict=True)
+    )
     states = {
         TaskState.SCHEDULED: scheduled,
         TaskState.READY: high + normal + low,
@@ -230,6 +223,6 @@ def _stats_of(state: State, covers: Covers) -> Stats:
         TaskState.DEAD: dead,
     }
     named = {known.name.lower(): count for known, count in states.items()}
-    workers = sum(_is_covered(state, worker_id, covers) for worker_id in state.workers.ids())
-    known = (len(names), workers, state.elapsed, state.wall)
+    workers = sum(map(limit.holds, state.workers.ids()))
+    known = (len(queues), workers, state.elapsed, state.wall)
     return Stats(named, {}, [], 0, 0, 0, 0, *known, "", "", 0, 0)

@@ -217,8 +217,13 @@ A worker numbers its claims 1, 2, 3 ... under a `worker_id` that is random for e
 process; several may be in flight. The same number again returns those of its tasks whose token is
 still valid, so that an answer that was lost can be asked for again. `lowest_unanswered` is the
 lowest number whose answer has not arrived, or the next number to be used if all have: what lies
-below is forgotten, and asked for again it is answered without tasks. Drop a second answer to a
-number. At most {claims_remembered} claims may be unconfirmed (more: `TOO_MANY_CLAIMS`).
+below is forgotten, and asked for again it is answered without tasks. A claim's own number is the
+highest that it can name (else `INVALID_REQUEST`). Drop a second answer to a number. At most
+{claims_remembered} claims may be unconfirmed (more: `TOO_MANY_CLAIMS`).
+
+A worker whose key is limited to some queues is known by another id than the one that it gives,
+which depends on the limit: so it is shown by QueryStatus and ListWorkers. Nobody can claim, send a
+heartbeat or deregister under the id of a worker whose key has another limit.
 
 With `wait_ms`, a claim that finds nothing is answered as soon as a task is ready, or without tasks
 when the time is over. When the leader changes, the nodes carry waiting claims to the next one. A

@@ -15,6 +15,7 @@ from typing import Any
 from taskq import commands
 from taskq.client.identifier import new_task_id
 from taskq.errors import ErrorCode, Refusal, refuse
+from taskq.machine.claim import why_no_claim
 from taskq.machine.entry import encode_entry
 from taskq.machine.machine import Applied, Machine
 from taskq.machine.settings import Settings
@@ -115,6 +116,10 @@ class Engine:
     def _claim(
         self, command: commands.ClaimTask, patience_ms: int, answer: Callable[[Any], None]
     ) -> Waiting | None:
+        refusal = why_no_claim(command)
+        if refusal is not None:
+            answer(refusal)
+            return None
         known = self.machine.has_claim(command.worker_id, command.claim_number)
         if known or not command.wait_ms or self.machine.has_ready(command.queues):
             value, applied = self._apply(command)

@@ -77,7 +77,7 @@ def test_a_read_that_fails_is_refused_and_the_node_is_told(monkeypatch: pytest.M
     rig = Rig()
     peer = rig.peer()
 
-    def damaged(_: object) -> None:
+    def damaged(*_: object) -> None:
         raise OSError("a damaged block")
 
     monkeypatch.setattr(rig.replica.machine, "ask", damaged)

@@ -12,7 +12,7 @@ import pytest
 
 from cluster.config.groups import ApiKey
 from cluster.server.access import Access
-from cluster.server.scope import LIMITED_CODES, MEMBER_RULES, RULES
+from cluster.server.scope import LIMITED_CODES, MEMBER_RULES, RULES, Scope
 from taskq import commands
 from taskq.errors import Refusal
 from taskq.registry import MESSAGES, Role, Sort
@@ -49,8 +49,8 @@ def access() -> Access:
 class Alone:
     """One node, asked directly."""
 
-    def __init__(self) -> None:
-        self.rig = Rig(access=access())
+    def __init__(self, keys: Access | None = None) -> None:
+        self.rig = Rig(access=keys or access())
 
     def peer(self, key: str) -> Peer:
         return self.rig.peer(key=key)
@@ -58,12 +58,15 @@ class Alone:
     def ask(self, peer: Peer, command: Any) -> Any:
         return peer.ask(command)
 
+    def settle(self) -> None:
+        self.rig.loop.settle()
+
 
 class Behind:
     """A node that does not lead, and passes on what needs the leader."""
 
-    def __init__(self) -> None:
-        self.group = Group(access=access())
+    def __init__(self, keys: Access | None = None) -> None:
+        self.group = Group(access=keys or access())
         self.group.elect("n1")
         self.group.settle()
 
@@ -75,6 +78,9 @@ class Behind:
         self.group.settle()
         return peer.answer(request_id)
 
+    def settle(self) -> None:
+        self.group.settle()
+
 
 class Filled:
     """`node` with tasks in both queues. `limited` has a key for mail.* with the role admin."""
@@ -82,17 +88,17 @@ class Filled:
     def __init__(self, node: Alone | Behind) -> None:
         self.node = node
         self.root = node.peer("root")
-        for queue, leased, dead, waiting, worker in (
-            (OURS, OUR_LEASED, OUR_DEAD, OUR_WAITING, OUR_WORKER),
-            (THEIRS, THEIR_LEASED, THEIR_DEAD, THEIR_WAITING, THEIR_WORKER),
+        self.limited = node.peer("mail admin")
+        for queue, leased, dead, waiting, worker, peer in (
+            (OURS, OUR_LEASED, OUR_DEAD, OUR_WAITING, OUR_WORKER, self.limited),
+            (THEIRS, THEIR_LEASED, THEIR_DEAD, THEIR_WAITING, THEIR_WORKER, self.root),
         ):
             node.ask(self.root, submit(dead, queue, max_retries=0))
-            (task,) = self.claimed(self.root, worker, 1, queue)
+            (task,) = self.claimed(peer, worker, 1, queue)
             node.ask(self.root, commands.TaskResult(task_id(dead), task.token, ok=False))
             node.ask(self.root, submit(leased, queue))
-            self.claimed(self.root, worker, 2, queue)
+            self.claimed(peer, worker, 2, queue)
             node.ask(self.root, submit(waiting, queue))
-        self.limited = node.peer("mail admin")
 
     def claimed(self, peer: Peer, worker: bytes, number: int, queue: str) -> list[Any]:
         answer = self.node.ask(peer, claim(number, queue, worker=worker, wait_ms=0))
@@ -135,10 +141,13 @@ def test_every_rule_has_a_case() -> None:
     assert cases == RULES.keys() | MEMBER_RULES.keys()
 
 
-# Says nothing of any queue, or is cut to the key's queues (below).
+# Says nothing of any queue, or is cut to the key's queues (below), or is about a worker
+# (`test_scope_workers.py`).
 OPEN = [
     *(commands.Ping(), commands.GetCluster(), commands.GetStats()),
     *(commands.ListQueues(), commands.ListWorkers()),
+    *(commands.RegisterWorker(OUR_WORKER), commands.Heartbeat(OUR_WORKER, [])),
+    commands.DeregisterWorker(OUR_WORKER),
 ]
 
 
@@ -161,18 +170,11 @@ DENIED = [
     (commands.ListTasks(THEIRS), THEIRS),
     (commands.ListTasks(THEIRS, stale=True), THEIRS),
     (commands.ListDead(THEIRS), THEIRS),
-    # Workers: a known one's claim again, and acts under its name.
-    (claim(2, OURS, worker=THEIR_WORKER), THEIR_WORKER.hex()),
-    (commands.Heartbeat(THEIR_WORKER, []), THEIR_WORKER.hex()),
-    (commands.RegisterWorker(THEIR_WORKER), THEIR_WORKER.hex()),
-    (commands.DeregisterWorker(THEIR_WORKER), THEIR_WORKER.hex()),
 ]
 
 
 @pytest.mark.parametrize(("command", "named"), DENIED, ids=lambda v: type(v).__name__)
-def test_another_queue_or_its_worker_is_refused_by_name(
-    filled: Filled, command: Any, named: str
-) -> None:
+def test_another_queue_is_refused_by_name(filled: Filled, command: Any, named: str) -> None:
     before = filled.everything()
     refusal = filled.ask(command)
     assert refusal.code == "PERMISSION_DENIED"
@@ -276,7 +278,8 @@ def test_listings_hold_the_own_queues_alone(filled: Filled) -> None:
     assert len(tasks) == 3
     assert [task.task_id for task in filled.ask(commands.ListDead()).tasks] == [task_id(OUR_DEAD)]
     assert [queue.name for queue in filled.ask(commands.ListQueues()).queues] == [OURS]
-    assert [one.worker_id for one in filled.ask(commands.ListWorkers()).workers] == [OUR_WORKER]
+    workers = filled.ask(commands.ListWorkers()).workers
+    assert [one.worker_id for one in workers] == [Scope("mail.*").known_as(OUR_WORKER)]
 
 
 def test_counts_are_those_of_the_own_queues(filled: Filled) -> None:

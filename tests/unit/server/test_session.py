@@ -301,7 +301,7 @@ def test_a_reply_larger_than_a_frame_is_a_refusal(monkeypatch: pytest.MonkeyPatc
     peer.ask(submit(1))
     view = rig.replica.machine.ask(commands.QueryStatus(task_id(1)))
     huge = view._replace(result=bytes(17 * MIB))
-    monkeypatch.setattr(rig.replica.machine, "ask", lambda _: huge)
+    monkeypatch.setattr(rig.replica.machine, "ask", lambda *_: huge)
     assert peer.ask(commands.QueryStatus(task_id(1))).code == "RESULT_TOO_LARGE"
     assert peer.ask(commands.Ping()) == PingReply("node1", 1)
 

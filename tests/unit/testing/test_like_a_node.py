@@ -100,6 +100,7 @@ REQUESTS: list[Any] = [
     commands.RedriveDead([task_id(8), task_id(1)]),
     commands.PauseQueue("r"),
     claim(4, "r", wait_ms=0),
+    commands.ClaimTask(WORKER, 5, 6, ["q"]),
     commands.ResumeQueue("r"),
     commands.PauseQueue("nowhere"),
     commands.PurgeQueue("r"),
