@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ class SimDirectory:
             raise StorageFailed(f"writing the identity failed: {error}") from error
         self._disk.identity = identity
         self._disk.step()
+
+    @property
+    def members(self) -> tuple[int, int]:
+        """As `DataDirectory.members`."""
+        return self.identity.members
+
+    def note_members(self, members: tuple[int, int]) -> None:
+        """As `DataDirectory.note_members`."""
+        self.update_identity(replace(self.identity, members=members))
 
     def skips(self) -> dict[int, int]:
         """Nobody says so here."""
@@ -173,7 +183,7 @@ class SimDirectory:
             opened = Opened.UNCERTAIN
         assert disk.witness is not None
         witness = SimWitness(disk.witness, head.log_id, disk, self._fence)
-        log = LogStore(database, witness, number, head, opened)
+        log = LogStore(database, witness, number, head, opened, self)
         if not self.identity.log_created:
             self.update_identity(self.identity.with_log())
         return log

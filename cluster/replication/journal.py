@@ -12,6 +12,7 @@ from typing import Any
 from pysyncobj.journal import Journal
 
 from cluster.replication.roster import Roster
+from cluster.replication.voters import MEMBERS
 from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG
 from cluster.storage.log_records import LogBatch
 from cluster.storage.log_store import LogStore
@@ -63,7 +64,10 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         ]
         self.flushed_index = self.synced_index = self._last
         self.flags = dict(store.flags)  # as they are on disk
+        # Index and term of the newest set of members that earlier processes were to write.
+        self.noted = (0, 0) if store.note is None else store.note.members
         self._flags_taken: dict[str, int] | None = None
+        self._members_taken = False  # a set of members is in the batch that is being written
         # Batches are counted from 1 on, so that a message can wait for the one it depends on.
         self._taken_count = 0
         self.flushed_mark = 0
@@ -94,6 +98,8 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         self._recent.append((command, index, term))
         self._recent_size += len(command)
         self._pending.entries.append((index, term, command))
+        if command[:1] == MEMBERS:
+            self._pending.members = index, term
         self._appended += len(command)
         if self.roster is not None:
             self.roster.appended(index, command)
@@ -119,6 +125,8 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         del self._recent[kept:]
         self._recent_first = min(self._recent_first, index)
         self._pending.entries = [e for e in self._pending.entries if e[0] < index]
+        if self._pending.members is not None and self._pending.members[0] >= index:
+            self._pending.members = None
         if index <= self._taken:
             # Also where the batch that holds them is being written just now.
             self._pending.truncate_from = index
@@ -247,13 +255,16 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
 
     @property
     def only_entries(self) -> bool:
-        """Whether what waits is nothing but entries: no term, vote, truncation or rebase."""
+        """Whether what waits is nothing but entries: no term, vote, truncation or rebase; nor a
+        set of members, by which nobody may count before it is noted (L4)."""
         pending = self._pending
         return (
             pending.term is None
             and pending.truncate_from is None
             and pending.rebase is None
             and pending.flags is None
+            and pending.members is None
+            and not self._members_taken
         )
 
     def count_unflushed(self) -> None:
@@ -267,12 +278,14 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
         self._taken = self._last
         self._taken_count += 1
         self._flags_taken = batch.flags
+        self._members_taken = batch.members is not None
         return batch, self._last
 
     def flushed(self, last_index: int) -> None:
         """A batch taken with this last index is on disk. What was truncated since it was taken is
         not counted, though entries with the same index may have come after."""
         self.flushed_mark = self._taken_count
+        self._members_taken = False
         if self._flags_taken is not None:
             self.flags, self._flags_taken = self._flags_taken, None
         self.synced_index = max(self.synced_index, min(last_index, self._taken))

@@ -147,28 +147,29 @@ class Leading:
         """Once per round: what the peers lack, as far as it may be on its way."""
         if not self._post.clear:
             return
-        last = self._journal.last_index
+        last = self._raft.tellable_index
         encoded: dict[int, tuple[bytes, int, int]] = {}
         for peer_id, peer in self.peers.items():
-            while peer.may_send(last):
+            while peer.may_send(last) and peer.next_index <= last + 1:
                 start = peer.next_index
                 if start <= self._journal.base_index:
                     peer.stage = Stage.SNAPSHOT
                     self._on_lagging(peer_id)
                     break
                 if start not in encoded:
-                    encoded[start] = self._encode(start)
+                    encoded[start] = self._encode(start, last)
                 data, end, size = encoded[start]
                 if not self._post.send_encoded(peer_id, data):
                     break
                 peer.sent(end, size)
                 peer.told_commit = self._raft.commit_index
 
-    def _encode(self, start: int) -> tuple[bytes, int, int]:
+    def _encode(self, start: int, last: int) -> tuple[bytes, int, int]:
         raft = self._raft
-        held = self._journal.entries(start - 1, APPEND_COUNT_MAX + 1, APPEND_SIZE_MAX)
+        count = min(APPEND_COUNT_MAX, last + 1 - start)
+        held = self._journal.entries(start - 1, count + 1, APPEND_SIZE_MAX)
         (_, prev, prev_term), *found = held
-        if not found:  # the entry before it fills an append by itself
+        if count and not found:  # the entry before it fills an append by itself
             found = self._journal.entries(start, 1)
         append = Append(
             *(raft.term, raft.loss, prev, prev_term, raft.commit_index, self._clock.elapsed_ms),

@@ -189,9 +189,17 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
 
     @property
     def uncertain(self) -> bool:
-        """Whether it votes only where all members vote alike (L4)."""
+        """Whether it votes only where all members vote alike (L4). Who all are is told by the log:
+        one that lost a set of members, as is noted outside of it, does not know."""
         flags = self.journal.flags
-        return bool(self.loss) and UNCERTAIN_FLAG in flags and NON_VOTING_FLAG not in flags
+        unsure = bool(self.loss) and UNCERTAIN_FLAG in flags and NON_VOTING_FLAG not in flags
+        return unsure and self._holds_noted()
+
+    def _holds_noted(self) -> bool:
+        index, term = self.journal.noted
+        if index <= self.applied_index:
+            return True
+        return index <= self.last_index and self.term_at(index) == term
 
     # --- members (A10) ----------------------------------------------------------------------------
 
@@ -221,6 +229,13 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         assert self.members_settled, "one change of members at a time"
         self.journal.add(encode_entry(members), self.last_index + 1, self.term)
         return self.last_index
+
+    @property
+    def tellable_index(self) -> int:
+        """As leader: entries up to there may be told to others. L4: a set of members counts for
+        nobody before this node has it on its disk, and has noted it."""
+        newest = self.roster.newest.entry
+        return self.last_index if newest <= self.journal.flushed_index else newest - 1
 
     def term_at(self, index: int) -> int:
         """The term of an entry; 0 where the log begins later, right after the state."""
@@ -346,7 +361,10 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
 
     def _advance_commit(self) -> None:
         """A2 (Raft figure 2, leaders): the own node counts up to its flushed index only; an entry
-        of an older term is committed only by one of this term above it."""
+        of an older term is committed only by one of this term above it; and nothing by a set of
+        members that is not told yet (L4)."""
+        if self.tellable_index < self.last_index:
+            return
         held = self.held_by_others()
         if self.own_disk_counts and self.is_member:
             held.append(self.journal.flushed_index)

@@ -10,6 +10,7 @@ per start, and one of the others whenever it builds the rest anew.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -115,7 +116,7 @@ class DataDirectory:
     def open_log(self, checked: CheckedLog | None = None) -> LogStore:
         """Open the log, `checked` or not; create it only if this folder never had one. Raises as
         `open_stores`."""
-        log = LogStore.open_checked(checked or self._check_log())
+        log = LogStore.open_checked(checked or self._check_log(), self)
         if not self.identity.log_created:
             try:
                 self.update_identity(self.identity.with_log())
@@ -198,6 +199,17 @@ class DataDirectory:
         except OSError as error:
             raise StorageFailed(f"writing the identity of {self.path} failed: {error}") from error
         self.identity = identity
+
+    @property
+    def members(self) -> tuple[int, int]:
+        """Index and term of the newest set of members that was to be written to the log."""
+        return self.identity.members
+
+    def note_members(self, members: tuple[int, int]) -> None:
+        """Remember that one, durably, before the log has it: a log that lost its end with it can
+        tell (L4). By the log's executor; nobody else changes the identity of an open node. Raises
+        StorageFailed."""
+        self.update_identity(replace(self.identity, members=members))
 
     def set_aside(self, name: str) -> Path:
         """Move `name` (such as "log") to set-aside/<utc time>-<name>. Raises StorageFailed."""

@@ -24,13 +24,15 @@ IDENTITY_NAME = "node.json"
 class Identity:
     """Who a folder belongs to. `log_created`: the log was there once, so a missing one is damage;
     `founding`: empty in a group of one; in a member of a group the record of how it was founded
-    (text, and maps of text), and `cluster_id` is empty until it is."""
+    (text, and maps of text), and `cluster_id` is empty until it is. `members`: index and term of
+    the newest set of members that was to be written to the log, 0 and 0 for none."""
 
     node_id: str
     cluster_id: str
     disk_id: str
     log_created: bool = False
     founding: dict[str, Any] = field(default_factory=dict)
+    members: tuple[int, int] = (0, 0)
 
     def with_log(self) -> Identity:
         """The same, once the log is there."""
@@ -52,6 +54,8 @@ def encode_identity(identity: Identity) -> bytes:
         "log_created": identity.log_created,
         "founding": identity.founding,
     }
+    if identity.members != (0, 0):  # what 0.1.0 wrote has none
+        body["members"] = list(identity.members)
     body["checksum"] = _checksum(body)
     return json.dumps(body, indent=2).encode() + b"\n"
 
@@ -70,12 +74,14 @@ def decode_identity(path: Path, content: bytes) -> Identity:
             raise NewerFormat(path, version, IDENTITY_FORMAT)
         if version != IDENTITY_FORMAT or body["checksum"] != _checksum(body):
             raise DataDamaged(path, "the identity file does not match its checksum")
+        index, term = body.get("members", (0, 0))
         return Identity(
             str(body["node_id"]),
             str(body["cluster_id"]),
             str(body["disk_id"]),
             bool(body["log_created"]),
             dict(body["founding"]),
+            (int(index), int(term)),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DataDamaged(path, f"the identity file is unreadable ({error})") from error

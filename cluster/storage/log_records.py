@@ -110,6 +110,8 @@ class LogBatch:
     `truncate_from`: drop the entries with this index and above. `entries`: append, contiguous.
     `drop_below`: drop the entries with a smaller index, which the state covers. `term`, `vote`:
     taken together whenever `term` is given. `commit_index`: advisory. `flags`: replaces them all.
+    `members`: index and term of the newest of `entries` that is a set of members, remembered
+    outside of the log before the write (L4).
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -120,3 +122,4 @@ class LogBatch:
     vote: str | None = None
     commit_index: int | None = None
     flags: dict[str, int] | None = None
+    members: tuple[int, int] | None = None

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from cluster.storage.batches import FENCE, Batches, batch_key
 from cluster.storage.database import OrderedStore
@@ -66,12 +67,29 @@ class CheckedLog:
     attestation: Attestation | None
 
 
+class MembersNote(Protocol):
+    """What is known, outside of the log, of the newest set of members that was ever written to it:
+    its entry's index and term."""
+
+    @property
+    def members(self) -> tuple[int, int]: ...
+
+    def note_members(self, members: tuple[int, int]) -> None: ...
+
+
 class LogStore:
     """An open log. Attributes, as of the last write: `first_index`, `last_index` (0 and 0 when
-    empty), `term`, `vote`, `commit_index` (advisory), `flags`; and `opened`."""
+    empty), `term`, `vote`, `commit_index` (advisory), `flags`; and `opened`, `note` (None: nothing
+    is known outside of the log)."""
 
     def __init__(
-        self, database: OrderedStore, witness: WitnessFile, number: int, head: Head, opened: Opened
+        self,
+        database: OrderedStore,
+        witness: WitnessFile,
+        number: int,
+        head: Head,
+        opened: Opened,
+        note: MembersNote | None = None,
     ) -> None:
         self._db = database
         self._witness = witness
@@ -79,6 +97,7 @@ class LogStore:
         self._tail = encode_tail(head.vote, head.flags)
         self._last_term = self._term_on_disk(head.last)
         self.opened = opened
+        self.note = note
         self._adopt(head)
 
     @classmethod
@@ -132,7 +151,7 @@ class LogStore:
         return CheckedLog(condition, found[0], witness, attestation)
 
     @classmethod
-    def open_checked(cls, checked: CheckedLog) -> LogStore:
+    def open_checked(cls, checked: CheckedLog, note: MembersNote | None = None) -> LogStore:
         """Open what `check` found good. Raises StorageFailed."""
         witness = checked.witness
         database = open_folder(checked.condition)
@@ -148,7 +167,7 @@ class LogStore:
                 create_witness(witness, head.log_id, checked.attestation.number)
             if UNCERTAIN_FLAG in head.flags:
                 opened = Opened.UNCERTAIN
-            return cls(database, Witness(witness, head.log_id), number, head, opened)
+            return cls(database, Witness(witness, head.log_id), number, head, opened, note)
         except BaseException as error:
             database.close()
             if isinstance(error, OSError):
@@ -180,7 +199,7 @@ class LogStore:
         return self._last_term
 
     def write(self, batch: LogBatch) -> None:
-        """Apply `batch` in one synced write, then tell the witness.
+        """Note a set of members, apply `batch` in one synced write, then tell the witness.
 
         Raises ValueError for a batch that breaks the log's order (a bug; nothing was written),
         StorageFailed when the disk refused: nothing that waited for it may be released, and no
@@ -194,6 +213,8 @@ class LogStore:
             self._tail = encode_tail(head.vote, head.flags)
         number = self._batches.number + 1
         plan.puts.append((batch_key(number), encode_head(head, self._tail)))
+        if batch.members is not None and self.note is not None:
+            self.note.note_members(batch.members)
         if batch.rebase is not None or batch.truncate_from is not None:
             # Readers in other threads must not look for what is about to go.
             self.last_index = min(self.last_index, (batch.truncate_from or 1) - 1)

@@ -34,6 +34,11 @@ class Disk:
         self.state_terms = (0, 0)
         self.state_digest = 0
         self.history: dict[int, tuple[int, bytes]] = {}
+        self.members = (0, 0)
+
+    def note_members(self, members: tuple[int, int]) -> None:
+        """Outside of the log."""
+        self.members = members
 
     def entries(self) -> list[Entry]:
         """What the log holds."""
@@ -47,6 +52,7 @@ class MemoryLog:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
+        self.note = disk
         self._failed = False
         self._adopt()
 
@@ -65,6 +71,8 @@ class MemoryLog:
         disk = self._disk
         last_term = self._term_at(disk.head.last)
         plan = plan_batch(disk.head, last_term, batch, 1, self._term_at)
+        if batch.members is not None:
+            disk.note_members(batch.members)
         for key in plan.deletes:
             disk.records.pop(key, None)
         for key, record in plan.puts:
