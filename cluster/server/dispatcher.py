@@ -6,7 +6,6 @@ goes to the leader, or waits for one (`Forwarding`).
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from cluster.server.pushes import WorkerLinks
 from cluster.server.replica import Replica
 from cluster.server.requester import Handler, Requester, Tag
 from cluster.server.scope import MEMBER_RULES, refusal_of, refusals_of
+from cluster.server.turns import ROUND_COST, Turns
 from cluster.server.waiters import Waiting
 from taskq import commands
 from taskq.client.identifier import new_task_id
@@ -37,7 +37,8 @@ RETRY_AFTER_MS = 200
 
 _GROWING = (commands.SubmitTask, commands.TaskResult)
 _BATCHES = (commands.SubmitTasks, commands.TaskResults, commands.RedriveDead)
-# Listings walk up to 2,000 records: one of them in a round of the loop, whoever asks.
+# Listings walk up to 2,000 records, or all queues or workers: one of them in a round of the loop,
+# whoever asks.
 _LISTINGS = frozenset(
     {commands.ListTasks, commands.ListWorkers, commands.ListQueues, commands.ListDead}
 )
@@ -59,15 +60,14 @@ class Dispatcher:
         self._on_failure = on_failure
         self._waiting = waiting
         self._links = links
-        self._loop = waiting.loop
         self._after_barrier = _AfterBarrier(self)
-        self._listings: deque[tuple[Requester, Tag]] = deque()
+        self._turns = Turns(waiting.loop, self._answer_now)
         by_sort: dict[Sort, Handler] = {Sort.COMMAND: self._command, Sort.READ: self._read}
         self.handlers: dict[int, Handler] = {
             code: by_sort[row.sort] for code, row in MESSAGES.items() if row.sort in by_sort
         }
-        self.questions = ClusterQuestions(self._loop, replica, self._elsewhere)
-        self.backups = Backups(self._loop, replica, server_version)
+        self.questions = ClusterQuestions(waiting.loop, replica, self._elsewhere)
+        self.backups = Backups(waiting.loop, replica, server_version)
         cluster: dict[type, Handler] = {
             commands.GetCluster: self.questions.status,
             commands.TransferLeadership: self.questions.transfer,
@@ -263,7 +263,11 @@ class Dispatcher:
             self._elsewhere(session, tag)
 
     def answer(self, session: Requester, tag: Tag) -> None:
-        """Answers a READ from the applied state, later where the peer does not read its answers."""
+        """Answers a READ from the applied state, in its turn."""
+        self._turns.come(session, tag, _cost(tag[1]))
+
+    def _answer_now(self, session: Requester, tag: Tag) -> None:
+        """Later where the peer does not read its answers."""
         if not session.wants(tag):
             session.answer(tag, None)
             return
@@ -277,15 +281,9 @@ class Dispatcher:
         if self._is_out_of_scope(session, tag):
             return
         command = tag[1].command
-        shape = type(command)
-        if shape is commands.QueryStatus and command.wait_ms and self._park(session, tag):
+        if type(command) is commands.QueryStatus and command.wait_ms and self._park(session, tag):
             return
-        if shape in _LISTINGS:
-            if not self._listings:
-                self._loop.call_soon(self._list_next)
-            self._listings.append((session, tag))
-            return
-        self.read(session, tag)
+        session.deliver(tag, self._ask(tag[1]))
 
     def _park(self, session: Requester, tag: Tag) -> bool:
         try:
@@ -294,18 +292,10 @@ class Dispatcher:
             session.deliver(tag, self._cannot_read(tag[1].command, error))
             return True
 
-    def read(self, session: Requester, tag: Tag) -> None:
-        """Asks the machine now."""
-        answer = None
-        if session.wants(tag):
-            answer = self.replica.unavailable() or self._ask(tag[1])
-        session.deliver(tag, answer)
-
     def _ask(self, request: Request) -> Any:
         question, scope = request.command, request.scope
         try:
-            ask = self.replica.machine.ask
-            answer = ask(question, scope)
+            answer = self.replica.machine.ask(question, scope)
         except Exception as error:  # noqa: BLE001  # handed on
             return self._cannot_read(question, error)
         if type(question) is commands.GetStats:
@@ -324,14 +314,12 @@ class Dispatcher:
         self._on_failure(error)
         return refuse(ErrorCode.UNAVAILABLE, "the node cannot read its state", RETRY_AFTER_MS)
 
-    def _list_next(self) -> None:
-        session, tag = self._listings.popleft()
-        if self._listings:
-            self._loop.call_soon(self._list_next)
-        if session.must_wait() and session.wants(tag):
-            session.defer(tag)
-        else:
-            self.read(session, tag)
+
+def _cost(request: Request) -> int:
+    shape = type(request.command)
+    # With a limit, counts are added up over all queues.
+    limited = shape is commands.GetStats and request.scope is not None
+    return ROUND_COST if limited or shape in _LISTINGS else 1
 
 
 def _by_code(handlers: dict[type, Handler]) -> dict[int, Handler]:

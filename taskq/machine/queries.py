@@ -6,6 +6,7 @@ answered as what is not there.
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Protocol
 
 from taskq.errors import ErrorCode, Refusal, refuse
@@ -183,9 +184,10 @@ def list_queues(state: State, command: ListQueues, limit: Limit | None = None) -
 def list_workers(state: State, command: ListWorkers, limit: Limit | None = None) -> WorkerPage:
     """Workers in the order of their ids."""
     start = b"" if command.after is None else command.after
-    ids = [worker_id for worker_id in state.workers.ids() if worker_id > start]
+    known = state.workers.ids()
     if limit is not None:
-        ids = [worker_id for worker_id in ids if limit.holds(worker_id)]
+        known = filter(limit.holds, known)
+    ids = nsmallest(command.limit + 1, [one for one in known if one > start])
     views = []
     for worker_id in ids[: command.limit]:
         worker = state.workers.find(worker_id)

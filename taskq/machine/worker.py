@@ -9,6 +9,7 @@ they held goes back.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from taskq.errors import ErrorCode, Refusal, refuse
@@ -106,9 +107,9 @@ class Workers:
         """The worker, or None."""
         return self._workers.get(worker_id)
 
-    def ids(self) -> list[bytes]:
-        """All ids, sorted."""
-        return sorted(self._workers)
+    def ids(self) -> Iterable[bytes]:
+        """All ids, in no order."""
+        return self._workers.keys()
 
     def contact(self, state: State, worker_id: bytes) -> Worker | Refusal:
         """The worker, made known if it is not, seen now. The caller calls `changed`.
