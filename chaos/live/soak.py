@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import random
 import shutil
 import signal
@@ -83,6 +84,7 @@ class Soak:
     strikes: list[Strike] = field(default_factory=list)
     struck: list[Aim] = field(default_factory=list)
     sampled: list[float] = field(default_factory=list)
+    load_averages: list[float] = field(default_factory=list)
     done: list[tuple[float, int, int]] = field(default_factory=list)
     samples: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     latencies: list[tuple[float, float]] = field(default_factory=list)
@@ -187,6 +189,7 @@ async def _strikes(
 async def _sample(soak: Soak, cluster: LiveCluster) -> None:
     while True:
         soak.sampled.append(time.monotonic() - soak.started)
+        soak.load_averages.append(round(os.getloadavg()[0], 1))
         acknowledged, done = soak.account.acknowledged.count(1), soak.account.done()
         soak.done.append((soak.sampled[-1], acknowledged, done))
         found = await asyncio.to_thread(_gauges, cluster)

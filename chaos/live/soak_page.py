@@ -29,8 +29,8 @@ def page(content: str) -> list[str]:
         "",
         "| when (UTC) | commit | minutes | tasks/s wanted, done | of peak | strikes |"
         " without service ms | acknowledged | unknown | refused | lost | doubled |"
-        f" {titles} | broken promises | changed settings | machine |",
-        "|" + "---|" * (15 + len(GAUGES)),
+        f" {titles} | broken promises | changed settings | machine | load average |",
+        "|" + "---|" * (16 + len(GAUGES)),
         *(_line(row) for row in rows),
     ]
 
@@ -45,9 +45,10 @@ def _line(row: Mapping[str, Any]) -> str:
         *(f"{row['unknown']:,}", f"{sum(row['refused'].values()):,}"),
         *("unknown" if row["lost"] is None else str(row["lost"]), str(row["doubled"])),
         *(_use(row, name) for name in GAUGES),
-        str(row["violations"]),
+        "; ".join([str(row["violations"]), *row["first_violations"]]),
         ", ".join(f"{key}={value}" for key, value in row["settings"].items()),
         row["machine"],
+        " to ".join(f"{one:.0f}" for one in row.get("load_average", ())),
     ]
     return "| " + " | ".join(cells) + " |"
 

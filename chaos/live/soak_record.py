@@ -31,6 +31,9 @@ def row_of(soak: Soak) -> dict[str, Any]:
             else 0,
         },
         "load_secs": round(soak.load_secs, 1),
+        "load_average": [min(soak.load_averages), max(soak.load_averages)]
+        if soak.load_averages
+        else [],
         "strikes": dict(
             sorted(Counter(f"{one.fault}@{one.target}" for one in soak.strikes).items())
         ),
