@@ -11,6 +11,7 @@ from hashlib import sha256
 from hmac import compare_digest
 
 from cluster.config.groups import ApiKey, Auth
+from cluster.server.cursors import Cursors
 from cluster.server.scope import LIMITED_CODES, Scope
 from taskq.errors import ErrorCode, Refusal, refuse
 from taskq.registry import MESSAGES, Role, Sort
@@ -54,6 +55,7 @@ class Access:
     def __init__(self, *, enabled: bool, keys: Sequence[ApiKey] = ()) -> None:
         self._enabled = enabled
         self._keys = tuple(keys)
+        self.cursors = Cursors(key.hash for key in keys)
         self._codes = {role: codes_of(role) for role in _CARRIES}
 
     @classmethod
@@ -85,6 +87,7 @@ class Access:
     def replace(self, keys: Sequence[ApiKey]) -> None:
         """Other keys count from now on. Who is in stays in until asked about with `still`."""
         self._keys = tuple(keys)
+        self.cursors.renew(key.hash for key in keys)
 
     def still(self, grant: Grant) -> bool:
         """Whether a grant would be given today."""

@@ -13,6 +13,7 @@ import structlog
 
 from cluster.server.backups import Backups
 from cluster.server.cluster_questions import ClusterQuestions
+from cluster.server.cursors import Cursors
 from cluster.server.forwarding import Forwarding
 from cluster.server.growth import grows
 from cluster.server.growth import refusals_of as growing
@@ -52,6 +53,7 @@ class Dispatcher:
         replica: Replica,
         waiting: Waiting,
         links: WorkerLinks,
+        cursors: Cursors,
         on_failure: Callable[[BaseException], None],
         make_forwarding: Callable[[Callable[[Requester], dict[int, Handler]]], Forwarding],
         server_version: str = "",
@@ -60,6 +62,7 @@ class Dispatcher:
         self._on_failure = on_failure
         self._waiting = waiting
         self._links = links
+        self._cursors = cursors
         self._after_barrier = _AfterBarrier(self)
         self._turns = Turns(waiting.loop, self._answer_now)
         by_sort: dict[Sort, Handler] = {Sort.COMMAND: self._command, Sort.READ: self._read}
@@ -295,7 +298,11 @@ class Dispatcher:
     def _ask(self, request: Request) -> Any:
         question, scope = request.command, request.scope
         try:
-            answer = self.replica.machine.ask(question, scope)
+            machine = self.replica.machine
+            if scope is not None:
+                answer = self._cursors.ask(machine, question, scope)
+            else:
+                answer = machine.ask(question)
         except Exception as error:  # noqa: BLE001  # handed on
             return self._cannot_read(question, error)
         if type(question) is commands.GetStats:

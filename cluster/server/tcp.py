@@ -65,7 +65,7 @@ class BrokerServer:
         self.waiting = Waiting(loop, replica, self.quota.waiting_count_max)
         self.links = WorkerLinks()
         self.dispatcher = Dispatcher(
-            *(replica, self.waiting, self.links, on_failure),
+            *(replica, self.waiting, self.links, access.cursors, on_failure),
             partial(self._forwarding, replica, loop),
             server_version,
         )
