@@ -314,6 +314,10 @@ class Consensus:
         if now != self._told:
             self._told = now
             self._on_members()
+            if now[1] and raft.leader in raft.roster.left():
+                self.elections.lost_sight(
+                    raft.leader
+                )  # it leads no more, and is not heard any more
         if newest.entry > raft.commit_index:
             return
         if raft.journal.flag and not raft.loss:

@@ -5,13 +5,13 @@
       +----------------------+         saves *formed*, which lists the disks, and then sends it
 
 Nobody votes before it is formed. A prepared node takes a newer *prepare*. Who meets a formed node
-takes over its cluster id, and votes only if its own disk is listed; a formed node answers every
-unformed one, at any time of its life. `chaos/models/founding.py` is the model. The replica carries
-out the steps; afterwards the members are those of the log, and `raft.peers` is but addresses.
+that its configuration names takes over its cluster id, and votes only if its own disk is listed; a
+formed node answers every unformed one, at any time of its life. `chaos/models/founding.py` is the
+model. The replica carries out the steps; afterwards the members are those of the log.
 
 A node that is alone in its set has nobody to ask: it first listens for members of a cluster that
-has grown from it, whose disk may have been replaced since. Links that are cut meanwhile defeat
-that; whoever names the others too forms nothing without an answer of each.
+has grown from it, whose disk may have been replaced since, and believes whoever says so. Links that
+are cut meanwhile defeat that; whoever names the others too forms nothing without an answer of each.
 """
 
 from __future__ import annotations
@@ -231,6 +231,8 @@ class Founding:
         return steps + [self._send(peer_id, self._news()) for peer_id in self._others]
 
     def _take_over(self, peer_id: str, formed: Formed) -> list[Step]:
+        if self._others and peer_id not in self._others:
+            return []  # who is named is asked, and answers
         listed = formed.disks.get(self._node_id) == self._disk_id
         founders = tuple(sorted(formed.disks))
         # An empty disk may come back to a cluster whose members have changed since; one that is

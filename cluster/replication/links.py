@@ -14,7 +14,7 @@ import msgpack
 import structlog
 
 from cluster.replication.build import OtherVersionNeeded, refuse_cluster
-from cluster.replication.channels import CHANNELS, NOTE
+from cluster.replication.channels import CHANNELS, NOTE, RAFT, SNAPSHOT
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.peers.introduction import Introduction
 from cluster.replication.surroundings import Surroundings
@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 NOTE_SECS = 2.0
 # Nodes that are no members and talk to this one: one that is to be added, some that were removed.
 GUEST_COUNT_MAX = 16
+# What these carry is the log and its state: nobody else's (A10).
+_OF_MEMBERS = frozenset((RAFT, SNAPSHOT))
 
 
 class Note(NamedTuple):
@@ -53,7 +55,8 @@ class Links:
     `builds`: what peers run, as they said on their present connection.
 
     `on_up(peer_id)`: messages to the peer arrive from now on. `on_down(peer_id, speaks)`: the
-    connection on which this node (`speaks`) or the peer speaks was closed.
+    connection on which this node (`speaks`) or the peer speaks was closed. `trusts(peer_id)`,
+    `believes(peer_id)`: see `Standing`.
     """
 
     def __init__(
@@ -67,9 +70,14 @@ class Links:
         on_up: Callable[[str], None],
         on_down: Callable[[str, bool], None],
         on_failure: Callable[[BaseException], None],
+        trusts: Callable[[str], bool],
+        believes: Callable[[str], bool],
     ) -> None:
         self._group = group
         self._note = note
+        self._trusts = trusts
+        self._believes = believes
+        self._unheard: set[str] = set()  # guests of whom it was said that they are not heard
         self._on_up = on_up
         self._on_down = on_down
         self._loop = asyncio.get_running_loop()
@@ -157,11 +165,22 @@ class Links:
     def _received(self, peer_id: str, message: bytes) -> None:
         self.heard_at[peer_id] = self._loop.time()
         handler = self.handlers.get(message[:1])
-        if handler is not None:
+        if message[:1] in _OF_MEMBERS and not self._trusts(peer_id):
+            self._turn_down(peer_id)
+        elif handler is not None:
             handler(peer_id, memoryview(message)[1:])
         elif message[:1] not in CHANNELS:
             log.warning("a message that is for nobody", peer=peer_id, channel=message[:1].hex())
         # Else it is for a core that is not there yet, or not now: as good as lost on the way.
+
+    def _turn_down(self, peer_id: str) -> None:
+        if peer_id not in self._unheard:
+            self._unheard.add(peer_id)
+            log.warning(
+                "a node that is no member, as far as is known here, speaks as one: that is not"
+                " taken. Where it is one, and this warning goes on, name it in raft.peers",
+                peer=peer_id,
+            )
 
     def _up(self, peer_id: str) -> None:
         self._tell(peer_id)
@@ -177,7 +196,11 @@ class Links:
 
     def _silent(self, peer_id: str) -> None:
         self.builds.pop(peer_id, None)
+        self._unheard.discard(peer_id)
         self._on_down(peer_id, False)
+        if peer_id not in self._members:  # guests may come under many names
+            self.notes.pop(peer_id, None)
+            self.heard_at.pop(peer_id, None)
         if self._guests.pop(peer_id, None) is not None:
             self._set_peers()
 
@@ -205,6 +228,8 @@ class Links:
             return
         self.notes[peer_id] = note
         self.builds[peer_id] = build = Build(note.version, note.level_min, note.level_max)
+        if not self._believes(peer_id):
+            return
         try:
             refuse_cluster(self._build, note.level, peer_id, build)
         except OtherVersionNeeded as error:

@@ -19,6 +19,7 @@ from cluster.replication.group_settings import GroupSettings
 from cluster.replication.links import Links, Note
 from cluster.replication.member_letters import MemberLetter
 from cluster.replication.snapshots.receiver import SnapshotReceiver
+from cluster.replication.standing import Standing
 from cluster.replication.surroundings import Surroundings
 from cluster.replication.voters import Voters, founders
 
@@ -53,9 +54,10 @@ class Membership:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._core: Core | None = None
-        self._known: Voters | None = None  # what was committed when the core went
         self._outside = ""  # as last said in the log
         self._told = -1  # the set that the others were told
+        self._trusted: set[str] = set()  # of those that are connected, when last looked
+        self._standing = Standing(group.node_id, group.members, self._founding_set)
         identity = directory.identity
         self.links = Links(
             group,
@@ -66,6 +68,8 @@ class Membership:
             on_up=self._up,
             on_down=self._down,
             on_failure=on_failure,
+            trusts=self._standing.trusts,
+            believes=self._standing.believes,
         )
         self._founder = Founder(directory, group, self.links, on_formed)
         self._executor = surroundings.executor("received state")
@@ -126,15 +130,11 @@ class Membership:
     def voters(self) -> Voters:
         """The members in force: those of the log; the founders before there is one."""
         core = self._core
-        return self._committed if core is None else core.raft.roster.newest
+        return self._standing.known if core is None else core.raft.roster.newest
 
-    @property
-    def _committed(self) -> Voters:
-        """The newest set that cannot come to nothing any more, as far as this node knows."""
-        if self._core is not None:
-            raft = self._core.raft
-            return raft.roster.at(raft.applied_index)
-        return self._known or self._founding_set()
+    def trusts(self, peer_id: str) -> bool:
+        """Whether what that node passes on is carried out."""
+        return self._standing.trusts(peer_id)
 
     def _founding_set(self) -> Voters:
         members = self._group.members
@@ -153,7 +153,7 @@ class Membership:
         if core is None or core.raft.roster.is_member or core.raft.journal.flag:
             return ""
         roster, own = core.raft.roster, self._group.node_id
-        if own in self._committed.members and own not in roster.newest.members:
+        if own in self._standing.known.members and own not in roster.newest.members:
             return ""  # it may come to nothing yet
         index = max(roster.newest.entry, roster.dismissed_index)
         return f"{own} is no member of the cluster any more: entry {index} of the log removed it"
@@ -184,11 +184,14 @@ class Membership:
             one: voter.address or given.get(one, "") for one, voter in voters.members.items()
         }
         self.links.set_members({**self.learners, **addresses})
-        committed = self._committed.entry
-        if committed != self._told:
-            self._told = committed
+        self._standing.weigh()
+        self._dismiss(core)
+        known = self._standing.known.entry
+        if known != self._told:
+            self._told = known
             for peer_id in sorted(self.links.connected()):
                 self._send_letter(peer_id)
+        self._end_passing()
         outside = self.removed or self.waits
         if outside != self._outside:
             self._outside = outside
@@ -196,6 +199,14 @@ class Membership:
                 log.warning("this node counts for nothing", why=outside)
             else:
                 log.info("this node is a member", entry=voters.entry)
+
+    def _end_passing(self) -> None:
+        """A leader answers no more what a node passed on that is no member any more."""
+        trusted = {one for one in self.links.connected() if self._standing.trusts(one)}
+        gone, self._trusted = self._trusted - trusted, trusted
+        if self._core is not None and self._core.consensus.leads:
+            for peer_id in sorted(gone & self.links.connected()):
+                self._on_peer_lost(peer_id)
 
     def _compare_with_configuration(self, voters: Voters) -> None:
         given, members = sorted(self._group.members), list(voters.members)
@@ -213,10 +224,10 @@ class Membership:
             )
 
     def _send_letter(self, peer_id: str) -> None:
-        own, voters = self._group.node_id, self._committed
-        known = voters.members.get(own)
-        address = (known.address if known else "") or self._group.members[own]
-        letter = MemberLetter(address, voters.entry, list(voters.members))
+        own, known = self._group.node_id, self._standing.known
+        voter = self.voters.members.get(own)
+        address = (voter.address if voter else "") or self._group.members[own]
+        letter = MemberLetter(address, known.entry, list(known.members))
         self.links.send(MEMBERS, peer_id, member_letters.encode(letter))
 
     def _letter(self, peer_id: str, payload: memoryview) -> None:
@@ -226,11 +237,15 @@ class Membership:
             log.warning("a letter about members was dropped", peer=peer_id, why=str(error))
             return
         self.links.welcome(peer_id, letter.address)
-        core = self._core
-        without = self._group.node_id not in letter.members
-        if without and core is not None and letter.entry > core.raft.roster.newest.entry:
-            core.raft.roster.dismissed(letter.entry)
+        self._standing.hear(peer_id, letter.entry, letter.members)
+        if self._standing.known.entry != self._told:
             self._changed()
+
+    def _dismiss(self, core: Core) -> None:
+        """A later set than any of its log, as members say, may be without this node."""
+        roster, known = core.raft.roster, self._standing.known
+        if known.entry > roster.newest.entry and self._group.node_id not in known.members:
+            roster.dismissed(known.entry)
 
     # --- the core ---------------------------------------------------------------------------------
 
@@ -241,13 +256,14 @@ class Membership:
 
     def attach(self, core: Core) -> None:
         """This is the core from now on."""
-        self._core = core
+        self._core = self._standing.core = core
         self._changed()
 
     def detach(self) -> None:
         """There is no core for a while."""
         if self._core is not None:
-            self._known, self._core = self._committed, None
+            self._standing.leave()
+            self._core = None
 
     def _applied(self) -> int:
         return 0 if self._core is None else self._core.raft.applied_index
@@ -272,6 +288,8 @@ class Membership:
 
     def _down(self, peer_id: str, speaks: bool) -> None:
         """The connection on which this node (`speaks`) or the peer speaks was closed."""
+        if not speaks:
+            self._standing.forget(peer_id)
         core = self._core
         if core is not None:
             if speaks:

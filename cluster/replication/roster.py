@@ -64,6 +64,14 @@ class Roster:
         """Whether it is or was in any set that this process knows of."""
         return any(node_id in one.members for one in self._sets)
 
+    def names(self, node_id: str, index: int) -> bool:
+        """Whether it is in a set of an entry after `index`."""
+        return any(node_id in one.members for one in self._sets if one.entry > index)
+
+    def left(self) -> set[str]:
+        """Who is none by the newest set and was by the one before, as far as this process knows."""
+        return {*self.at(self.newest.entry - 1).members} - {*self.newest.members}
+
     def read(self, log: Log, applied_index: int) -> None:
         """At the start: the entries above the state count, whatever the configuration says; from
         then on the log tells. Raises as `appended`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import Callable, Container
@@ -33,6 +34,8 @@ from cluster.replication.peers.tuning import tune
 
 # A flood waits here; the kernel drops what is above.
 BACKLOG = 256
+# What `raft.node_id` may be: a guest comes under a name that a node can have.
+_NODE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # No descriptor was free, or a connection broke before it was taken: try again soon.
 ACCEPT_PAUSE_SECS = 0.05
 
@@ -184,7 +187,7 @@ class Door:
             judge(own, peer, wanted=link.accepting.wanted, reached=own.node_id)
             if own.cluster_id != link.accepting.own.cluster_id:
                 raise Refused(Verdict.OTHER_CLUSTER, "our cluster id changed in the handshake")
-            if peer.node_id not in self._known and not self._has_room(peer.node_id):
+            if peer.node_id not in self._known and not self._may_visit(peer.node_id):
                 raise Refused(Verdict.UNKNOWN_NODE, f"{peer.node_id} is no peer of this node")
             if self._trust.server_context and not certifies(link.ssl_object, peer.node_id):
                 text = f"{peer.node_id} came with a certificate for another name"
@@ -199,8 +202,10 @@ class Door:
             return refused.verdict
         return Verdict.WELCOME
 
-    def _has_room(self, peer_id: str) -> bool:
-        """For one more that is no peer."""
+    def _may_visit(self, peer_id: str) -> bool:
+        """Whether there is room for one more that is no peer, and it can be a node."""
+        if not _NODE_ID.fullmatch(peer_id):
+            return False
         guests = [one for one in self._admitted if one not in self._known and one != peer_id]
         return len(guests) < self._guest_count_max
 

@@ -132,9 +132,10 @@ def test_a_formed_node_answers_whoever_is_not() -> None:
     "record", [FoundingRecord(), PREPARED, FoundingRecord(Stage.PREPARED, "c9")]
 )
 def test_who_meets_a_formed_node_takes_its_cluster_over(record: FoundingRecord) -> None:
-    for name in SET:
+    for name, other in (("a", "b"), ("b", "c"), ("c", "b")):
         founding = node(name, record)
-        assert hears(founding, "b", Formed("c1", DISKS)) == [FORMED]
+        assert hears(founding, "x", Formed("c9", {"x": "disk-x"})) == [], "nobody named it"
+        assert hears(founding, other, Formed("c1", DISKS)) == [FORMED]
         assert founding.listed
 
 

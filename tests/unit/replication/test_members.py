@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.replication.build import OWN_BUILD
+from cluster.replication.messages import Resigned
 from cluster.replication.raft import FOLLOWER
 from taskq.commands import AddMember, RemoveMember
 from taskq.errors import Refusal
@@ -107,6 +108,25 @@ def test_a_leader_that_takes_itself_out_leads_until_that_is_committed(group: Gro
     group.flow()
     group.tick(0.4)
     assert group.leaders() in (["n2"], ["n3"])
+
+
+def test_who_learns_that_its_leader_was_removed_asks_for_votes_at_once(group: Group) -> None:
+    """The removed one says so, too; but it is not heard any more (see `Standing`)."""
+    leader = group.elect("n1")
+    assert leader.consensus.leading is not None
+    group.hold("n1", "n3")
+    leader.consensus.changes._take_out("n1", leader.consensus.leading, group.loop.now)
+    leader.driver.wake()
+    group.flow()
+    for _ in range(2):  # the entry, and when both have it, that it is committed
+        told = group.waiting("n1", "n3")
+        group.drop("n1", "n3")
+        for message in told:
+            if not isinstance(message, Resigned):
+                group.say("n1", "n3", message)
+        group.flow()
+    assert group["n3"].raft.commit_index == group["n3"].raft.roster.newest.entry
+    assert group["n3"].consensus.elections.deadline < group.loop.now + 0.1
 
 
 def test_who_lost_the_lead_while_it_handed_over_does_not_remove_itself_later(group: Group) -> None:
