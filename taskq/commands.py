@@ -308,6 +308,15 @@ class PurgeQueue(NamedTuple):
     limit: Annotated[int, Int(1, limits.BATCH_COUNT_MAX)] = limits.BATCH_COUNT_MAX
 
 
+@message(0x35, Sort.COMMAND, role=Role.ADMIN, reply=Done)
+class DeleteQueue(NamedTuple):
+    """Deletes a queue in which nothing waits, runs or is dead; else `WRONG_STATE`, which says what
+    there is. Tasks that have ended stay known until their retention is over. A later submit makes
+    the queue anew, without settings of its own."""
+
+    queue: QueueName
+
+
 # --- dead letters --------------------------------------------------------------------------------
 
 

@@ -65,7 +65,7 @@ MEANINGS = {
     ErrorCode.PERMISSION_DENIED: "The key does not carry the role, or not for this queue.",
     ErrorCode.NOT_FOUND: "No such task, queue or worker, or its record is gone.",
     ErrorCode.ALREADY_EXISTS: "It exists with other settings.",
-    ErrorCode.WRONG_STATE: "The task is not in a state that allows this.",
+    ErrorCode.WRONG_STATE: "The task, queue or cluster is not in a state that allows this.",
     ErrorCode.STALE_TOKEN: (
         "The token is no longer valid: the lease ended and the task may have another owner. "
         "Stop working on it."

@@ -114,6 +114,7 @@ RULES: dict[type, Rule] = {
     commands.PauseQueue: _by_queue,
     commands.ResumeQueue: _by_queue,
     commands.PurgeQueue: _by_queue,
+    commands.DeleteQueue: _by_queue,
 }
 
 # Batches have no verdict as a whole: each member has its own.

@@ -1,4 +1,4 @@
-"""`taskq queues`: list, create, pause, resume, purge."""
+"""`taskq queues`: list, create, pause, resume, purge, delete."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ from typing import Any
 
 import click
 
-from taskq.cli.command import DURATION, CommandGroup, Failure, cluster_options, connected
+from taskq.cli import exits
+from taskq.cli.command import (
+    DURATION,
+    CommandGroup,
+    Failure,
+    cluster_options,
+    connected,
+    report,
+)
 from taskq.cli.completion import queue_names
 from taskq.cli.output import ask, note, print_json, print_text, show
 from taskq.cli.quantity import count_text, counted, duration_text
 from taskq.client.views import QueueStatus
+from taskq.errors import TaskqError
 
 
 def queue_rows(title: str, queues: list[QueueStatus]) -> Any:
@@ -46,7 +55,7 @@ def queue_rows(title: str, queues: list[QueueStatus]) -> Any:
 
 @click.group("queues", cls=CommandGroup)
 def queues_command() -> None:
-    """List, create, pause, resume and purge queues."""
+    """List, create, pause, resume, purge and delete queues."""
 
 
 @queues_command.command("list")
@@ -118,6 +127,44 @@ def purge_queue(
             raise Failure("Nothing was purged; --yes purges without asking.")
         count = client.purge_queue(name)
     _done(as_json, name, "purged", count=count)
+
+
+@queues_command.command("delete")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=queue_names)
+@cluster_options
+@click.pass_context
+def delete_queues(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    url: str | None,
+    request_timeout: float,
+    as_json: bool,
+) -> None:
+    """Delete empty queues.
+
+    A queue is empty when nothing waits, runs or is dead in it. Tasks that have ended stay known. A
+    later submit makes the queue anew, without settings of its own.
+    """
+    deleted: list[str] = []
+    errors: dict[str, str] = {}
+    code = exits.OK
+    with connected(url, request_timeout) as client:
+        for name in names:
+            try:
+                client.delete_queue(name)
+            except TaskqError as error:
+                if len(names) == 1:
+                    raise
+                code = max(code, report(error, as_json=False))
+                errors[name] = str(error)
+                continue
+            deleted.append(name)
+    if as_json:
+        print_json({"deleted": deleted, "errors": errors})
+    else:
+        for name in deleted:
+            print_text(f"Queue {name} deleted.")
+    ctx.exit(code)
 
 
 def _done(as_json: bool, name: str, what: str, **more: Any) -> None:

@@ -38,6 +38,7 @@ from taskq.commands import (
     CancelTask,
     CreateQueue,
     DeleteDead,
+    DeleteQueue,
     GetStats,
     ListDead,
     ListQueues,
@@ -339,6 +340,12 @@ class AsyncClient:
             count += int(purged.cancelled)
             if not purged.more:
                 return count
+
+    async def delete_queue(self, name: str, *, timeout: Duration | None = None) -> None:
+        """Deletes an empty queue; a later submit makes it anew. Raises RequestRefused
+        (`WRONG_STATE`) while tasks wait or run in it or dead ones are left, NotFound where there
+        is no such queue (any more)."""
+        await self.send(DeleteQueue(name), timeout)
 
     async def redrive(
         self, task_ids: Iterable[TaskIdLike], *, timeout: Duration | None = None

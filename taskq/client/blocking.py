@@ -150,6 +150,7 @@ class Client:
     pause_queue = blocking(AsyncClient.pause_queue)
     resume_queue = blocking(AsyncClient.resume_queue)
     purge_queue = blocking(AsyncClient.purge_queue)
+    delete_queue = blocking(AsyncClient.delete_queue)
     redrive = blocking(AsyncClient.redrive)
     delete_dead = blocking(AsyncClient.delete_dead)
     ping = blocking(AsyncClient.ping)

@@ -30,7 +30,7 @@ from taskq.machine.queries import (
     list_workers,
     query_status,
 )
-from taskq.machine.queue import create_queue, pause_queue, resume_queue
+from taskq.machine.queue import create_queue, delete_queue, pause_queue, resume_queue
 from taskq.machine.release import nack
 from taskq.machine.removal import next_retention, retain
 from taskq.machine.settings import Settings, configure
@@ -59,6 +59,7 @@ HANDLERS: dict[type, Handler] = {
     commands.PauseQueue: pause_queue,
     commands.ResumeQueue: resume_queue,
     commands.PurgeQueue: purge_queue,
+    commands.DeleteQueue: delete_queue,
     commands.RedriveDead: redrive_dead,
     commands.DeleteDead: delete_dead,
     commands.Advance: advance,

@@ -20,13 +20,16 @@ from taskq.machine.view import View
 from taskq.results import Done
 
 if TYPE_CHECKING:
-    from taskq.commands import CreateQueue, PauseQueue, ResumeQueue
+    from taskq.commands import CreateQueue, DeleteQueue, PauseQueue, ResumeQueue
     from taskq.machine.state import State
 
 # State -> position in `Queue.counts`; READY is counted by tier in the first three. States that are
 # not counted share the last position, which is no count of anything and is not stored.
 _POSITION = [7] * len(MOVES)
 _POSITION[SCHEDULED], _POSITION[RETRYING], _POSITION[LEASED], _POSITION[DEAD] = 3, 4, 5, 6
+
+# What a queue's tasks are called that keep it from being deleted.
+_COUNTED = ("ready", "scheduled", "retrying", "leased", "dead")
 
 
 class Queue:
@@ -121,6 +124,14 @@ class Queues:
             queue = self.by_name[name] = Queue(self._view, self._rooms, name, None, self._changed)
         return queue
 
+    def remove(self, queue: Queue) -> None:
+        """An empty queue leaves."""
+        assert not any(queue.counts[:7]), "a queue that has tasks"
+        del self.by_name[queue.name]
+        self._changed.pop(queue.name, None)
+        self._rooms.leave(queue.window)
+        self._view.delete(keys.QUEUE + queue.name.encode())
+
     def save(self) -> None:
         """Writes the records of queues that changed."""
         for name, queue in self._changed.items():
@@ -144,6 +155,20 @@ def create_queue(state: State, command: CreateQueue) -> Done | Refusal:
             f"lease_ms={queue.lease_ms or None}, which are fixed when a queue is made"
         )
         return refuse(ErrorCode.ALREADY_EXISTS, text)
+    return Done()
+
+
+def delete_queue(state: State, command: DeleteQueue) -> Done | Refusal:
+    """Removes a queue without waiting, leased and dead tasks; those that have ended need none."""
+    queue = state.queues.find(command.queue)
+    if queue is None:
+        return refuse(ErrorCode.NOT_FOUND, f"there is no queue {command.queue}")
+    counted = (queue.ready, *queue.counts[3:7])
+    left = [f"{count} {what}" for count, what in zip(counted, _COUNTED, strict=True) if count]
+    if left:
+        text = f"queue {command.queue} is not empty: {', '.join(left)}"
+        return refuse(ErrorCode.WRONG_STATE, text)
+    state.queues.remove(queue)
     return Done()
 
 

@@ -60,6 +60,12 @@ class Rooms:
             oldest.room = FIRST_COUNT
             oldest.shrink()
 
+    def leave(self, window: ReadyWindow) -> None:
+        """The room of a window that is not used any more is free."""
+        if window in self._grown:
+            del self._grown[window]
+            self._total -= window.room - FIRST_COUNT
+
 
 class ReadyWindow:
     """The next ready tasks of one queue. Everything up to `_edge` is in `_next`; beyond is not.

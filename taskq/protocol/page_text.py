@@ -159,9 +159,10 @@ the same message with the same fields:
 - *TaskResult, TaskResults, Ack, Nack*: name (task id, token). The same outcome again is answered
   alike; under a token that is no longer valid it is refused with `STALE_TOKEN` and changes nothing.
 - *Heartbeat, ExtendLease, RegisterWorker, DeregisterWorker, CancelTask, CreateQueue, PauseQueue,
-  ResumeQueue, PurgeQueue, RedriveDead, DeleteDead*: the second time changes nothing that the first
-  did not, unless there is something new to act on (a task submitted meanwhile is purged, too). A
-  task that is gone or alive again meanwhile is answered with `NOT_FOUND` or `WRONG_STATE`.
+  ResumeQueue, PurgeQueue, DeleteQueue, RedriveDead, DeleteDead*: the second time changes nothing
+  that the first did not, unless there is something new to act on (a task submitted meanwhile is
+  purged, too). A task that is gone or alive again meanwhile is answered with `NOT_FOUND` or
+  `WRONG_STATE`, and so is a queue.
 - Questions change nothing.
 
 A batch (SubmitTasks, TaskResults, RedriveDead, DeleteDead) is answered per member:

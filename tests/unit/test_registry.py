@@ -65,6 +65,7 @@ CODES = {
     0x32: "PauseQueue",
     0x33: "ResumeQueue",
     0x34: "PurgeQueue",
+    0x35: "DeleteQueue",
     0x40: "ListDead",
     0x41: "RedriveDead",
     0x42: "DeleteDead",

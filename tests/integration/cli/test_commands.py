@@ -163,7 +163,12 @@ def test_queues_from_beginning_to_end(cluster: Cluster, queue: str) -> None:
     cluster.kill_leader()
     assert cluster.json("queues resume", queue)["done"] == "resumed"
     cluster.client.submit(queue)
+    refused = cluster.json("queues delete", queue, "nowhere", code=1)
+    assert (refused["deleted"], list(refused["errors"])) == ([], [queue, "nowhere"])
+    assert "1 ready" in refused["errors"][queue]
     assert cluster.json("queues purge", queue, "--yes")["count"] == 1
+    assert cluster.json("queues delete", queue)["deleted"] == [queue]
+    assert queue not in [one["name"] for one in cluster.json("queues list")["queues"]]
 
 
 def test_dead_tasks_are_redriven_and_deleted(cluster: Cluster) -> None:

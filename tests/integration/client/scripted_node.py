@@ -175,7 +175,7 @@ class ScriptedNode:
                 page = ids[: command.limit]
                 after = page[-1] if len(ids) > len(page) else None
                 return r.TaskPage([self.view(task_id) for task_id in page], after)
-            case c.CreateQueue() | c.PauseQueue() | c.ResumeQueue():
+            case c.CreateQueue() | c.PauseQueue() | c.ResumeQueue() | c.DeleteQueue():
                 return r.Done()
             case c.PurgeQueue():
                 gone = list(self.tasks)[: command.limit]

@@ -99,6 +99,7 @@ def test_commands_and_options_are_completed() -> None:
         ["queues", "pause"],
         ["queues", "resume"],
         ["queues", "purge"],
+        ["queues", "delete"],
         ["tasks", "--queue"],
         ["dead", "list", "--queue"],
         ["dead", "redrive", "--queue"],

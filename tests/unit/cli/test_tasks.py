@@ -17,7 +17,7 @@ from taskq.client.views import (
     TaskStatus,
     WorkerStatus,
 )
-from taskq.errors import ConnectionFailed, NotFound, TaskCancelled, TaskFailed
+from taskq.errors import ConnectionFailed, NotFound, RequestRefused, TaskCancelled, TaskFailed
 from taskq.results import Stats, TaskState, TaskView
 
 ID = UUID("01a1ff6f-bbeb-731f-b19e-83b329d0fd11")
@@ -310,6 +310,19 @@ def test_purge_asks_first(fake: Any, taskq: Any) -> None:
     assert taskq("queues", "purge", "mails", "--yes").stdout == (
         "Queue mails purged, 3 tasks cancelled.\n"
     )
+
+
+def test_queues_are_deleted_one_after_the_other(fake: Any, taskq: Any) -> None:
+    full = RequestRefused("WRONG_STATE", "queue b is not empty: 1 dead")
+    fake.answers["delete_queue"] = lambda name: (_ for _ in ()).throw(full) if name == "b" else None
+    assert taskq("queues", "delete", "a").stdout == "Queue a deleted.\n"
+    outcome = taskq("queues", "delete", "a", "b", "c")
+    assert outcome.exit_code == 1
+    assert outcome.stdout == "Queue a deleted.\nQueue c deleted.\n"
+    assert outcome.stderr == "Queue b is not empty: 1 dead [WRONG_STATE]\n"
+    told = json.loads(taskq("queues", "delete", "b", "c", "--json").stdout)
+    assert told == {"deleted": ["c"], "errors": {"b": str(full)}}
+    assert taskq("queues", "delete", "b").exit_code == 1
 
 
 def test_create_pause_resume(fake: Any, taskq: Any) -> None:

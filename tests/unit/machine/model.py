@@ -380,6 +380,15 @@ class Model:
             self._end(task, CANCELLED)
         return results.Purged(min(len(found), command.limit), len(found) > command.limit)
 
+    def delete_queue(self, command: commands.DeleteQueue) -> Any:
+        if command.queue not in self.queues:
+            return ErrorCode.NOT_FOUND
+        left = self._in(READY, SCHEDULED, RETRYING, LEASED, DEAD)
+        if any(task.command.queue == command.queue for task in left):
+            return ErrorCode.WRONG_STATE
+        del self.queues[command.queue]
+        return results.Done()
+
     def redrive_dead(self, command: commands.RedriveDead) -> Any:
         return [self._redrive(task_id) for task_id in command.task_ids]
 

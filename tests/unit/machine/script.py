@@ -245,6 +245,7 @@ COMMANDS: dict[str, Callable[[Words], Any]] = {
     "pause": lambda words: commands.PauseQueue(words.next()),
     "resume": lambda words: commands.ResumeQueue(words.next()),
     "purge": lambda words: commands.PurgeQueue(words.next(), **words.fields(limit=("limit", int))),
+    "drop": lambda words: commands.DeleteQueue(words.next()),
     "redrive": lambda words: commands.RedriveDead(_ids(words)),
     "delete": lambda words: commands.DeleteDead(_ids(words)),
     "advance": lambda words: commands.Advance(**words.fields(limit=("limit", int))),

@@ -24,7 +24,7 @@ from taskq.machine.record import unpack, unpack_raw
 from taskq.machine.task import BY_WALL, CONTENT_SIZE_IN_HEAD, NO_DUE, NO_TTL
 from taskq.machine.task import Task as Head
 from taskq.machine.view import MemoryView
-from tests.unit.machine.model import LEASED, RETRYING, Model, Task
+from tests.unit.machine.model import DEAD, LEASED, RETRYING, Model, Task
 from tests.unit.machine.whole import check_whole, leases_of, tasks_of
 
 IDS = [bytes((number,)) * 16 for number in range(1, 10)]
@@ -231,6 +231,19 @@ class AgainstModel(RuleBasedStateMachine):
     @precondition(lambda self: len(self.model.tasks) > 4)
     def purge(self, queue: str, limit: int) -> None:
         self.apply(commands.PurgeQueue(queue, limit))
+
+    @rule(queue=queues, emptied=st.booleans())
+    def drop(self, queue: str, emptied: bool) -> None:
+        """As it is, or after all in it has ended: most queues are never empty by themselves."""
+        if emptied:
+            mine = [t for t in self.model.tasks.values() if t.command.queue == queue]
+            self.apply(commands.PurgeQueue(queue, 1_000))
+            for task in mine:
+                if task.state == LEASED:
+                    self.apply(commands.CancelTask(task.id, True))
+                elif task.state == DEAD:
+                    self.apply(commands.DeleteDead([task.id]))
+        self.apply(commands.DeleteQueue(queue))
 
     @rule(task_ids=st.lists(ids, min_size=1, max_size=3))
     def redrive(self, task_ids: list[bytes]) -> None:

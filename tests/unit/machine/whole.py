@@ -201,10 +201,9 @@ def _check_queues(families: dict[bytes, dict[bytes, bytes]], tasks: list[Task]) 
     positions = {SCHEDULED: 3, RETRYING: 4, LEASED: 5, DEAD: 6}
     recount: dict[str, list[int]] = {}
     for task in tasks:
-        counts = recount.setdefault(task.queue, [0] * 7)
         position = TIERS[task.priority] if task.state == READY else positions.get(task.state)
-        if position is not None:
-            counts[position] += 1
+        if position is not None:  # the queue of a task that has ended may be gone
+            recount.setdefault(task.queue, [0] * 7)[position] += 1
     names = {key[1:].decode() for key in families[keys.QUEUE]}
     assert set(recount) <= names
     for key, record in families[keys.QUEUE].items():

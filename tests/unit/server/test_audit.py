@@ -76,7 +76,9 @@ def test_acts_are_noted_once_and_nothing_else_is(lines: list[Any]) -> None:
     peer.ask(commands.GetStats())
     peer.ask(commands.PauseQueue("q"))
     peer.ask(commands.PurgeQueue("q"))
-    assert [line["event"] for line in lines] == ["PauseQueue", "PurgeQueue"]
+    peer.ask(commands.DeleteQueue("q"))
+    assert [line["event"] for line in lines] == ["PauseQueue", "PurgeQueue", "DeleteQueue"]
+    assert [line["queue"] for line in lines] == ["q"] * 3
     assert {line["who"] for line in lines} == {"anyone"}
 
 

@@ -206,6 +206,7 @@ def test_with_authentication_a_stranger_is_refused_and_closed(key: str | None) -
         ("w", claim(wait_ms=0), submit(1)),
         ("p", commands.GetStats(), commands.CreateQueue("q")),
         ("w", commands.Ping(), commands.PurgeQueue("q")),
+        ("p", commands.GetStats(), commands.DeleteQueue("q")),
     ],
 )
 def test_a_role_carries_its_messages(key: str, allowed: object, denied: object) -> None:

@@ -167,6 +167,7 @@ DENIED = [
     (commands.PauseQueue(THEIRS), THEIRS),
     (commands.ResumeQueue(THEIRS), THEIRS),
     (commands.PurgeQueue(THEIRS), THEIRS),
+    (commands.DeleteQueue(THEIRS), THEIRS),
     (commands.ListTasks(THEIRS), THEIRS),
     (commands.ListTasks(THEIRS, stale=True), THEIRS),
     (commands.ListDead(THEIRS), THEIRS),

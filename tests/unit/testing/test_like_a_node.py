@@ -105,6 +105,8 @@ REQUESTS: list[Any] = [
     commands.PauseQueue("nowhere"),
     commands.PurgeQueue("r"),
     commands.DeleteDead([task_id(8)]),
+    commands.DeleteQueue("r"),
+    commands.DeleteQueue("q"),
     commands.ListQueues(),
     commands.ListWorkers(),
     commands.DeregisterWorker(WORKER),
