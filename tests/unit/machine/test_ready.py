@@ -17,6 +17,7 @@ steps = st.one_of(
     st.tuples(st.just("pop"), st.sampled_from(QUEUES), st.none()),
     st.tuples(st.just("drop"), st.sampled_from(QUEUES), st.integers(0, 9)),
     st.tuples(st.just("rebuild"), st.sampled_from(QUEUES), st.none()),
+    st.tuples(st.just("delete"), st.sampled_from(QUEUES), st.none()),
 )
 
 
@@ -56,6 +57,10 @@ def test_each_window_gives_the_smallest_place_of_its_queue(
                 gone = sorted(mine)[int(str(value)) % len(mine)]
                 mine.remove(gone)
                 view.delete(prefix + keys.place(*gone))
+            elif verb == "delete" and not mine:  # the queue, and it is made anew
+                rooms.leave(window)
+                windows[queue] = ready.ReadyWindow(view, rooms, queue, None)
+                low[queue] = (0, 0)
             elif verb == "rebuild":  # as a restart does with all
                 rooms = ready.Rooms()
                 windows = {
@@ -65,6 +70,7 @@ def test_each_window_gives_the_smallest_place_of_its_queue(
             held = {one: len(window._next) for one, window in windows.items()}
             assert all(count <= 2 * windows[one].room for one, count in held.items())
             grown = sum(window.room - first for window in windows.values())
+            assert rooms._total == grown
             assert grown <= max(total, refill - first), "one window may always grow"
         for queue, window in windows.items():
             while (found := next_live(window, waiting[queue])) is not None:
