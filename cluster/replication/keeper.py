@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from inspect import isawaitable
 from typing import Any
 
 import structlog
@@ -67,6 +68,7 @@ class Keeper:
         self._upkeep: asyncio.Task[None] | None = None
         self._reopening: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._reading: asyncio.Future[tuple[LogStore, StateStore]] | None = None
         self._stopping = False
         self._pause_secs = REOPEN_SECS[0]
         self._reopened_at = 0.0
@@ -76,25 +78,34 @@ class Keeper:
         self.stopped = asyncio.Event()
         self.reopened = 0
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Builds the core. Raises the errors of the storage. What a member finds damaged only when
         it reads it is set aside, as what it finds so at once (A8)."""
         for left in reversed(range(OPENINGS)):
             try:
-                self._build(*self._read_folder())
+                self._build(*await self._read_aside())
                 return
             except DataDamaged as damage:
                 self._survive(damage, left)
 
-    async def open_first(self) -> None:
-        """As `open`, at the start of the node, when nothing else is under way: the folder is read
-        outside of the loop, which can tell meanwhile how far that is."""
-        for left in reversed(range(OPENINGS)):
-            try:
-                self._build(*await self._surroundings.aside(self._read_folder))
-                return
-            except DataDamaged as damage:
-                self._survive(damage, left)
+    async def _read_aside(self) -> tuple[LogStore, StateStore]:
+        """The folder is read outside of the loop, which serves others meanwhile and can tell how
+        far that is. Where whoever waits for it is cancelled, `_end_reading` sees to it."""
+        self._reading = asyncio.ensure_future(self._surroundings.aside(self._read_folder))
+        if not self._reading.done():
+            await asyncio.wait([self._reading])
+        reading, self._reading = self._reading, None
+        return reading.result()
+
+    async def _end_reading(self) -> None:
+        """Nothing of the folder is in use afterwards."""
+        if self._reading is None:
+            return
+        await asyncio.wait([self._reading])
+        reading, self._reading = self._reading, None
+        if reading.exception() is None:
+            for store in reading.result():
+                store.close()
 
     def _survive(self, damage: DataDamaged, openings_left: int) -> None:
         if self.membership is None or not openings_left:
@@ -162,12 +173,17 @@ class Keeper:
 
     def open_when_formed(self) -> None:
         """The group was founded, or this node heard that it is. Called by the network."""
-        if self._stopping:
-            return  # the next start finds the record
+        if not self._stopping:  # else the next start finds the record
+            self._reopening = asyncio.create_task(self._open_formed())
+
+    async def _open_formed(self) -> None:
         try:
-            self.open()
-        except BaseException as error:  # noqa: BLE001  # there is nobody above who could take it
+            await self.open()
+        except Exception as error:  # noqa: BLE001  # there is nobody above who could take it
+            self._reopening = None
             self.failed(error)
+        else:
+            self._reopening = None
 
     async def stop(self) -> None:
         """Flushes, writes the state, closes the folder's databases."""
@@ -176,6 +192,7 @@ class Keeper:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        await self._end_reading()
         await self._close()
 
     async def _close(self) -> None:
@@ -283,7 +300,9 @@ class Keeper:
         """Takes a step that writes to the disk, until the disk lets it."""
         while True:
             try:
-                step()
+                taken = step()
+                if isawaitable(taken):
+                    await taken
                 return
             except StorageFailed as error:
                 log.warning("the disk does not take writes yet", error=str(error))

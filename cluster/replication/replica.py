@@ -97,7 +97,7 @@ class Replica:
         keeper = self._keeper
         if self._group is None:
             self._ready = asyncio.get_running_loop().create_future()
-            await keeper.open_first()
+            await keeper.open()
             self._space.start()
             await self._ready
             return
@@ -116,7 +116,7 @@ class Replica:
         )
         try:
             if self._membership.formed:
-                await keeper.open_first()
+                await keeper.open()
             self._space.start()
             await self._membership.start()
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,8 +32,13 @@ def _thread(name: str) -> Executor:
     return ThreadPoolExecutor(1, name)
 
 
-async def _at_once(work: Callable[[], Any]) -> Any:
-    return work()
+def _at_once(work: Callable[[], Any]) -> asyncio.Future[Any]:
+    done = asyncio.get_running_loop().create_future()
+    try:
+        done.set_result(work())
+    except Exception as error:  # noqa: BLE001  # as an executor hands on every error
+        done.set_exception(error)
+    return done
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,8 @@ class Surroundings:
     """Clocks in seconds; `thread_secs`: the processor time of the thread that asks.
 
     `executor(name)` makes one whose tasks run one after the other; `network` is called as
-    `PeerNetwork` is. `aside(work)`: does what blocks for long at the start, on the loop or, so that
-    it turns meanwhile, elsewhere."""
+    `PeerNetwork` is. `aside(work)`: does what blocks for long, on the loop or, so that it turns
+    meanwhile, elsewhere."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time

@@ -66,7 +66,9 @@ class Members:
                     *(node_id, self.addresses, "127.0.0.1", self._ports[node_id]),
                     trust_loopback(),
                 ),
-                surroundings=Surroundings(build=self.builds.get(node_id, OWN_BUILD)),
+                surroundings=Surroundings(
+                    aside=asyncio.to_thread, build=self.builds.get(node_id, OWN_BUILD)
+                ),
             )
             try:
                 await replica.start()

@@ -13,6 +13,7 @@ from cluster.replication import keeper as keeper_module
 from cluster.replication.core import DiskPolicy
 from cluster.replication.disk_space import DiskSpace
 from cluster.replication.replica import Replica
+from cluster.replication.surroundings import Surroundings
 from cluster.storage.database import Database
 from cluster.storage.directory import DataDirectory
 from cluster.storage.errors import StorageFailed
@@ -71,7 +72,14 @@ def make(directory: DataDirectory, **changes: Any) -> Replica:
     )
     space = DiskSpace(directory.free_bytes, 0)
     compact_secs = changes.pop("compact_secs", None)
-    return Replica(directory, policy, space, Settings(**changes), compact_secs=compact_secs)
+    return Replica(
+        directory,
+        policy,
+        space,
+        Settings(**changes),
+        compact_secs=compact_secs,
+        surroundings=Surroundings(aside=asyncio.to_thread),
+    )
 
 
 @asynccontextmanager
