@@ -352,6 +352,10 @@ class Replica:
         be lost: `on_peer_lost` tells when."""
         return self._membership is not None and self._membership.forward(peer_id, payload)
 
+    def trusts(self, peer_id: str) -> bool:
+        """Whether what that node passes on is carried out: a member's, or of one that is added."""
+        return self._membership is not None and self._membership.trusts(peer_id)
+
     def on_forward(self, listener: Callable[[str, bytes], None]) -> None:
         """`listener(peer_id, payload)` hears what the servers of other nodes send."""
         self._forwards.append(listener)

@@ -62,6 +62,10 @@ class Remotes:
             self._forwarding.lost(peer_id)
 
     def _take(self, peer_id: str, letter: Requests) -> None:
+        if not self._replica.trusts(peer_id):
+            self._lost(peer_id)  # it may have been a member
+            self._replica.send(peer_id, pack_reset(letter.stream))
+            return
         session = self._by_peer.get(peer_id)
         if session is None or session.stream != letter.stream:
             if self._ended.get(peer_id) == letter.stream:

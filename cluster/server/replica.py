@@ -122,6 +122,9 @@ class Replica(Protocol):
     def send(self, peer_id: str, payload: bytes) -> bool:
         """Sends a message about requests to another node; false where it was not sent."""
 
+    def trusts(self, peer_id: str) -> bool:
+        """Whether what that node passes on is carried out."""
+
     def on_forward(self, listener: Callable[[str, bytes], None]) -> None:
         """Calls with (node id, payload) when another node sent one."""
 

@@ -225,6 +225,19 @@ def test_who_is_named_in_raft_peers_is_believed_until_it_leaves(group: Group) ->
     assert side.takes("n4")
 
 
+def test_who_counts_for_nothing_believes_who_was_a_member_once(group: Group) -> None:
+    """It may be one again, and the others are gone."""
+    group.elect("n2")
+    side = attached(group, "n1", ("n1", "n2"))
+    side.told("n2", 7, "n2", "n3")
+    side.told("n2", 9, "n2")
+    side.told("web.example.com", 30, "web.example.com")
+    assert not side.takes("n3")
+    side.told("n3", 20, "n3")
+    assert side.takes("n3")
+    assert not side.takes("web.example.com")
+
+
 def test_who_is_to_be_added_is_heard_as_long_as_that_lasts(group: Group) -> None:
     core: Any = group.elect("n1")
     side = attached(group, "n1")

@@ -37,6 +37,9 @@ class GroupReplica(MemoryReplica):
     def send(self, peer_id: str, payload: bytes) -> bool:
         return self.group.send(self.node_id, peer_id, payload)
 
+    def trusts(self, peer_id: str) -> bool:
+        return peer_id not in self.group.guests
+
     def on_forward(self, listener: Any) -> None:
         self.on_message = listener
 
@@ -121,11 +124,12 @@ class GroupReplica(MemoryReplica):
 
 
 class Group:
-    """Three nodes. `delay` in seconds is how long a message takes."""
+    """Three nodes. `delay` in seconds is how long a message takes. `guests`: no members."""
 
     def __init__(self, delay: float = 0.0001, **quota: Any) -> None:
         self.loop = VirtualLoop()
         self.delay = delay
+        self.guests: set[str] = set()
         self.log: list[tuple[bytes, list[Any]]] = []
         self.down: set[frozenset[str]] = set()
         self.full: set[tuple[str, str]] = set()  # (from, to): takes nothing

@@ -122,6 +122,9 @@ class MemoryReplica:
     def send(self, peer_id: str, payload: bytes) -> bool:  # a group of one
         return False
 
+    def trusts(self, peer_id: str) -> bool:  # a group of one
+        return False
+
     def on_forward(self, listener: Callable[[str, bytes], None]) -> None:
         """Nobody sends anything."""
 

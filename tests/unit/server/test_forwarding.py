@@ -547,6 +547,21 @@ def test_garbage_from_another_node_ends_the_stream_not_the_node() -> None:
     assert ask(group, peer, submit(2)) == Submitted(task_id(2))
 
 
+def test_a_node_that_is_no_member_passes_nothing_on() -> None:
+    group = led_by()
+    peer = group["n2"].peer()
+    (waiting,) = peer.send(claim(1, wait_ms=60_000))
+    group.settle()
+    before = len(group.log)
+    group.guests.add("n2")
+    (one,) = peer.send(submit(1))
+    group.settle()
+    assert peer.answer(one).unknown, "it hears that nobody listens"
+    assert len(group.log) == before, "nothing was carried out"
+    assert not group["n1"].server.remotes.all(), "what it passed on before is over"
+    assert peer.answer(waiting).unknown
+
+
 def test_a_leader_that_gives_up_every_stream_is_not_asked_in_circles() -> None:
     group = led_by(delay=0.0)
     peer = group["n2"].peer()
