@@ -1,8 +1,9 @@
 """The row about other queues: keys that are limited to `ours.*` reach for tasks of `theirs.mail`.
 
 Somebody else's tasks are in every state there: waiting, leased (with a token that the attacker has
-come to know), dead. A task of another queue must be told of as one that does not exist. The
-attacker knows somebody else's workers by their ids, too, and acts under their names.
+come to know), dead, and so many that pages of lists end among them. A task of another queue must be
+told of as one that does not exist. The attacker knows somebody else's workers by their ids, too,
+and acts under their names.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from chaos.attack.stranger import Stranger
 from chaos.attack.tries import Tries
 from taskq import commands
 from taskq.errors import Refusal
+from taskq.limits import BATCH_COUNT_MAX, LIST_SCAN_MAX
 from taskq.results import BatchReply, TaskState
 
 OURS = "ours.mail"
 NONE_OF_OURS = "ours.none"
 THEIR_OTHER = "theirs.sms"
+THEIR_MANY = "theirs.many"
+# More than a page of a list looks at.
+MANY = 3 * LIST_SCAN_MAX
 FAR = (1 << 63) - 1
 # A claim that waits meanwhile: long enough for what the others do.
 WAIT_MS = 1_000
@@ -46,10 +51,12 @@ async def other_queue(scene: Scene, tries: Tries) -> None:
     """By name, in batches and lists, by task id, by token, by worker; asked of each node."""
     async with await _holder(scene, scene.client_ports[0], "admin") as owner:
         theirs = await _fill(owner)
+        many = await _fill_pages(owner)
         for port in scene.client_ports:
             async with await _holder(scene, port, "our_producer") as producer:
                 await _refused(producer, tries, _as_producer(theirs))
                 await _looks(producer, tries, theirs)
+                await _walks(producer, tries, many)
             async with await _holder(scene, port, "our_worker") as worker:
                 await _refused(worker, tries, _as_worker(theirs))
                 await _is_robbed(owner, worker, tries)
@@ -58,6 +65,8 @@ async def other_queue(scene: Scene, tries: Tries) -> None:
                 await _refused(admin, tries, _as_admin(theirs))
                 await _looks(admin, tries, theirs)
         await _is_untouched(owner, theirs)
+        while (await owner.ask(commands.PurgeQueue(THEIR_MANY))).more:
+            pass
 
 
 async def _holder(scene: Scene, port: int, holder: str) -> Stranger:
@@ -78,6 +87,15 @@ async def _fill(owner: Stranger) -> Theirs:
     (task,) = (await owner.ask(claim)).tasks
     await owner.ask(commands.SubmitTask(waiting, QUEUE, payload=b"secret"))
     return Theirs(waiting, leased, dead, task.token, worker)
+
+
+async def _fill_pages(owner: Stranger) -> list[bytes]:
+    """Ids of waiting tasks of theirs, more than a page looks at."""
+    ids = [os.urandom(16) for _ in range(MANY)]
+    for start in range(0, MANY, BATCH_COUNT_MAX):
+        batch: list[Any] = [[one, THEIR_MANY] for one in ids[start : start + BATCH_COUNT_MAX]]
+        await owner.ask(commands.SubmitTasks(batch))
+    return ids
 
 
 def _as_producer(theirs: Theirs) -> list[Any]:
@@ -159,6 +177,7 @@ def _as_admin(theirs: Theirs) -> list[Any]:
         commands.CreateQueue(QUEUE),
         commands.PauseQueue(QUEUE),
         commands.PurgeQueue(QUEUE),
+        commands.DeleteQueue(QUEUE),
         commands.RedriveDead([theirs.dead]),
         commands.DeleteDead([theirs.dead]),
         commands.CancelTask(theirs.waiting),
@@ -204,6 +223,19 @@ async def _looks(stranger: Stranger, tries: Tries, theirs: Theirs) -> None:
         text = _spelled(answer)
         found = [word for word in shown if word in text]
         tries.judge(not found, "not shown", f"{type(one).__name__} shows {found}")
+
+
+async def _walks(stranger: Stranger, tries: Tries, many: list[bytes]) -> None:
+    """Lists from page to page, and from where the stranger likes: no cursor tells an id."""
+    starts = [None, bytes(16), many[0], *(bytes([first]) * 16 for first in range(0, 256, 51))]
+    for after in starts:
+        page = await stranger.ask(commands.ListTasks(after=after))
+        while not isinstance(page, Refusal) and page.after is not None:
+            told = [one for one in many if one in page.after or page.after in one]
+            tries.judge(not told, "not told", f"a cursor tells of {len(told)} tasks of theirs")
+            page = await stranger.ask(commands.ListTasks(after=page.after))
+        if isinstance(page, Refusal):
+            tries.refuse(page.code)
 
 
 def _spelled(value: Any) -> str:
