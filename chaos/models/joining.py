@@ -1,12 +1,14 @@
 """A node joins with an empty disk and a non-voting flag, which its adding names (A10, and A8).
 
 The rule: the entry that adds a node names the flag that it bore when the leader last heard of it;
-that flag counts for nothing wherever the entry is in the log, at the node and at whoever counts it;
-any other flag does, as after a lost disk. The node clears it when the entry is committed.
+wherever the entry is in the log, at the node and at whoever counts it, who bears that flag counts.
+Who bears another one has lost its disk, and who bears none has an older disk of the node's name.
+The node keeps the flag for good.
 
 State: three nodes (term, log, who leads, commit index, flag) and what was committed. An entry is
 its term and, where it adds the newcomer, the flag that it names. An election is one step in which a
-smallest majority votes. The newcomer may lose its disk once, and bears another flag from then on.
+smallest majority votes. Once, the newcomer may lose its disk, and bears another flag from then on;
+or an older disk may be put back, from before the node was last removed: empty here, without a flag.
 
 Bound: terms up to 4, logs of four entries. One member, and 2 to be added; two members, 0 and 1, of
 which 0 may be behind, and 2 to be added.
@@ -41,6 +43,9 @@ class Wording(StrEnum):
     ANY_FLAG = "whatever flag an added node bears counts for nothing"
     AS_AFTER_A_LOSS = "the flag of an added node counts, as after a lost disk"
     ITS_OWN_WORD = "only the added node knows that its flag counts for nothing"
+    FORGETS = (
+        "the added node clears its flag when the entry is committed, and who bears none counts"
+    )
 
 
 class Node(NamedTuple):
@@ -54,19 +59,20 @@ class Node(NamedTuple):
 
 
 class State(NamedTuple):
-    """`founders`: the members before the newcomer; `heard`: its flag, as a leader last heard."""
+    """`founders`: the members before the newcomer; `heard`: its flag, as a leader last heard;
+    `swapped`: its disk was lost, or an older one put back."""
 
     nodes: tuple[Node, ...]
     committed: Log
     founders: frozenset[int]
     heard: int
-    wiped: bool
+    swapped: bool
 
 
 class Model:
     """Elections, replication, the adding of one node, and the loss of its disk."""
 
-    milestones = frozenset({"elect", "add", "commit", "lose disk", "restart", "clear"})
+    milestones = frozenset({"elect", "add", "commit", "lose disk", "restart", "put back"})
 
     def __init__(self, wording: Wording, wider: int = 0) -> None:
         self.wording = wording
@@ -78,9 +84,9 @@ class Model:
         new = Node(0, (), False, 0, FIRST)
         leader = Node(1, first, True, 1, 0)
         absent = Node(0, (), False, 0, 0)
-        yield State((absent, leader, new), first, frozenset({1}), FIRST, wiped=False)
+        yield State((absent, leader, new), first, frozenset({1}), FIRST, swapped=False)
         behind = Node(1, first, False, 1, 0)
-        yield State((behind, leader, new), first, frozenset({0, 1}), FIRST, wiped=False)
+        yield State((behind, leader, new), first, frozenset({0, 1}), FIRST, swapped=False)
 
     def broken(self, state: State) -> str | None:
         """All is said by the steps."""
@@ -89,7 +95,7 @@ class Model:
     def settled(self, state: object) -> bool:
         """A leader has committed in its own term, or the bound is reached, or a disk was lost."""
         assert isinstance(state, State)
-        if state.wiped or any(len(node.log) == self.log_max for node in state.nodes):
+        if state.swapped or any(len(node.log) == self.log_max for node in state.nodes):
             return True
         if any(node.term == TERM_MAX for node in state.nodes):
             return True
@@ -111,13 +117,16 @@ class Model:
                 for j in sorted((state.founders | {NEWCOMER}) - {i}):
                     yield from self._replicate(state, i, j)
         new = state.nodes[NEWCOMER]
-        if new.flag and new.flag == _named(new.log) and new.commit >= _place(new.log):
+        forgets = self.wording is Wording.FORGETS and new.flag and new.flag == _named(new.log)
+        if forgets and new.commit >= _place(new.log):
             cleared = _with(state, NEWCOMER, new._replace(flag=0))
             yield Step("clear", f"of {NEWCOMER}", cleared)
-        if not state.wiped:
+        if not state.swapped:
             lost = Node(0, (), False, 0, LATER)
-            after = _with(state, NEWCOMER, lost)._replace(wiped=True)
+            after = _with(state, NEWCOMER, lost)._replace(swapped=True)
             yield Step("lose disk", f"of {NEWCOMER}", after, fault=True)
+            older = _with(state, NEWCOMER, lost._replace(flag=0))._replace(swapped=True)
+            yield Step("put back", f"at {NEWCOMER}", older, fault=True)
 
     # --- who counts -------------------------------------------------------------------------------
 
@@ -129,12 +138,14 @@ class Model:
         node, other = state.nodes[i], state.nodes[j]
         if j not in self._members(state, node.log):
             return False
-        if not other.flag or self.wording is Wording.ANY_FLAG:
+        if j != NEWCOMER or self.wording is Wording.ANY_FLAG:
             return True
         if self.wording is Wording.AS_AFTER_A_LOSS:
-            return False
+            return not other.flag
+        if self.wording is Wording.FORGETS and not other.flag:
+            return True
         said = other.log if self.wording is Wording.ITS_OWN_WORD else node.log
-        return other.flag in (_named(said), _named(other.log))
+        return other.flag == _named(said)
 
     def _elect(self, state: State, i: int) -> Iterator[Step[State]]:
         """Node i stands in a term that is new to all who vote for it."""

@@ -17,7 +17,7 @@ from chaos.sim.leveldb import Files, Handle, SimDatabase, packed
 from chaos.sim.sorted_map import SortedMap
 from cluster.storage.batches import batch_key, check_batches
 from cluster.storage.errors import DataDamaged, StorageFailed
-from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG
+from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG, new_flag_id
 from cluster.storage.identity import Identity
 from cluster.storage.log_check import check_log, check_witness, read_head
 from cluster.storage.log_records import Head, encode_head, encode_tail
@@ -220,7 +220,9 @@ class SimDirectory:
         if plan.log is not Step.KEEP:
             if plan.log is Step.RENEW:
                 self._set_log_aside()
-            self._create_log({NON_VOTING_FLAG: self._id()} if plan.non_voting else {})
+            self._create_log(
+                {NON_VOTING_FLAG: new_flag_id(self._chance.randrange)} if plan.non_voting else {}
+            )
         if plan.state is not Step.KEEP:
             if plan.state is Step.RENEW:
                 self.set_aside(STATE)

@@ -15,6 +15,7 @@ from chaos.sim.hunts import Hunts
 from chaos.sim.lines import CLIENT
 from chaos.sim.plan import Fault
 from chaos.sim.world import World
+from cluster.storage.flags import loss_in
 from taskq.errors import Refusal
 
 if TYPE_CHECKING:
@@ -318,7 +319,7 @@ class Faults:
             if disk.failing or disk.room is not None:
                 continue
             rotten = any(files.rotten for files in disk.folders.values())
-            whole = not core.log.flags and core.raft.applied_index >= wanted and not rotten
+            whole = not loss_in(core.log.flags) and core.raft.applied_index >= wanted and not rotten
             if whole or not self._owes(one):
                 del self._impaired[one.name]
                 self._world.note("recovered", one.name)

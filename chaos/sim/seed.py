@@ -34,6 +34,7 @@ from chaos.sim.process import PORT
 from chaos.sim.promises import unkept
 from chaos.sim.watching import watching
 from chaos.sim.world import Violation, World
+from cluster.storage.flags import loss_in
 from taskq.commands import GetStats, QueryStatus
 from taskq.errors import Refusal
 
@@ -179,7 +180,7 @@ class Run:
         for machine in self.machines.values():
             process = machine.process
             core = None if process is None else process.core
-            if process is None or core is None or not process.serving or core.log.flags:
+            if process is None or core is None or not process.serving or loss_in(core.log.flags):
                 return False
             if core.raft.applied_index != index or core.raft.commit_index != index:
                 return False

@@ -22,6 +22,7 @@ from cluster.replication.applier import Applier
 from cluster.replication.changes import Changes
 from cluster.replication.voters import Voters, encode_entry
 from cluster.server.remote_session import RemoteSession
+from cluster.storage.flags import new_flag_id
 from taskq.commands import AddMember, RemoveMember
 
 
@@ -84,7 +85,7 @@ def watching(world: World) -> Iterator[None]:
     forwarding.secrets = _Secrets(world)
     keeper.UnsyncedMark = _mark
     flags = world.generator("flags")
-    keeper.new_flag_id = log_store.new_flag_id = lambda: flags.randrange(1, 1 << 63)
+    keeper.new_flag_id = log_store.new_flag_id = lambda: new_flag_id(flags.randrange)
     Applier.apply, Applier.applied = watched_apply, watched_applied  # type: ignore[method-assign]
     Applier.set_voters = watched_voters  # type: ignore[method-assign]
     Changes.take = watched_take  # type: ignore[method-assign,assignment]

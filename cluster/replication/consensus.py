@@ -127,11 +127,11 @@ class Consensus:
         """A4: requests of a lower term are answered with the higher one, answers are dropped."""
         raft = self.raft
         if isinstance(message, Append | Heartbeat | TimeoutNow | Diverged):
-            self.post.send(peer_id, Newer(raft.term, raft.loss))
+            self.post.send(peer_id, Newer(raft.term, raft.flag))
         elif isinstance(message, Vote):
-            self.post.send(peer_id, VoteReply(raft.term, raft.loss, False, raft.uncertain))
+            self.post.send(peer_id, VoteReply(raft.term, raft.flag, False, raft.uncertain))
         elif isinstance(message, PreVote):
-            reply = PreVoteReply(raft.term, raft.loss, message.proposed, False, raft.uncertain)
+            reply = PreVoteReply(raft.term, raft.flag, message.proposed, False, raft.uncertain)
             self.post.send(peer_id, reply)
 
     def _take(self, peer_id: str, message: Message) -> None:
@@ -224,7 +224,7 @@ class Consensus:
         """The others need not wait until this node has been silent for long enough."""
         if self.leading is not None:
             for peer_id in self.raft.others:
-                self.post.send(peer_id, Resigned(self.raft.term, self.raft.loss))
+                self.post.send(peer_id, Resigned(self.raft.term, self.raft.flag))
             self.post.flush()
 
     def end(self) -> None:
@@ -307,7 +307,7 @@ class Consensus:
 
     def _follow_members(self) -> None:
         """A10: a leader whose removal is committed leads no more; a node whose adding is committed
-        clears the flag that it was added with: it votes anyway."""
+        keeps the flag that it was added with as its name, and no more: it votes anyway."""
         raft = self.raft
         newest = raft.roster.newest
         now = raft.roster.number, newest.entry <= raft.applied_index

@@ -120,7 +120,7 @@ class Elections:
         if self._enough(self._asked):
             self.stand()
             return
-        ask = PreVote(raft.term, raft.loss, raft.term + 1, raft.last_index, raft.last_term)
+        ask = PreVote(raft.term, raft.flag, raft.term + 1, raft.last_index, raft.last_term)
         for peer in raft.others:
             self._post.send(peer, ask)
 
@@ -140,7 +140,7 @@ class Elections:
         raft.stand()
         self._votes = {raft.node_id: raft.loss}
         if not self._elected():
-            ask = Vote(raft.term, raft.loss, raft.last_index, raft.last_term)
+            ask = Vote(raft.term, raft.flag, raft.last_index, raft.last_term)
             for peer in raft.others:
                 self._post.send_after_all(peer, ask)
 
@@ -192,7 +192,7 @@ class Elections:
         if granted and self._asking_since is not None:
             self.stop_asking()
             self._again()
-        reply = PreVoteReply(raft.term, raft.loss, ask.proposed, granted, raft.uncertain)
+        reply = PreVoteReply(raft.term, raft.flag, ask.proposed, granted, raft.uncertain)
         self._post.send(peer_id, reply)
 
     def pre_vote_reply(self, peer_id: str, reply: PreVoteReply) -> None:
@@ -224,7 +224,7 @@ class Elections:
             raft.give_vote(peer_id)
             self.stop_asking()
             self._rearm()
-        reply = VoteReply(raft.term, raft.loss, granted, raft.uncertain)
+        reply = VoteReply(raft.term, raft.flag, granted, raft.uncertain)
         self._post.send(peer_id, reply)
 
     def vote_reply(self, peer_id: str, reply: VoteReply) -> None:

@@ -9,7 +9,7 @@ from cluster.replication.digests import Digests
 from cluster.replication.messages import Ack, Append, Heartbeat, HeartbeatReply, Reject
 from cluster.replication.post import Post
 from cluster.replication.raft import Raft
-from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG
+from cluster.storage.flags import MEMBER_FLAG, NON_VOTING_FLAG, UNCERTAIN_FLAG, is_kept
 
 
 class Heard(NamedTuple):
@@ -104,7 +104,7 @@ class Following:
 
     def _reject(self, leader: str, prev: int, hint: int) -> None:
         raft = self._raft
-        self._post.send(leader, Reject(raft.term, raft.loss, prev, hint))
+        self._post.send(leader, Reject(raft.term, raft.flag, prev, hint))
 
     def _hear(self, term: int, elapsed_ms: int) -> None:
         if term > self.heard.term or elapsed_ms > self.heard.elapsed_ms:
@@ -121,21 +121,25 @@ class Following:
         self._hear(beat.term, beat.elapsed_ms)
         self.told_commit = max(self.told_commit, beat.commit)
         self._commit(beat.commit)
-        if beat.clear and beat.clear == raft.loss and self.verified >= beat.clear_index:
+        if beat.clear and beat.clear == self._journal.flag and self.verified >= beat.clear_index:
             self.clear_flag()
         reply = HeartbeatReply(
-            *(raft.term, raft.loss, beat.round, beat.sent, self.verified, self.match),
+            *(raft.term, raft.flag, beat.round, beat.sent, self.verified, self.match),
             *(self._journal.last_index, raft.applied_index, self._wall_ms(), *self._digests.latest),
         )
         self._post.send(leader, reply)
 
     def clear_flag(self) -> None:
-        """In a batch written after the entry that the leader named, so that the log holds it."""
+        """In a batch written after the entry that the leader named, so that the log holds it. From
+        now on this is the disk that the members know the node by (A10)."""
         if self._clearing:
             return
         flags = dict(self._journal.flags)
-        flags.pop(NON_VOTING_FLAG, None)
-        flags.pop(UNCERTAIN_FLAG, None)
+        for one in (NON_VOTING_FLAG, UNCERTAIN_FLAG, MEMBER_FLAG):
+            flags.pop(one, None)
+        known = self._raft.roster.newest.members.get(self._raft.node_id)
+        if known is not None and is_kept(known.flag):
+            flags[MEMBER_FLAG] = known.flag
         self._journal.set_flags(flags)
         self._clearing = True
 
@@ -154,4 +158,4 @@ class Following:
             return  # the flush is under way
         self._ack_due = match < self.verified
         self._acked = match
-        self._post.send(raft.leader, Ack(raft.term, raft.loss, match, self._wall_ms()))
+        self._post.send(raft.leader, Ack(raft.term, raft.flag, match, self._wall_ms()))

@@ -13,7 +13,7 @@ from pysyncobj.journal import Journal
 
 from cluster.replication.roster import Roster
 from cluster.replication.voters import MEMBERS
-from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG
+from cluster.storage.flags import loss_in
 from cluster.storage.log_records import LogBatch
 from cluster.storage.log_store import LogStore
 from taskq.limits import MIB
@@ -251,7 +251,7 @@ class LogJournal(Journal):  # type: ignore[misc]  # PySyncObj is not typed
     @property
     def flag(self) -> int:
         """The number of the non-voting flag on the disk, or of the uncertain one, 0 for none."""
-        return self.flags.get(NON_VOTING_FLAG, 0) or self.flags.get(UNCERTAIN_FLAG, 0)
+        return loss_in(self.flags)
 
     @property
     def only_entries(self) -> bool:

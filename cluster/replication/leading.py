@@ -172,7 +172,7 @@ class Leading:
         if count and not found:  # the entry before it fills an append by itself
             found = self._journal.entries(start, 1)
         append = Append(
-            *(raft.term, raft.loss, prev, prev_term, raft.commit_index, self._clock.elapsed_ms),
+            *(raft.term, raft.flag, prev, prev_term, raft.commit_index, self._clock.elapsed_ms),
             [(term, command) for command, _, term in found],
         )
         return encode(append), prev + len(found), sum(len(command) for command, _, _ in found)
@@ -190,7 +190,7 @@ class Leading:
             if peer_id not in raft.others:
                 named = 0
             beat = Heartbeat(
-                *(raft.term, raft.loss, self._round, peer.sent_index, raft.commit_index),
+                *(raft.term, raft.flag, self._round, peer.sent_index, raft.commit_index),
                 *(elapsed, peer.loss if named else 0, named),
             )
             self._post.send(peer_id, beat)
@@ -227,7 +227,7 @@ class Leading:
         if peer is None:
             return  # answered like everybody (A4), and counted as nobody
         peer.heard_at = now
-        self._note_loss(peer_id, peer, self._raft.roster.loss_of(peer_id, message.loss))
+        self._note_loss(peer_id, peer, message.loss)
         if isinstance(message, Ack):
             peer.wall_ms = message.wall_ms
             peer.acknowledged(message.match)
@@ -242,9 +242,11 @@ class Leading:
             peer.missed(message.sent, message.verified, message.last, answers=message.round)
             self._compare(peer_id, message)
 
-    def _note_loss(self, peer_id: str, peer: Progress, loss: int) -> None:
+    def _note_loss(self, peer_id: str, peer: Progress, flag: int) -> None:
         """A8: a flag that was not heard before: nothing that the peer acknowledged counts, and what
-        it has to hold before it counts again is an entry proposed now."""
+        it has to hold before it counts again is an entry proposed now. An older disk of it (A10)
+        never does: there is no flag to clear."""
+        loss = self._raft.roster.loss_of(peer_id, flag)
         if loss == peer.loss:
             return
         peer.loss = loss
@@ -252,6 +254,14 @@ class Leading:
             # No member yet, or any more: nothing to win back but the log (A10).
             if loss:
                 peer.forget(self._journal.last_index + 1)
+        elif loss and not flag:
+            log.error(
+                "a member came with an older disk than the one that it was added with: it counts"
+                " for nothing; empty its data folder",
+                member=peer_id,
+            )
+            peer.forget(self._journal.last_index + 1)
+            peer.named = 0
         elif loss:
             log.warning(
                 "a member lost its log: it counts for nothing until it is whole", member=peer_id
@@ -294,7 +304,7 @@ class Leading:
             text = f"this node's state at entry {index} differs from that of most members"
             raise StateDiverged(text)
         if self._raft.is_member + sum(map(self._counts, self._agreeing)) >= self._raft.majority:
-            self._post.send(peer_id, Diverged(self._raft.term, self._raft.loss, index))
+            self._post.send(peer_id, Diverged(self._raft.term, self._raft.flag, index))
 
     # --- links ------------------------------------------------------------------------------------
 

@@ -27,6 +27,10 @@ log = structlog.get_logger(__name__)
 
 # Founding says again what may have been lost, and transfers of states are looked at. Seconds.
 WAKE_SECS = 0.5
+SUPERSEDED = (
+    "its name was given to another disk: this one counts for nothing; empty its data folder, or put"
+    " the newer one back"
+)
 
 
 class Membership:
@@ -167,6 +171,14 @@ class Membership:
         address = self._group.members[own]
         return f"no member yet: `taskq cluster add {own} {address}` makes it one"
 
+    @property
+    def superseded(self) -> str:
+        """Why this node, a member, counts for nothing for good, in words: it has an older disk."""
+        core = self._core
+        if core is None or core.raft.journal.flag or not core.raft.is_member:
+            return ""
+        return SUPERSEDED if core.raft.loss else ""
+
     def _changed(self) -> None:
         """Called from within a round of the driver: connections are not touched there."""
         self._loop.call_soon(self._follow)
@@ -192,7 +204,7 @@ class Membership:
             for peer_id in sorted(self.links.connected()):
                 self._send_letter(peer_id)
         self._end_passing()
-        outside = self.removed or self.waits
+        outside = self.removed or self.waits or self.superseded
         if outside != self._outside:
             self._outside = outside
             if outside:

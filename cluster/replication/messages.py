@@ -2,9 +2,9 @@
 
     msgpack [kind, field, ...]
 
-Every message carries the sender's term, and `loss`: 0, or the number of the non-voting flag that
-its sender bears (A4, A8). Cluster and sender are proved by the connection (`peers`). Times are in
-milliseconds.
+Every message carries the sender's term, and `loss`: the number of the non-voting flag that its
+sender bears (A4, A8), else of the one that it was added with (A10), 0 for none. Cluster and sender
+are proved by the connection (`peers`). Times are in milliseconds.
 """
 
 from __future__ import annotations

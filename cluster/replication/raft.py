@@ -28,7 +28,7 @@ from cluster.replication.majority import reached_by
 from cluster.replication.roster import Roster
 from cluster.replication.transport import Courier
 from cluster.replication.voters import MEMBERS, Voter, Voters, decode_entry, encode_entry
-from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG
+from cluster.storage.flags import MEMBER_FLAG, NON_VOTING_FLAG, UNCERTAIN_FLAG
 from taskq.limits import FRAME_SIZE_MAX, MIB
 
 syncobj.pickle = command_codec  # A1: nothing unpickles
@@ -184,8 +184,15 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
     @property
     def loss(self) -> int:
         """The number of this node's non-voting flag, 0 where it votes (A8), also with the one that
-        it was added with (A10)."""
-        return self.roster.loss_of(self.node_id, self.journal.flag)
+        it was added with; and of whatever disk the members know it by, if that is another (A10)."""
+        if not self.is_member:
+            return self.journal.flag
+        return self.roster.loss_of(self.node_id, self.flag)
+
+    @property
+    def flag(self) -> int:
+        """What others are told of its disk: that flag, else the one that it was added with."""
+        return self.journal.flag or self.journal.flags.get(MEMBER_FLAG, 0)
 
     @property
     def uncertain(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from cluster.replication.voters import MEMBERS, Voter, Voters, decode_entry
+from cluster.storage.flags import is_kept
 from taskq.limits import MIB
 
 _NOBODY = Voter()
@@ -104,5 +105,9 @@ class Roster:
             self._take()
 
     def loss_of(self, node_id: str, flag: int) -> int:
-        """What a non-voting flag says of a node: 0 for the one that it bore when it was added."""
-        return 0 if flag == self.newest.members.get(node_id, _NOBODY).flag else flag
+        """What a flag says of a node: 0 for the one that it was added with. Who bears none, though
+        it was added with one that is kept, has another disk: that one is lost."""
+        known = self.newest.members.get(node_id, _NOBODY).flag
+        if flag == known:
+            return 0
+        return flag or (known if is_kept(known) else 0)

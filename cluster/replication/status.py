@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cluster.replication.core import Core
 from cluster.replication.feature_level import highest_common
 from cluster.replication.links import Note
-from cluster.replication.membership import Membership
+from cluster.replication.membership import SUPERSEDED, Membership
 from cluster.replication.progress import Progress, Stage
 from cluster.replication.raft import CANDIDATE
 from taskq.levels import Build
@@ -31,6 +31,8 @@ def note(replica: Replica, core: Core | None, membership: Membership | None) -> 
         state = (membership.obstacle if membership is not None else "") or OPENING
     elif membership is not None and (membership.removed or membership.waits):
         state = membership.removed or membership.waits
+    elif membership is not None and membership.superseded:
+        state = membership.superseded
     elif core.raft.loss:
         state = LOST_LOG
     elif core.consensus.leading is not None and core.consensus.leading.differing:
@@ -134,7 +136,7 @@ def _other(
         role, state = MemberRole.LEARNER, ""
     elif node_id == replica.leader:
         role = MemberRole.LEADER
-    elif state == LOST_LOG or (known is not None and known.loss):
+    elif state in (LOST_LOG, SUPERSEDED) or (known is not None and known.loss):
         role = MemberRole.NON_VOTING
     applied = match = lag = None
     if known is not None and core is not None:

@@ -90,7 +90,7 @@ class Transfer:
             self._again_at = math.inf
         elif self._told != last or now >= self._again_at:
             self._told, self._again_at = last, now + AGAIN_SECS
-            self._post.send(self._target, TimeoutNow(raft.term, raft.loss, last))
+            self._post.send(self._target, TimeoutNow(raft.term, raft.flag, last))
 
     def due(self) -> float:
         """When `turn` or `tell` has something to do, in loop time."""

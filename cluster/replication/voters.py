@@ -26,7 +26,8 @@ _NUMBER_MAX = 2**63 - 1
 class Voter(NamedTuple):
     """`address`: "host:port" of the Raft port; empty where it is not known. `flag`: the non-voting
     flag that the node bore when it was added, 0 for none: that one counts for nothing from then on,
-    because a node that was no member owes the cluster nothing that it may have forgotten."""
+    because a node that was no member owes the cluster nothing that it may have forgotten; and it
+    tells its disk from others that had its name."""
 
     address: str = ""
     flag: int = 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,48 @@ async def test_the_first_node_comes_back_with_an_empty_disk(tmp_path: Path) -> N
         cluster.start(["n1"])
         await cluster.whole()
         assert set(await roles(cluster, "n1")) == {"n1", "n2", "n3"}
+
+
+async def test_an_older_disk_of_a_member_counts_for_nothing_and_says_so(tmp_path: Path) -> None:
+    """n3 is removed, and added again with an empty folder; then the machine with the old one is
+    back, and is emptied."""
+    with LiveCluster(tmp_path / "cluster") as cluster:
+        cluster.start()
+        await cluster.whole()
+        cluster.kill("n3")
+        folder, old = cluster.nodes["n3"].folder, tmp_path / "old"
+        shutil.copytree(folder, old)
+        del cluster.nodes["n3"]
+        await shrink(cluster, "n3")
+        shutil.rmtree(folder)
+        await grow(cluster, "n3")
+        await cluster.whole()
+
+        cluster.kill("n3")
+        shutil.rmtree(folder)
+        shutil.copytree(old, folder)
+        cluster.start(["n3"])
+        await cluster.nodes["n3"].serving()
+        for name in ("n3", await _follower(cluster, but="n3"), await cluster.leader()):
+            await _superseded(cluster, name, "n3")
+        assert "older disk" in cluster.nodes[await cluster.leader()].log_tail(100_000)
+
+        cluster.kill("n3")
+        cluster.wipe("n3")
+        cluster.start(["n3"])
+        await cluster.whole()
+
+
+async def _follower(cluster: LiveCluster, but: str) -> str:
+    leader = await cluster.leader()
+    return next(one for one in cluster.nodes if one not in (leader, but))
+
+
+async def _superseded(cluster: LiveCluster, name: str, member: str) -> None:
+    """Waits until a node says of the member that it has an older disk."""
+    for _ in range(500):
+        view = (await roles(cluster, name))[member]
+        if view.role == MemberRole.NON_VOTING and "given to another disk" in view.state:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{name} says {view}")
