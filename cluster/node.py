@@ -195,6 +195,7 @@ async def _serve(
         for wait in waits:
             wait.cancel()
     finally:
+        began = loop.time()
         log.info("stopping")
         monitoring.health.stopping = True
         # While this node still serves: what comes in meanwhile goes to the one that takes over.
@@ -203,10 +204,12 @@ async def _serve(
         care.stop()
         runner.stop()
         await server.stop()
+        served = loop.time()
     if replica.fatal is not None:
         return FAILED if isinstance(replica.fatal, OtherVersionNeeded) else BROKEN
     await replica.stop()
-    log.info("stopped")
+    parts = {"answers_secs": served - began, "storage_secs": loop.time() - served}
+    log.info("stopped", **{name: round(secs, 1) for name, secs in parts.items()})
     return 0
 
 
