@@ -29,6 +29,7 @@ from taskq.client.views import (
     WorkerStatus,
     outcome_of,
     queue_status,
+    state_of,
     task_status,
     worker_status,
 )
@@ -261,7 +262,7 @@ class AsyncClient:
         limit: int | None = None,
     ) -> AsyncIterator[TaskStatus]:
         """Tasks in the order of their ids, `limit` at most; of one queue, in one state."""
-        number = None if state is None else int(_state(state))
+        number = None if state is None else int(state_of(state))
         async for page in self.pages(ListTasks(queue, number), limit):
             for view in page:
                 yield task_status(view)
@@ -393,14 +394,6 @@ class AsyncClient:
         )
         self.channel.listeners.add(session)
         return session
-
-
-def _state(state: TaskState | str) -> TaskState:
-    try:
-        return TaskState[state.upper()] if isinstance(state, str) else TaskState(state)
-    except (KeyError, ValueError):
-        names = ", ".join(known.name.lower() for known in TaskState)
-        raise ValueError(f"state: one of {names}, not {state!r}") from None
 
 
 def _still_running(task: bytes, timeout: Duration | None) -> TimeoutError:

@@ -110,6 +110,15 @@ class CancelStatus:
     requested: bool
 
 
+def state_of(state: TaskState | str) -> TaskState:
+    """A state by its name. Raises ValueError with the known ones."""
+    try:
+        return TaskState[state.upper()] if isinstance(state, str) else TaskState(state)
+    except (KeyError, ValueError):
+        names = ", ".join(known.name.lower() for known in TaskState)
+        raise ValueError(f"state: one of {names}, not {state!r}") from None
+
+
 def task_status(view: TaskView) -> TaskStatus:
     """The public view of a task."""
     return TaskStatus(
