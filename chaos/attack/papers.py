@@ -25,6 +25,8 @@ class Papers:
         for name in NAMES:
             self._keep(name, self._nodes.issue_node(name, ["127.0.0.1", "localhost"], DAYS))
         self._keep("n9", self._nodes.issue_node("n9", ["127.0.0.1"], DAYS))
+        # No node's, but of the nodes' authority: it signs web servers, too.
+        self._keep("web.example.com", self._nodes.issue_node("web.example.com", ["10.1.2.3"], DAYS))
         self._keep("client", self._clients.issue_client("client", DAYS))
         self._keep("expired", self._clients.issue_client("client", -1.0))
         self._keep("foreign", self._foreign.issue_client("client", DAYS))

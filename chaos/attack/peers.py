@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import ssl
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgpack
@@ -19,6 +20,8 @@ from cluster.replication.peers.frames import MESSAGE, FrameError, FrameReader, S
 from cluster.replication.peers.handshake import Dialling, NotAuthenticated, Refused
 from cluster.replication.peers.introduction import INCARNATION_SIZE, Introduction
 from cluster.replication.peers.trust import trust_loopback, trust_secret
+from taskq.commands import GetCluster, ListQueues
+from taskq.errors import Refusal
 
 # A node that is not one of the members, and would like to be.
 GUEST = "n9"
@@ -65,8 +68,9 @@ async def _knock(port: int, name: str, to: str, key: bytes, tries: Tries) -> Non
 async def shake_hands(
     stranger: Stranger, name: str, to: str, key: bytes, generation: int = 1
 ) -> tuple[Sealer, Recording]:
-    """Introduces somebody as a node of that name. Raises Closed, FrameError and those of the
-    handshake where that fails."""
+    """Introduces somebody as a node of that name; what it may seal now, and a recording of it with
+    a first message that was not sent. Raises Closed, FrameError and those of the handshake where
+    that fails."""
     own = Introduction(name, "", "", secrets.token_bytes(INCARNATION_SIZE), generation)
     dialling = Dialling(own, to, key, secrets.token_bytes)
     reader = FrameReader()
@@ -81,9 +85,8 @@ async def shake_hands(
         if answer:
             said.append(answer)
             await stranger.throw(answer)
-    sealer = Sealer(dialling.message_key)
-    message = sealer.seal(NOTE + b"\x90")
-    return sealer, Recording(said[0], said[1], message)
+    message = Sealer(dialling.message_key).seal(NOTE + b"\x90")
+    return Sealer(dialling.message_key), Recording(said[0], said[1], message)
 
 
 async def replayed_challenges(scene: Scene, tries: Tries) -> None:
@@ -131,28 +134,89 @@ async def _reflect(port: int, hello: bytes, tries: Tries) -> None:
 
 async def mad_peer(scene: Scene, tries: Tries) -> None:
     """A guest that has the secret, and says on every channel what no node of ours says: noise, deep
-    and large msgpack, messages of 30 MiB, seals that are wrong. Nothing of it
-    may change anything, or end the node."""
+    and large msgpack, messages of 30 MiB, seals that are wrong. Nothing of it may change anything,
+    or end the node: it reads each message, and what is said behind it on the same connection."""
     key = await _key(SECRET)
     said = list(_mad(scene))
     doors = list(scene.cluster.raft_ports.items())
     for to, port in doors if scene.amount.tries >= 100 else doors[:1]:
+        before = await facts(scene, to)
         for message in said:
-            try:
-                async with await Stranger.connect(port) as guest:
-                    sealer, _ = await shake_hands(guest, GUEST, to, key)
-                    for _ in range(2):
-                        await guest.throw(sealer.seal(message))
-                    closed = await guest.is_closed(LISTEN_SECS)
-                    tries.refuse("closed" if closed else "ignored")
-            except (Closed, Refused, FrameError) as error:
-                tries.refuse(str(error) if isinstance(error, Closed) else type(error).__name__)
-        async with await Stranger.connect(port) as guest:
-            sealer, _ = await shake_hands(guest, GUEST, to, key)
-            sealed = sealer.seal(NOTE + b"\x90")
-            await guest.throw(sealed[:-1] + bytes([sealed[-1] ^ 1]))
-            closed = await guest.is_closed(REACTION_SECS)
-            tries.judge(closed, "closed", "a message with a wrong seal was taken")
+            async with await Stranger.connect(port) as guest:
+                sealer, _ = await shake_hands(guest, GUEST, to, key)
+                for _ in range(2):
+                    await guest.throw(sealer.seal(message))
+                assert not await guest.is_closed(LISTEN_SECS), "it was not heard: a wrong seal?"
+            tries.judge(*await changed(scene, to, before))
+        for place, wrong in enumerate(_broken_seals(NOTE + b"\x90")):
+            async with await Stranger.connect(port) as guest:
+                sealer, _ = await shake_hands(guest, GUEST, to, key)
+                await guest.throw(sealer.seal(NOTE + b"\x90") + wrong(sealer))
+                closed = await guest.is_closed(REACTION_SECS)
+                tries.judge(closed, "closed", f"a message with a wrong seal was taken: {place}")
+
+
+def _broken_seals(message: bytes) -> list[Callable[[Sealer], bytes]]:
+    """What is no next message: a bit flipped in its seal and in itself, one sealed for another
+    place, and one without a seal."""
+
+    def skips(sealer: Sealer) -> bytes:
+        sealer.seal(message)
+        return sealer.seal(message)
+
+    return [
+        lambda sealer: _flipped(sealer.seal(message), -1),
+        lambda sealer: _flipped(sealer.seal(message), 5),
+        skips,
+        lambda sealer: pack_frame(MESSAGE, message),
+    ]
+
+
+def _flipped(data: bytes, place: int) -> bytes:
+    return bytes([*data[:place], data[place] ^ 1, *(data[place + 1 :] if place != -1 else b"")])
+
+
+class Facts(NamedTuple):
+    """What nobody but members, and whoever has an admin's key, may change. `term`: elections raise
+    it by one now and then; who forges one takes more."""
+
+    term: int
+    members: tuple[str, ...]
+    level: int
+    queues: tuple[str, ...]
+
+
+# More than the elections of a row.
+TERM_LEAP = 1_000
+
+
+async def facts(scene: Scene, to: str) -> Facts | None:
+    """As that node knows them, now; None where it serves nobody."""
+    port = scene.cluster.nodes[to].port
+    try:
+        async with await Stranger.connect(port, scene.context()) as owner:
+            if await owner.hello(scene.keys["admin"]) is not None:
+                return None
+            status = await owner.ask(GetCluster(stale=True))
+            page = await owner.ask(ListQueues(stale=True, limit=1000))
+    except Closed:
+        return None
+    if isinstance(status, Refusal) or isinstance(page, Refusal):
+        return None
+    members = tuple(member[0] for member in status.members)
+    return Facts(status.term, members, status.level, tuple(queue[0] for queue in page.queues))
+
+
+async def changed(scene: Scene, to: str, before: Facts | None) -> tuple[bool, str, str]:
+    """For `Tries.judge`: whether everything is as it was."""
+    now = await facts(scene, to)
+    same = (
+        before is not None
+        and now is not None
+        and now[1:] == before[1:]
+        and now.term < before.term + TERM_LEAP
+    )
+    return same, "ignored", f"{to} was {before} and is {now}"
 
 
 LISTEN_SECS = 0.05

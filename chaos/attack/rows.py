@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from chaos.attack import crowds, doors, keys, noise, peers, queues
+from chaos.attack import crowds, doors, guests, keys, noise, peers, queues
 from chaos.attack.scene import Scene
 from chaos.attack.tries import Tries
 
@@ -62,8 +62,9 @@ ROWS = (
     ),
     Row(
         "false node",
-        "on the Raft port: no certificate, another authority's, a client's, another node's",
-        peers.foreign_certificates,
+        "on the Raft port: no certificate, another authority's, a client's, another node's; no"
+        " node's, which says all that nodes say",
+        guests.false_nodes,
         tls=True,
     ),
     Row(
