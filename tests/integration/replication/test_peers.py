@@ -717,6 +717,16 @@ async def test_a_frame_put_after_the_handshake_reaches_no_dialler(make: Make, wi
 # --- nodes that do not belong ---------------------------------------------------------------------
 
 
+async def test_guests_come_in_under_names_that_nodes_can_have(make: Make) -> None:
+    host = await make("host", guest_count_max=2)
+    guests = [await make(name) for name in ("../n1", "x" * 65, "n 1", "n1", "n2", "n3")]
+    for guest in guests:
+        guest.network.set_peers({"host": f"{HOST}:{host.port}"})
+    await until(lambda: len(host.network.heard_from()) == 2)
+    await until(lambda: sum(one.network.counts["unknown_node"] > 0 for one in guests) == 4)
+    assert host.network.heard_from() < {"n1", "n2", "n3"}
+
+
 @pytest.mark.parametrize(
     ("node_id", "options", "here", "there"),
     [
