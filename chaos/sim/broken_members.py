@@ -16,6 +16,7 @@ from cluster.replication.leading import Leading
 from cluster.replication.membership import Membership
 from cluster.replication.raft import Raft
 from cluster.replication.roster import Roster
+from cluster.replication.standing import Standing
 from cluster.replication.voters import Voters, founders
 
 Plan = Callable[[int], list[Fault]]
@@ -101,3 +102,6 @@ def _wish_outlives(stack: ExitStack) -> None:
 def _removed_counts_itself(stack: ExitStack) -> None:
     _put(stack, Raft, "is_member", property(lambda self: True))
     _put(stack, Membership, "removed", "")  # it would refuse what comes after
+    # The others would hear it no more, and elect another one at once.
+    _put(stack, Standing, "trusts", lambda self, peer_id: True)
+    _put(stack, Roster, "left", lambda self: set())

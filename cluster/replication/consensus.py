@@ -35,7 +35,8 @@ from cluster.replication.messages import (
     decode,
 )
 from cluster.replication.post import Post
-from cluster.replication.raft import LEADER, Raft
+from cluster.replication.raft import Raft
+from cluster.replication.raft_state import LEADER
 from cluster.replication.transfer import Transfer
 from taskq.errors import ErrorCode
 
@@ -315,9 +316,7 @@ class Consensus:
             self._told = now
             self._on_members()
             if now[1] and raft.leader in raft.roster.left():
-                self.elections.lost_sight(
-                    raft.leader
-                )  # it leads no more, and is not heard any more
+                self.elections.lost_sight(raft.leader)  # it is not heard any more
         if newest.entry > raft.commit_index:
             return
         if raft.journal.flag and not raft.loss:

@@ -31,7 +31,7 @@ from cluster.replication.clock import ClusterClock
 from cluster.replication.consensus import Consensus
 from cluster.replication.log_writer import LogWriter
 from cluster.replication.packing import Proposal, Sink, pack
-from cluster.replication.raft import LEADER
+from cluster.replication.raft_state import LEADER
 from cluster.replication.state_writer import StateWriter
 from cluster.replication.transfer import Done
 from cluster.storage.log_store import LogStore

@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 from cluster.replication.messages import PreVote, PreVoteReply, Vote, VoteReply
 from cluster.replication.post import Post
-from cluster.replication.raft import CANDIDATE, LEADER, Raft
+from cluster.replication.raft import Raft
+from cluster.replication.raft_state import CANDIDATE, LEADER
 
 # After the leader's connection closed: the first of the others waits so long before it asks, each
 # following one a step more, so that they do not stand against each other. Seconds.

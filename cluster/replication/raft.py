@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
-from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf, replicated, syncobj
+from pysyncobj import FAIL_REASON, SyncObjConf, replicated, syncobj
 from pysyncobj.node import Node
 
 from cluster.replication import command_codec
@@ -25,15 +25,14 @@ from cluster.replication.build import OtherVersionNeeded
 from cluster.replication.continuation import LogConflict, holds_state
 from cluster.replication.journal import STAND_IN, LogJournal
 from cluster.replication.majority import reached_by
+from cluster.replication.raft_state import CANDIDATE, FOLLOWER, LEADER, RaftState
 from cluster.replication.roster import Roster
 from cluster.replication.transport import Courier
 from cluster.replication.voters import MEMBERS, Voter, Voters, decode_entry, encode_entry
-from cluster.storage.flags import MEMBER_FLAG, NON_VOTING_FLAG, UNCERTAIN_FLAG
 from taskq.limits import FRAME_SIZE_MAX, MIB
 
 syncobj.pickle = command_codec  # A1: nothing unpickles
 
-FOLLOWER, CANDIDATE, LEADER = 0, 1, 2
 REGULAR, NO_OP = b"\0", b"\1"
 
 # A5: PySyncObj's own timers are out of reach; the driver owns them. Seconds.
@@ -50,7 +49,7 @@ _APPLY_SIZE = 4 * MIB
 Callback = Callable[[Any, bool], None]
 
 
-class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
+class Raft(RaftState):
     """A member of the group; see the module.
 
     `roster`: the members in the state; those in the log are taken from there. `applied_index`,
@@ -79,7 +78,6 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         self._on_voters = on_voters
         self.in_group = in_group
         self._on_applied = on_applied
-        self._noop_index = 0
         self._clock = clock
         self.node_id = node_id
         self.roster = roster
@@ -133,130 +131,6 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
                 raise
             return False
 
-    # --- what the driver asks ---------------------------------------------------------------------
-
-    @property
-    def is_leader(self) -> bool:
-        """A6: leader, and its own no-op is applied, so that it knows everything before it."""
-        state: int = self._SyncObj__raftState
-        return state == LEADER and self.raftLastApplied >= self._noop_index
-
-    @property
-    def applied_index(self) -> int:
-        """Index of the last applied entry."""
-        index: int = self.raftLastApplied
-        return index
-
-    @property
-    def commit_index(self) -> int:
-        """Index of the last entry known to be committed."""
-        index: int = self.raftCommitIndex
-        return index
-
-    @property
-    def term(self) -> int:
-        """The current term."""
-        term: int = self.raftCurrentTerm
-        return term
-
-    @property
-    def last_index(self) -> int:
-        """Index of the last entry of the log, flushed or not."""
-        return self.journal.last_index
-
-    @property
-    def last_term(self) -> int:
-        """Its term; 0 for an empty log, which only the constructor sees."""
-        return int(self.journal[-1][2]) if len(self.journal) else 0
-
-    @property
-    def role(self) -> int:
-        """FOLLOWER, CANDIDATE or LEADER. A leader may not be ready yet: `is_leader`."""
-        role: int = self._SyncObj__raftState
-        return role
-
-    @property
-    def leader(self) -> str:
-        """Node id of the leader of the current term, or empty."""
-        node: Node | None = self._SyncObj__raftLeader
-        return "" if node is None else str(node.id)
-
-    @property
-    def loss(self) -> int:
-        """The number of this node's non-voting flag, 0 where it votes (A8), also with the one that
-        it was added with; and of whatever disk the members know it by, if that is another (A10)."""
-        if not self.is_member:
-            return self.journal.flag
-        return self.roster.loss_of(self.node_id, self.flag)
-
-    @property
-    def flag(self) -> int:
-        """What others are told of its disk: that flag, else the one that it was added with."""
-        return self.journal.flag or self.journal.flags.get(MEMBER_FLAG, 0)
-
-    @property
-    def uncertain(self) -> bool:
-        """Whether it votes only where all members vote alike (L4). Who all are is told by the log:
-        one that lost a set of members, as is noted outside of it, does not know."""
-        flags = self.journal.flags
-        unsure = bool(self.loss) and UNCERTAIN_FLAG in flags and NON_VOTING_FLAG not in flags
-        return unsure and self._holds_noted()
-
-    def _holds_noted(self) -> bool:
-        index, term = self.journal.noted
-        if index <= self.applied_index:
-            return True
-        return index <= self.last_index and self.term_at(index) == term
-
-    # --- members (A10) ----------------------------------------------------------------------------
-
-    @property
-    def others(self) -> tuple[str, ...]:
-        """The other members."""
-        return self.roster.others
-
-    @property
-    def majority(self) -> int:
-        """So many of all members are one."""
-        return self.roster.majority
-
-    @property
-    def is_member(self) -> bool:
-        """Whether this node is in the newest set of its log: else it neither stands nor counts."""
-        return self.roster.is_member
-
-    @property
-    def members_settled(self) -> bool:
-        """Whether the newest set is committed and applied, and so is an entry of the leader's own
-        term: only then may another set be proposed."""
-        return self.is_leader and self.roster.newest.entry <= self.applied_index
-
-    def propose_members(self, members: Mapping[str, Voter]) -> int:
-        """Appends a membership entry, as leader; its index. It counts from now on."""
-        assert self.members_settled, "one change of members at a time"
-        self.journal.add(encode_entry(members), self.last_index + 1, self.term)
-        return self.last_index
-
-    @property
-    def tellable_index(self) -> int:
-        """As leader: entries up to there may be told to others. L4: a set of members counts for
-        nobody before this node has it on its disk, and has noted it."""
-        newest = self.roster.newest.entry
-        return self.last_index if newest <= self.journal.flushed_index else newest - 1
-
-    def term_at(self, index: int) -> int:
-        """The term of an entry; 0 where the log begins later, right after the state."""
-        if index == self.journal.last_index:
-            return self.last_term
-        if index < self.journal.first_index:
-            return 0
-        return int(self.journal.entries(index, 1)[0][2])
-
-    @property
-    def behind(self) -> bool:
-        """Whether committed entries on the own disk wait to be applied."""
-        return self.applied_index < min(self.commit_index, self.journal.flushed_index)
-
     # --- A1: one replicated method, whose argument is the entry ----------------------------------
 
     @replicated  # type: ignore[untyped-decorator]
@@ -295,6 +169,12 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
         self.journal.add(NO_OP, self.last_index + 1, self.term)
         return self.last_index
 
+    def propose_members(self, members: Mapping[str, Voter]) -> int:
+        """Appends a membership entry, as leader; its index. It counts from now on."""
+        assert self.members_settled, "one change of members at a time"
+        self.journal.add(encode_entry(members), self.last_index + 1, self.term)
+        return self.last_index
+
     def forget_proposals(self) -> None:
         """Nobody waits any more for what this node proposed."""
         self._SyncObj__commandsWaitingCommit.clear()
@@ -318,12 +198,6 @@ class Raft(SyncObj):  # type: ignore[misc]  # PySyncObj is not typed
             assert self.role != LEADER, f"{leader} and this node lead term {self.term}"
             self._SyncObj__raftLeader = Node(leader)
         self._SyncObj__setState(FOLLOWER)
-
-    @property
-    def vote(self) -> str | None:
-        """Who has this node's vote in the current term."""
-        vote: str | None = self._SyncObj__votedForNodeId
-        return vote
 
     def give_vote(self, candidate: str) -> None:
         """On disk before the candidate hears of it (A2)."""

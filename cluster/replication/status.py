@@ -10,7 +10,7 @@ from cluster.replication.feature_level import highest_common
 from cluster.replication.links import Note
 from cluster.replication.membership import SUPERSEDED, Membership
 from cluster.replication.progress import Progress, Stage
-from cluster.replication.raft import CANDIDATE
+from cluster.replication.raft_state import CANDIDATE
 from taskq.levels import Build
 from taskq.results import ClusterStatus, MemberRole, MemberView
 

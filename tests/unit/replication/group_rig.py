@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from cluster.replication.messages import Append, Message, decode, encode
-from cluster.replication.raft import LEADER, REGULAR
+from cluster.replication.raft import REGULAR
+from cluster.replication.raft_state import LEADER
 from taskq.machine.entry import decode_entry
 from tests.unit.replication.disk import Disk
 from tests.unit.replication.rig import Loop, Rig, spelled

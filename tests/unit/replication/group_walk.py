@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from cluster.replication.raft import LEADER
+from cluster.replication.raft_state import LEADER
 from cluster.storage.flags import NON_VOTING_FLAG
 from cluster.storage.log_records import Head
 from tests.unit.replication.disk import Disk

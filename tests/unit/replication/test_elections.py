@@ -19,7 +19,7 @@ from cluster.replication.messages import (
     Vote,
     VoteReply,
 )
-from cluster.replication.raft import CANDIDATE, FOLLOWER, LEADER
+from cluster.replication.raft_state import CANDIDATE, FOLLOWER, LEADER
 from cluster.storage.flags import NON_VOTING_FLAG, UNCERTAIN_FLAG
 from cluster.storage.log_records import Head
 from tests.unit.replication.disk import Disk

@@ -19,7 +19,7 @@ from cluster.replication.messages import (
     VoteReply,
 )
 from cluster.replication.progress import Stage
-from cluster.replication.raft import LEADER
+from cluster.replication.raft_state import LEADER
 from tests.unit.replication.group_rig import Group, refusals
 from tests.unit.replication.rig import Rig
 

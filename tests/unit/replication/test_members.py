@@ -8,7 +8,7 @@ import pytest
 
 from cluster.replication.build import OWN_BUILD
 from cluster.replication.messages import Resigned
-from cluster.replication.raft import FOLLOWER
+from cluster.replication.raft_state import FOLLOWER
 from taskq.commands import AddMember, RemoveMember
 from taskq.errors import Refusal
 from taskq.levels import LEVEL_MAX, Build

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster.replication.messages import PreVote, TimeoutNow
-from cluster.replication.raft import FOLLOWER, LEADER
+from cluster.replication.raft_state import FOLLOWER, LEADER
 from cluster.storage.errors import StorageFailed
 from taskq.errors import ErrorCode, Refusal
 from tests.unit.replication.group_rig import Group, refusals

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 
-from cluster.replication.raft import FOLLOWER
+from cluster.replication.raft_state import FOLLOWER
 from cluster.replication.voters import encode_entry
 from cluster.storage.flags import UNCERTAIN_FLAG
 from taskq.commands import AddMember, RemoveMember
