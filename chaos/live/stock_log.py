@@ -25,6 +25,7 @@ class StockLog:
         directory.mkdir(exist_ok=True)
         self._journal = FileJournal(str(directory / NAME))
         self.opened = Opened.INTACT
+        self.note = None  # nothing outside of it tells what it should hold
         self.flags: dict[str, int] = {}
         self.failed = False
 
