@@ -4,6 +4,9 @@ Limits that an operator may change live in the configuration and reach the machi
 `Settings`; those here are fixed for a protocol version. Units: `_size` bytes, `_ms` milliseconds.
 """
 
+# What names are made of that go into addresses, certificates and files, as a regular expression.
+NAME_PATTERN = r"[A-Za-z0-9._-]{1,64}"
+
 KIB = 1024
 MIB = 1024 * KIB
 

@@ -34,7 +34,7 @@ def _with_port(value: str) -> str:
 
 
 # Patterns are those of Rust's regex crate, where `$` is the very end, never before a line feed.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Name = Annotated[str, Field(pattern=f"^{limits.NAME_PATTERN}$")]
 Host = Annotated[str, Field(pattern=r"^[^\s/]{1,255}$")]
 Address = Annotated[
     str,

@@ -179,6 +179,11 @@ class Membership:
             return ""
         return SUPERSEDED if core.raft.loss else ""
 
+    @property
+    def outside(self) -> str:
+        """Why this node takes no part, in words."""
+        return self.removed or self.waits or self.superseded
+
     def _changed(self) -> None:
         """Called from within a round of the driver: connections are not touched there."""
         self._loop.call_soon(self._follow)
@@ -204,7 +209,7 @@ class Membership:
             for peer_id in sorted(self.links.connected()):
                 self._send_letter(peer_id)
         self._end_passing()
-        outside = self.removed or self.waits or self.superseded
+        outside = self.outside
         if outside != self._outside:
             self._outside = outside
             if outside:

@@ -29,10 +29,8 @@ def note(replica: Replica, core: Core | None, membership: Membership | None) -> 
     state = ""
     if core is None or core.driver.stopped:
         state = (membership.obstacle if membership is not None else "") or OPENING
-    elif membership is not None and (membership.removed or membership.waits):
-        state = membership.removed or membership.waits
-    elif membership is not None and membership.superseded:
-        state = membership.superseded
+    elif membership is not None and (outside := membership.outside):
+        state = outside
     elif core.raft.loss:
         state = LOST_LOG
     elif core.consensus.leading is not None and core.consensus.leading.differing:

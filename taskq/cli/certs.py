@@ -15,6 +15,7 @@ from taskq.cli.output import note, print_json, print_text, show
 from taskq.cli.process import require_broker
 from taskq.client.address import parse_address
 from taskq.client.tls import NO_TLS
+from taskq.limits import NAME_PATTERN
 
 if TYPE_CHECKING:
     from cluster.certificates.certificate import Certificate
@@ -24,7 +25,7 @@ DAYS_DEFAULT = 365
 DAYS_MAX = 3650
 LOOK_SECS = 5.0
 # As `raft.node_id`.
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NAME = re.compile(NAME_PATTERN)
 
 
 @click.group("certs", cls=CommandGroup)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from uuid import UUID
@@ -33,6 +33,8 @@ URL_VARIABLE = "TASKQ_URL"
 _TASK_ID = "taskq.task_id"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Item = TypeVar("Item")
+Done = TypeVar("Done")
 
 
 class Failure(TaskqError):
@@ -97,6 +99,25 @@ def report(error: BaseException, as_json: bool, task_id: UUID | None = None) -> 
         print_json_line({"error": document})
     note(text)
     return code
+
+
+def for_each(
+    items: Sequence[Item], do: Callable[[Item], Done]
+) -> tuple[list[Done], dict[Item, str], int]:
+    """What was done, the errors by item, which are told at once, and the exit code. An error with
+    the only item is raised."""
+    done: list[Done] = []
+    errors: dict[Item, str] = {}
+    code = exits.OK
+    for item in items:
+        try:
+            done.append(do(item))
+        except TaskqError as error:
+            if len(items) == 1:
+                raise
+            code = max(code, report(error, as_json=False))
+            errors[item] = str(error)
+    return done, errors, code
 
 
 def sentence(error: BaseException) -> str:

@@ -13,6 +13,7 @@ import click
 
 from taskq.cli.command import CommandGroup, Failure, Function, json_option
 from taskq.cli.output import note, print_json, print_text
+from taskq.limits import NAME_PATTERN
 
 ROLES = ("producer", "worker", "admin")
 # So that people and scanners of repositories see what it is.
@@ -24,7 +25,7 @@ LENGTH_SAFE = 22
 # What the protocol takes.
 LENGTH_MAX = 500
 # As in the configuration of the broker.
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NAME = re.compile(NAME_PATTERN)
 _QUEUES_SIZE_MAX = 200
 
 

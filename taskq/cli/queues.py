@@ -6,20 +6,18 @@ from typing import Any
 
 import click
 
-from taskq.cli import exits
 from taskq.cli.command import (
     DURATION,
     CommandGroup,
     Failure,
     cluster_options,
     connected,
-    report,
+    for_each,
 )
 from taskq.cli.completion import queue_names
 from taskq.cli.output import ask, note, print_json, print_text, show
 from taskq.cli.quantity import count_text, counted, duration_text
 from taskq.client.views import QueueStatus
-from taskq.errors import TaskqError
 
 
 def queue_rows(title: str, queues: list[QueueStatus]) -> Any:
@@ -145,20 +143,13 @@ def delete_queues(
     A queue is empty when nothing waits, runs or is dead in it. Tasks that have ended stay known. A
     later submit makes the queue anew, without settings of its own.
     """
-    deleted: list[str] = []
-    errors: dict[str, str] = {}
-    code = exits.OK
     with connected(url, request_timeout) as client:
-        for name in names:
-            try:
-                client.delete_queue(name)
-            except TaskqError as error:
-                if len(names) == 1:
-                    raise
-                code = max(code, report(error, as_json=False))
-                errors[name] = str(error)
-                continue
-            deleted.append(name)
+
+        def delete(name: str) -> str:
+            client.delete_queue(name)
+            return name
+
+        deleted, errors, code = for_each(names, delete)
     if as_json:
         print_json({"deleted": deleted, "errors": errors})
     else:

@@ -17,14 +17,13 @@ from taskq.cli.command import (
     cluster_options,
     concerns,
     connected,
-    report,
+    for_each,
 )
 from taskq.cli.output import note, print_json, print_text, show, state_text, to_json
 from taskq.cli.quantity import count_text, date_text, duration_text, moment_text, size_text
 from taskq.client import Client
 from taskq.client.views import TaskStatus, outcome_of
 from taskq.commands import QueryStatus
-from taskq.errors import TaskqError
 from taskq.limits import TIER_HIGH_MIN, TIER_NORMAL_MIN
 from taskq.results import FINAL_STATES, TaskState
 
@@ -206,21 +205,14 @@ def cancel_command(
     A waiting task is cancelled at once. A running one is asked to stop; should it complete all
     the same, its result counts. --force cancels at once, and what the run still brings is refused.
     """
-    answers: list[dict[str, Any]] = []
-    errors: dict[UUID, str] = {}
-    code = exits.OK
     with connected(url, request_timeout) as client:
-        for task_id in task_ids:
-            try:
-                answer = client.cancel(task_id, force=force)
-            except TaskqError as error:
-                if len(task_ids) == 1:
-                    raise
-                code = max(code, report(error, as_json=False))
-                errors[task_id] = str(error)
-                continue
+
+        def cancel(task_id: UUID) -> dict[str, Any]:
+            answer = client.cancel(task_id, force=force)
             state = answer.state.name.lower()
-            answers.append({"id": task_id, "state": state, "requested": answer.requested})
+            return {"id": task_id, "state": state, "requested": answer.requested}
+
+        answers, errors, code = for_each(task_ids, cancel)
     # Told at the end: a reader that goes away must not keep the last tasks from being cancelled.
     if as_json:
         print_json({"tasks": answers, "errors": errors})

@@ -31,11 +31,12 @@ from cluster.replication.peers.tally import Tally
 from cluster.replication.peers.timings import Timings
 from cluster.replication.peers.trust import Trust, certifies
 from cluster.replication.peers.tuning import tune
+from taskq.limits import NAME_PATTERN
 
 # A flood waits here; the kernel drops what is above.
 BACKLOG = 256
 # What `raft.node_id` may be: a guest comes under a name that a node can have.
-_NODE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NODE_ID = re.compile(NAME_PATTERN)
 # No descriptor was free, or a connection broke before it was taken: try again soon.
 ACCEPT_PAUSE_SECS = 0.05
 
