@@ -140,6 +140,12 @@ class Founding:
         steps = self._prepare()
         return steps + [self._send(peer_id, self._proposal()) for peer_id in self._others]
 
+    def _propose_to(self, peer_id: str) -> list[Step]:
+        """What nobody has heard of yet is said to all."""
+        if self.record.stage is Stage.EMPTY:
+            return self._propose()
+        return [self._send(peer_id, self._proposal())]
+
     def connected(self, peer_id: str) -> list[Step]:
         """Messages can be sent to this peer from now on."""
         if self.formed:
@@ -147,9 +153,7 @@ class Founding:
         if not self._others:
             return []  # it listens: whoever is a member says so
         if self._node_id == self._minter:
-            if self.record.stage is Stage.EMPTY:
-                return self._propose()
-            return [self._send(peer_id, self._proposal())]
+            return self._propose_to(peer_id)
         return [self._send(peer_id, Ask(self._members))]
 
     def receive(self, peer_id: str, message: bytes) -> list[Step]:
@@ -194,11 +198,7 @@ class Founding:
     def _asked(self, peer_id: str, members: tuple[str, ...]) -> list[Step]:
         if not self._same_set(peer_id, members):
             return [self._send(peer_id, Differ(self._members))]
-        if self._node_id != self._minter:
-            return []
-        if self.record.stage is Stage.EMPTY:
-            return self._propose()
-        return [self._send(peer_id, self._proposal())]
+        return self._propose_to(peer_id) if self._node_id == self._minter else []
 
     def _prepared(self, peer_id: str, cluster_id: str, members: tuple[str, ...]) -> list[Step]:
         if not self._same_set(peer_id, members):
