@@ -40,11 +40,12 @@ from chaos.live.probe import Probe
 from chaos.live.recorder import Recorder
 from chaos.live.report import REPORTS
 from chaos.live.soak_load import PEAK_SECS, PEAK_START_SECS, Account, SoakLoad
+from chaos.live.soak_page import PLOTS, plotted
 from chaos.live.soak_record import row_of
 from chaos.live.soak_report import write
 from chaos.live.strikes import Strike, Striker
 from chaos.live.unserved import without_service
-from chaos.record import append
+from chaos.record import RESULTS, append
 from cluster.storage.files import SET_ASIDE
 from taskq import AsyncClient
 
@@ -260,10 +261,13 @@ def main(
     console.print(f"The peak is measured first: {PEAK_START_SECS + PEAK_SECS:.0f} s.")
     _carried_out(soak, console)
     row = row_of(soak)
+    report = write(soak, row, REPORTS)
     if keep:
         append("soak", row)
+        if plotted([row]):
+            shutil.copyfile(report, RESULTS / PLOTS)
     print(json.dumps(row, sort_keys=True))
-    console.print(f"The report: {write(soak, row, REPORTS)}")
+    console.print(f"The report: {report}")
     for line in soak.violations[:50]:
         console.print(line, markup=False, highlight=False)
     if soak.violations:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chaos.live.bounded import GAUGES
+from chaos.live.bounded import GAUGES, JUDGED_SECS_MIN
+
+PLOTS = "soak.html"
+
+
+def plotted(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Of rows, newest first, the one whose plots are kept: the newest that was long enough."""
+    return next((row for row in rows if row["load_secs"] >= JUDGED_SECS_MIN), None)
 
 
 def page(content: str) -> list[str]:
@@ -26,12 +33,23 @@ def page(content: str) -> list[str]:
         "task has been completed, once, and all nodes hold the same. What a node uses: the most in"
         " the middle third - in the last,",
         "of the node that uses most; the rule is in `chaos/live/bounded.py`.",
+        *_plots(rows),
         "",
         "| when (UTC) | commit | minutes | tasks/s wanted, done | of peak | strikes |"
         " without service ms | acknowledged | unknown | refused | lost | doubled |"
         f" {titles} | broken promises | changed settings | machine | load average |",
         "|" + "---|" * (16 + len(GAUGES)),
         *(_line(row) for row in rows),
+    ]
+
+
+def _plots(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    row = plotted(rows)
+    if row is None:
+        return []
+    return [
+        "",
+        f"Plots of the run of {row['when']}: [{PLOTS}](results/{PLOTS}), to be opened locally.",
     ]
 
 

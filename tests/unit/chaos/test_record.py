@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 
-from chaos.record import PAGE, page, results
+from chaos.live.soak_page import PLOTS, plotted
+from chaos.record import PAGE, RESULTS, page, results, rows
 
 
 def test_the_page_of_results_is_up_to_date() -> None:
     assert PAGE.read_text() == page(results()), "chaos/RESULTS.md differs from chaos/results/"
+
+
+def test_the_plots_of_the_newest_soak_are_kept() -> None:
+    row = plotted(reversed(rows("soak")))
+    assert row is not None
+    plots = (RESULTS / PLOTS).read_text()
+    assert f"{row['when']} UTC, commit {row['commit']}" in plots
+    assert f"{row['acknowledged']:,}" in plots
 
 
 def test_every_run_of_kills_had_requests_unanswered_at_each_kill() -> None:
