@@ -26,6 +26,7 @@ from cluster.server.quota import PROGRESS_SIZE, REQUEST_COST
 from cluster.server.requester import Handler, Tag
 from cluster.server.scope import limit
 from cluster.server.strangers import address_of
+from cluster.server.tls_port import read_more
 from taskq.commands import Hello
 from taskq.errors import ErrorCode, ProtocolError, Refusal, refuse
 from taskq.protocol.codec import Rejected, Request, join_reply
@@ -241,6 +242,8 @@ class Session(asyncio.Protocol):
         self.held -= request.size + REQUEST_COST
         self.open = True
         self.grant = grant
+        if self._transport is not None:
+            read_more(self._transport)
         if grant.scope is not None:
             handlers = {code: limit(handler, grant.scope) for code, handler in handlers.items()}
         self.handlers = handlers

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import structlog
 
 from cluster.listening import listen
+from taskq.limits import KIB
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +40,10 @@ ACCEPT_PAUSE_SECS = 0.05
 LOG_SECS = 10.0
 # How much of what came in the clear is taken, so that closing does not take the answer with it.
 DRAIN_SIZE = 65_536
+# What a TLS transport ever read at once it keeps room for, twice, until it ends: so this bounds
+# what a connection costs, as SO_RCVBUF (which Linux doubles). Of strangers, and of who is known.
+STRANGER_READ_SIZE = 16 * KIB
+KNOWN_READ_SIZE = 64 * KIB
 
 PLAIN, TLS_FAILED, SLOW, CROWDED = "no tls", "tls failed", "slow tls", "crowded"
 _TEXTS = {
@@ -104,6 +109,8 @@ class TlsPort:
         )
         found = dict.fromkeys((one[0], one[4]) for one in places)
         self._listeners = listen(found, port, BACKLOG)
+        for listener in self._listeners:  # what it accepts inherits that
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STRANGER_READ_SIZE)
         self._accepting = [self._loop.create_task(self._accept(one)) for one in self._listeners]
         for task in self._accepting:
             task.add_done_callback(_told)
@@ -206,6 +213,13 @@ class TlsPort:
             return
         more, self._unlogged, self._logged_at = self._unlogged, 0, now
         log.warning(_TEXTS[kind], address=address, reason=reason, more=more)
+
+
+def read_more(transport: asyncio.BaseTransport) -> None:
+    """Its protocol knows now who it is: where it came by TLS, larger pieces are read from it."""
+    if transport.get_extra_info("ssl_object") is not None:
+        stream = transport.get_extra_info("socket")
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KNOWN_READ_SIZE)
 
 
 def _told(task: asyncio.Task[None]) -> None:

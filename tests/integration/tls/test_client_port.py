@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from cluster.certificates.port_certificates import PortCertificates, PortFiles
 from cluster.server import tcp, tls_port
 from cluster.server.access import Access
 from cluster.server.quota import Quota
+from cluster.server.session import Session
 from cluster.server.tcp import BrokerServer
 from taskq import AsyncClient, ConnectionFailed, InvalidRequest
 from tests.integration.server.sockets import listening, until
@@ -208,6 +210,26 @@ async def test_handshakes_count_as_connections(files: Files) -> None:
             assert port.server._guest_count_max() == tcp.HANDSHAKE_COUNT_MIN
             with pytest.raises(Exception, match="max_connections"):
                 await port.submit(0.3, ca_file=files.ca)
+
+
+async def test_strangers_are_read_in_small_pieces(files: Files) -> None:
+    certificates = shown(files)
+    async with serving(lambda: certificates.server) as port:
+        sessions = port.server.sessions.all
+        _, writer = await asyncio.open_connection(LOCAL, port.number, ssl=files.context())
+        await until(lambda: len(sessions()) == 1)
+        assert read_size(sessions()[0]) == tls_port.STRANGER_READ_SIZE
+        writer.close()
+        await until(lambda: not sessions())
+        async with AsyncClient(f"taskqs://{port.where}", ca_file=files.ca) as client:
+            await client.submit("q")
+            assert read_size(sessions()[0]) == tls_port.KNOWN_READ_SIZE
+
+
+def read_size(session: Session) -> int:
+    """What is read from it at once at most; Linux tells twice that."""
+    with socket.socket(fileno=os.dup(session.descriptor())) as stream:
+        return stream.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
 
 @pytest.mark.parametrize("first", [b"\x16", b"", b"\x00\x00\x00\x05", b"GET / HTTP/1.1\r\n\r\n"])
