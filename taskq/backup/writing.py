@@ -66,7 +66,9 @@ class BackupWriter:
         traceback: TracebackType | None,
     ) -> None:
         if self._partial is not None:
-            self._file.close()
+            # What it could not write is either synced by now or removed.
+            with contextlib.suppress(OSError):
+                self._file.close()
             with contextlib.suppress(FileNotFoundError):
                 self._partial.unlink()
 

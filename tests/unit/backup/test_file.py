@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import sys
 from pathlib import Path
 
@@ -151,6 +152,23 @@ def test_who_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_told_and_nothing_left(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))  # EFBIG beyond that
+    try:
+        with (
+            pytest.raises(OSError, match="File too large"),
+            BackupWriter(tmp_path / "b") as writer,
+        ):
+            writer.begin(HEAD)
+            for _ in range(100):
+                writer.add(bytes(500))
+            writer.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_is_for_its_owner_alone(tmp_path: Path) -> None:
