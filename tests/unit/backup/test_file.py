@@ -158,14 +158,8 @@ def test_a_disk_that_is_full_is_told_and_nothing_left(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))  # EFBIG beyond that
     try:
-        with (
-            pytest.raises(OSError, match="File too large"),
-            BackupWriter(tmp_path / "b") as writer,
-        ):
-            writer.begin(HEAD)
-            for _ in range(100):
-                writer.add(bytes(500))
-            writer.finish()
+        with pytest.raises(OSError, match="File too large"):
+            written(tmp_path / "b", [bytes(500)] * 100)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())
