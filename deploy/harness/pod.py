@@ -61,10 +61,6 @@ class Pod:
         """Whether its container runs."""
         return self._container is not None
 
-    def ready_for(self) -> float:
-        """For how long it has been ready without a break, in seconds; -1 where it is not."""
-        return -1.0 if self.ready_since is None else time.monotonic() - self.ready_since
-
     def start(self) -> None:
         """Creates its container, and keeps it alive."""
         self._life = asyncio.create_task(self._live(), name=self.name)

@@ -1,9 +1,9 @@
 """The controller of a StatefulSet: which pods are there, and of which revision.
 
 All are started at once (`podManagementPolicy: Parallel`). A change of the template replaces them
-one by one, the highest ordinal first; the next when the one before has been ready for
-`minReadySeconds`. A pod that cannot start holds the roll up, and is replaced at once when the
-template changes again.
+one by one, the highest ordinal first; the next as soon as the one before is ready: Kubernetes 1.27
+to 1.33 heed no `minReadySeconds` where pods are managed in parallel (kubernetes#119234). A pod that
+cannot start holds the roll up, and is replaced at once when the template changes again.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ class StatefulSet:
         self.replicas = spec["replicas"]
         self.service: str = spec["serviceName"]
         self._namespace = owner["metadata"]["namespace"]
-        self._still_secs = spec.get("minReadySeconds", 0)
         text = json.dumps(spec["template"], sort_keys=True)
         revision = hashlib.sha256(text.encode()).hexdigest()[:10]
         self._templates[revision] = (objects, spec["template"])
@@ -118,20 +117,20 @@ class StatefulSet:
                 self._rolled = min(self._rolled, ordinal)
                 self.delete(pod)
                 return
-            if not self.available(pod):
+            if not self._ready(pod):
                 return
         self.current, self._rolled = self.wanted, 0
 
-    def available(self, pod: Pod) -> bool:
-        """Ready for as long as the template wants."""
-        return not pod.terminating and pod.ready_for() >= self._still_secs
+    @staticmethod
+    def _ready(pod: Pod) -> bool:
+        return not pod.terminating and pod.ready_since is not None
 
     @property
     def rolled_out(self) -> bool:
         """As `kubectl rollout status` says at its end."""
         pods = [self.pods.get(ordinal) for ordinal in range(self.replicas)]
         return len(self.pods) == self.replicas and all(
-            pod is not None and pod.revision == self.wanted and self.available(pod) for pod in pods
+            pod is not None and pod.revision == self.wanted and self._ready(pod) for pod in pods
         )
 
     async def until_rolled_out(self, timeout_secs: float) -> None:
