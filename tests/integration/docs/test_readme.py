@@ -33,6 +33,14 @@ def test_commands_of_the_page_exist() -> None:
         assert CliRunner().invoke(cli, [*group, "--help"]).exit_code == 0, line
 
 
+def test_what_operators_do_is_linked_and_not_said_to_be_missing() -> None:
+    pages = sorted((DOCS / "operations").glob("*.md"))
+    assert [page.name for page in pages if f"(docs/operations/{page.name})" not in README] == []
+    missing = README.partition("\n## What is not there yet\n")[2].partition("\n## ")[0]
+    assert "Unique tasks" in missing
+    assert "members" not in missing
+
+
 def test_first_screen_says_what_matters() -> None:
     first_screen = "\n".join(README.splitlines()[:24])
     for words in ("make run", "make test", "At least once: your function may run twice;"):
