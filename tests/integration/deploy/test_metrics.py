@@ -15,6 +15,8 @@ from taskq import Client
 
 # Prometheus makes it itself, of whether a node answered.
 OF_PROMETHEUS = {"up"}
+# Told by kube-state-metrics, of the backup.
+OF_KUBERNETES = {"kube_cronjob_status_last_successful_time", "kube_cronjob_created"}
 # Given to all metrics of a node by who asks it.
 TARGET_LABELS = {"namespace", "pod", "job", "instance"}
 # The queue of the example.
@@ -90,7 +92,7 @@ def test_a_misspelt_metric_is_seen(told: set[tuple[str, frozenset[tuple[str, str
 
 
 def _is(wanted: Selector, told: set[tuple[str, frozenset[tuple[str, str]]]]) -> bool:
-    if wanted.metric in OF_PROMETHEUS:
+    if wanted.metric in OF_PROMETHEUS | OF_KUBERNETES:
         return True
     labels = {pair for pair in wanted.labels if pair[0] not in TARGET_LABELS}
     return any(name == wanted.metric and labels <= has for name, has in told)
