@@ -184,10 +184,16 @@ class ApiKey(Group):
     """One credential: the hash of a key, what it may do, and on which queues (a pattern of `*`, `?`
     and `[...]`; case counts). `name` is for logs."""
 
-    hash: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", repr=False)]
-    role: Literal["producer", "worker", "admin"]
-    queues: Annotated[str, Field(min_length=1, max_length=200)] = "*"
-    name: Name | None = None
+    hash: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", repr=False)] = text(
+        ..., "What is kept of the key.", "sha256: and 64 hex digits"
+    )
+    role: Literal["producer", "worker", "admin"] = text(
+        ..., "What it may do.", "producer, worker or admin"
+    )
+    queues: Annotated[str, Field(min_length=1, max_length=200)] = text(
+        "*", "On which queues.", "a pattern of 1 to 200 characters"
+    )
+    name: Name | None = text(None, "What logs call it.", "1 to 64 of A-Z a-z 0-9 . _ -")
 
     @property
     def label(self) -> str:

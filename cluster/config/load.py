@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from cluster.config.checks import cross_check
 from cluster.config.fields import allowed
+from cluster.config.groups import ApiKey
 from cluster.config.mistakes import ConfigError, Mistake
 from cluster.config.model import Config, groups, keys, shown
 from cluster.config.sources import (
@@ -22,6 +25,13 @@ from cluster.config.sources import (
     read_file,
     read_overrides,
 )
+from taskq.limits import NAME_PATTERN
+
+API_KEYS = "auth.api_keys"
+# The parts of a key that a mistake may show, and the longest text: one that is longer may be a
+# key, or its hash, in the wrong place. Characters.
+_PARTS_SHOWN = frozenset({"role", "queues", "name"})
+_PART_LENGTH_SHOWN = 20
 
 
 def load_config(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]) -> Config:
@@ -87,31 +97,68 @@ def _nested(given: Mapping[str, Given]) -> dict[str, dict[str, Any]]:
 
 
 def _mistakes(error: ValidationError, given: Mapping[str, Given]) -> list[Mistake]:
-    """One mistake per key, or per member of a list; the variants of a union are one."""
+    """One mistake per key, per member of a list, or per part of an API key; the variants of a union
+    are one."""
     found: dict[str, Mistake] = {}
     known = keys()
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
-        location = detail["loc"]
-        path = f"{location[0]}.{location[1]}"
-        place, value = path, given[path].value
-        if len(location) > 2 and isinstance(location[2], int):
-            place = f"{path}[{location[2]}]"
-            value = value[location[2]] if isinstance(value, list) else value
-        reason = f"allowed is {allowed(known[path])}"
-        if value is None or value == "":
-            reason = f"is empty; leave it out to get the default; {reason}"
-        mistake = Mistake(place, reason, shown(path, value), given[path].source)
-        found.setdefault(place, mistake)
+        group, key, *rest = detail["loc"]
+        path = f"{group}.{key}"
+        mistake = _mistake(path, rest, given[path], known[path])
+        found.setdefault(mistake.path, mistake)
     return list(found.values())
+
+
+def _mistake(path: str, rest: list[int | str], entry: Given, field: FieldInfo) -> Mistake:
+    """`rest`: where in the value of a key it is, outermost first."""
+    place, value, source = path, entry.value, entry.source
+    if rest and isinstance(rest[0], int):
+        place, source = f"{path}[{rest[0]}]", entry.source_of(rest[0])
+        value = value[rest[0]] if isinstance(value, list) else value
+        if path == API_KEYS and len(rest) > 1 and isinstance(value, dict):
+            return _mistake_in_key(place, str(rest[1]), value, source)
+    reason = f"allowed is {allowed(field)}"
+    if value is None or value == "":
+        reason = f"is empty; leave it out to get the default; {reason}"
+    return Mistake(place, reason, shown(path, value), source)
+
+
+def _mistake_in_key(place: str, part: str, key: Mapping[str, Any], source: str) -> Mistake:
+    """Of one part of an API key: names the key, and shows what is no secret."""
+    field = ApiKey.model_fields.get(part)
+    value = key.get(part)
+    where = ", ".join(filter(None, (source, _named(key))))
+    if field is None:
+        # Its value may be the key itself, and a long name, too.
+        path = (
+            f"{place}.{part}" if len(part) <= _PART_LENGTH_SHOWN and part.isidentifier() else place
+        )
+        return Mistake(path, f"unknown part; allowed is {_or(ApiKey.model_fields)}", "", where)
+    if part not in key:
+        return Mistake(f"{place}.{part}", f"is missing; allowed is {allowed(field)}", "", where)
+    plain = part in _PARTS_SHOWN and len(repr(value)) <= _PART_LENGTH_SHOWN
+    text = shown(f"{place}.{part}", value) if plain else "(hidden)"
+    return Mistake(f"{place}.{part}", f"allowed is {allowed(field)}", text, where)
+
+
+def _named(key: Mapping[str, Any]) -> str:
+    name = key.get("name")
+    return f"key {name}" if isinstance(name, str) and re.fullmatch(NAME_PATTERN, name) else ""
+
+
+def _or(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
 
 
 def _with_origin(mistake: Mistake, given: Mapping[str, Given]) -> Mistake:
     """A cross check's mistake with value and place of its first key, where it was set."""
-    entry = given.get(mistake.path)
+    path, of_list, index = mistake.path.partition("[")
+    entry = given.get(path)
     if entry is None:
         return mistake
-    value = shown(mistake.path, entry.value)
-    return Mistake(mistake.path, mistake.reason, value, entry.source, mistake.paths)
+    source = entry.source_of(int(index.rstrip("]"))) if of_list else entry.source
+    return Mistake(mistake.path, mistake.reason, shown(path, entry.value), source, mistake.paths)
 
 
 def _unknown(path: str, entry: Given) -> Mistake:

@@ -22,10 +22,16 @@ _NULL = "tag:yaml.org,2002:null"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value and where it was set, in words."""
+    """A value and where it was set, in words; `places` are those of the members of a list, where
+    they are known."""
 
     value: Any
     source: str
+    places: tuple[str, ...] = ()
+
+    def source_of(self, index: int) -> str:
+        """Where that member of the list was set."""
+        return self.places[index] if index < len(self.places) else self.source
 
 
 @dataclass(slots=True)
@@ -92,7 +98,9 @@ def _read_groups(loader: yaml.SafeLoader, root: yaml.Node, name: str, layer: Lay
             continue
         for key, node in _pairs(group_node, f"{group}.", name, layer):
             value = loader.construct_object(node, deep=True)
-            layer.values[f"{group}.{key}"] = Given(value, _place(name, node))
+            members = node.value if isinstance(node, yaml.SequenceNode) else ()
+            places = tuple(_place(name, member) for member in members)
+            layer.values[f"{group}.{key}"] = Given(value, _place(name, node), places)
 
 
 def _pairs(

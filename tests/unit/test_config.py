@@ -415,6 +415,64 @@ def test_secrets_are_never_shown() -> None:
     assert secret not in "".join(mistakes(overrides={"raft.secrets": secret}))
 
 
+TWO_KEYS = f"""auth:
+  enabled: true
+  api_keys:
+    - {{name: operators, role: admin, hash: "{A_HASH}"}}
+    - {{name: mailer-2, ROLE, hash: "{A_HASH.replace("ab", "cd")}"}}
+"""
+IN_MAILER = "taskq.yaml line 5, key mailer-2"
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        (
+            "role: producr",
+            f"auth.api_keys[1].role = producr ({IN_MAILER}): allowed is producer, worker or admin",
+        ),
+        (
+            "queues: mail.*",
+            f"auth.api_keys[1].role ({IN_MAILER}): is missing; allowed is producer, worker or"
+            " admin",
+        ),
+        (
+            "role: worker, queue: tq_do-not-show",
+            f"auth.api_keys[1].queue ({IN_MAILER}): unknown part; allowed is hash, role, queues or"
+            " name",
+        ),
+        (
+            f"role: worker, '{A_HASH}': x",
+            f"auth.api_keys[1] ({IN_MAILER}): unknown part; allowed is hash, role, queues or name",
+        ),
+        (
+            f"role: '{A_HASH}'",
+            f"auth.api_keys[1].role = (hidden) ({IN_MAILER}): allowed is producer, worker or admin",
+        ),
+        (
+            "role: worker, queues: ''",
+            f"auth.api_keys[1].queues = '' ({IN_MAILER}): allowed is a pattern of 1 to 200"
+            " characters",
+        ),
+    ],
+)
+def test_a_mistake_in_a_key_names_line_key_and_part(part: str, expected: str) -> None:
+    assert mistakes(TWO_KEYS.replace("ROLE", part)) == [expected]
+
+
+def test_hashes_of_keys_are_hidden_in_mistakes() -> None:
+    (found,) = mistakes(TWO_KEYS.replace("ROLE", "role: worker").replace("cd", "x-no-hash", 1))
+    assert found == (
+        f"auth.api_keys[1].hash = (hidden) ({IN_MAILER}): allowed is sha256: and 64 hex digits"
+    )
+    same = TWO_KEYS.replace("ROLE", "role: worker").replace("cd", "ab")
+    assert mistakes(same) == [
+        "auth.api_keys[1] = (hidden) (taskq.yaml line 5): the same key as [0], whose rights would"
+        " count"
+    ]
+    assert "do-not-show" not in "".join(mistakes("auth: {api_keys: [do-not-show]}"))
+
+
 def test_effective_lists_every_key_with_its_source() -> None:
     config = load("broker:\n  max_bytes_in_flight: 1.5MiB\n", {"TASKQ_RAFT__PORT": "7"})
     rows = {row.path: row for row in effective(config)}
