@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from chaos.sim.fabric import Fabric
 from cluster.replication.peers.frames import MESSAGE_SIZE_MAX
 from cluster.replication.peers.introduction import INCARNATION_SIZE, Introduction
+from cluster.replication.peers.network import NOWHERE
 from cluster.replication.peers.timings import Timings
 from cluster.replication.peers.trust import Trust
 
@@ -202,7 +203,12 @@ class SimNetwork:
 
     # --- peers ------------------------------------------------------------------------------------
 
-    def set_peers(self, addresses: Mapping[str, str]) -> None:
+    def set_peers(
+        self,
+        addresses: Mapping[str, str],
+        spare: Mapping[str, str] = NOWHERE,  # addresses are always right here
+        anew: Collection[str] = (),
+    ) -> None:
         """As `PeerNetwork.set_peers`."""
         for peer_id in sorted(set(self._addresses) - set(addresses)):
             del self._addresses[peer_id]

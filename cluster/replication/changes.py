@@ -53,7 +53,8 @@ class Learner:
 class Changes:
     """See the module. `on_learner()`: the node that is to be added is another one, or none.
     `unfit(node_id)`: why what a node runs cannot be a member's; empty where it can, None where it
-    was not heard from."""
+    was not heard from. `announced(node_id)`: where a node says that its Raft port is; empty where
+    it did not say."""
 
     def __init__(
         self,
@@ -61,11 +62,13 @@ class Changes:
         transfer: Transfer,
         on_learner: Callable[[], None],
         unfit: Callable[[str], str | None],
+        announced: Callable[[str], str],
     ) -> None:
         self._raft = raft
         self._transfer = transfer
         self._on_learner = on_learner
         self._unfit = unfit
+        self._announced = announced
         self.learner: Learner | None = None
         self._remove_itself = 0  # the term in which it was asked, and nobody could take over
 
@@ -163,15 +166,22 @@ class Changes:
         if not peer.connected:
             if self._out_of_reach(learner, now):
                 self._learn(None)
-                return refuse(
-                    ErrorCode.WRONG_STATE,
-                    f"{learner.node_id} cannot be reached at {learner.address}: nothing was"
-                    " changed. Does it run, with raft.peers naming members of this cluster, its"
-                    " own id, and the same raft.secret or certificates? The leader's log says more",
-                )
+                return self._unreached(learner)
             return self._told(learner.node_id, ChangeStage.CONNECTING)
         lag = max(self._raft.last_index - peer.match, 0)
         return self._told(learner.node_id, ChangeStage.CATCHING_UP, lag)
+
+    def _unreached(self, learner: Learner) -> Refusal:
+        node_id, announced = learner.node_id, self._announced(learner.node_id)
+        text = f"{node_id} cannot be reached at {learner.address}: nothing was changed. "
+        if announced and announced != learner.address:
+            text += f"It runs, and says that its Raft port is at {announced}"
+        else:
+            text += (
+                "Does it run, with raft.peers naming members of this cluster, its own id, and the"
+                " same raft.secret or certificates? The leader's log says more"
+            )
+        return refuse(ErrorCode.WRONG_STATE, text)
 
     def _out_of_reach(self, learner: Learner, now: float) -> bool:
         since = learner.unreached_since

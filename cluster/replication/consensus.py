@@ -54,7 +54,7 @@ class Consensus:
     `transmit(peer_id, bytes)`: to the network; whether there was a connection. `flush()` has the
     network write what it was given. `now()`: loop time. `on_lagging(peer_id)`: a follower needs a
     snapshot. `on_members()`: who is a member, or is to be added, has changed, or is committed now.
-    `unfit(peer_id)`: see `Changes`.
+    `unfit(peer_id)`, `announced(peer_id)`: see `Changes`.
     `leading` is None where this node does not lead."""
 
     def __init__(
@@ -73,6 +73,7 @@ class Consensus:
         flush: Callable[[], None] = lambda: None,
         on_members: Callable[[], None] = lambda: None,
         unfit: Callable[[str], str | None] = lambda peer_id: "",
+        announced: Callable[[str], str] = lambda peer_id: "",
     ) -> None:
         self.raft = raft
         self._clock = clock
@@ -90,7 +91,7 @@ class Consensus:
         self.on_leading_ended: Callable[[], None] = lambda: None
         self.on_term: Callable[[int], None] = lambda term: None
         self.transfer = Transfer(raft, self.post, election_timeout_secs)
-        self.changes = Changes(raft, self.transfer, on_members, unfit)
+        self.changes = Changes(raft, self.transfer, on_members, unfit, announced)
         self._on_members = on_members
         self._told = (0, False)  # the number of the newest set, and whether it was applied
 

@@ -117,9 +117,10 @@ class Core:
         clock = ClusterClock(surroundings.monotonic, surroundings.wall)
         timings: dict[str, Any] = {}
         if others is not None:
-            builds = others.links.builds
+            builds, announced = others.links.builds, others.links.announced
             timings["on_members"] = others.on_members
             timings["unfit"] = lambda peer_id: unfit(peer_id, machine.level, builds)
+            timings["announced"] = lambda peer_id: announced.get(peer_id, "")
             timings["election_timeout_secs"] = others.group.election_timeout_secs
             timings["heartbeat_secs"] = others.group.heartbeat_secs
         self.consensus = Consensus(

@@ -7,7 +7,7 @@ nodes tell each other a *note* every few seconds: their address for clients and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, get_type_hints
 
 import msgpack
@@ -17,6 +17,7 @@ from cluster.replication.build import OtherVersionNeeded, refuse_cluster
 from cluster.replication.channels import CHANNELS, NOTE, RAFT, SNAPSHOT
 from cluster.replication.group_settings import GroupSettings
 from cluster.replication.peers.introduction import Introduction
+from cluster.replication.peers.network import NOWHERE
 from cluster.replication.surroundings import Surroundings
 from taskq.levels import Build
 
@@ -52,7 +53,8 @@ _NOTE_TYPES = list(get_type_hints(Note).values())
 
 class Links:
     """See the module. `handlers`: channel -> `handler(peer_id, payload)`. `note()`: this node's.
-    `builds`: what peers run, as they said on their present connection.
+    `builds`: what peers run, as they said on their present connection; `announced`: where their
+    Raft ports are, as they say.
 
     `on_up(peer_id)`: messages to the peer arrive from now on. `on_down(peer_id, speaks)`: the
     connection on which this node (`speaks`) or the peer speaks was closed. `trusts(peer_id)`,
@@ -86,6 +88,7 @@ class Links:
         self.notes: dict[str, Note] = {}
         self.builds: dict[str, Build] = {}
         self.heard_at: dict[str, float] = {}
+        self.announced: dict[str, str] = {}
         self._build = surroundings.build
         self._on_failure = on_failure
         self.port = 0
@@ -103,6 +106,8 @@ class Links:
             guest_count_max=GUEST_COUNT_MAX,
         )
         self._members: dict[str, str] = {}
+        self._spare: dict[str, str] = {}
+        self._learners: set[str] = set()
         self._guests: dict[str, str] = {}
         self.set_members(group.members)
 
@@ -118,12 +123,18 @@ class Links:
             self._timer.cancel()
         await self._network.stop()
 
-    def set_members(self, addresses: Mapping[str, str]) -> None:
-        """Whom this node dials: node id -> "host:port" of the Raft port, empty where not known. Who
-        is none any more and there stays a guest: it may lead until its removal is committed, and
-        hears of that."""
+    def set_members(
+        self,
+        addresses: Mapping[str, str],
+        spare: Mapping[str, str] = NOWHERE,
+        learners: Collection[str] = (),
+    ) -> None:
+        """Whom this node dials: node id -> "host:port" of the Raft port, empty where not known;
+        `spare`: and where else. Those of `learners` have to be found at their address, wherever
+        they were until now. Who is none any more and there stays a guest: it may lead until its
+        removal is committed, and hears of that."""
         members = {one: address for one, address in addresses.items() if address}
-        if members != self._members:
+        if (members, spare, {*learners}) != (self._members, self._spare, self._learners):
             there = self._network.heard_from()
             left = {one: self._members[one] for one in self._members if one in there}
             self._guests = {
@@ -131,18 +142,19 @@ class Links:
                 for one, address in {**self._guests, **left}.items()
                 if one not in members
             }
-            self._members = members
+            self._members, self._spare, self._learners = members, dict(spare), {*learners}
             self._set_peers()
 
     def welcome(self, peer_id: str, address: str) -> None:
         """A node that came in says where it is: it is dialled, too, so that it can be answered, for
         as long as it speaks (A4)."""
+        self.announced[peer_id] = address
         if peer_id not in self._members and self._guests.get(peer_id) != address:
             self._guests[peer_id] = address
             self._set_peers()
 
     def _set_peers(self) -> None:
-        self._network.set_peers({**self._guests, **self._members})
+        self._network.set_peers({**self._guests, **self._members}, self._spare, self._learners)
 
     def set_cluster(self, cluster_id: str) -> None:
         """This node belongs to that cluster from now on."""
@@ -201,6 +213,7 @@ class Links:
         if peer_id not in self._members:  # guests may come under many names
             self.notes.pop(peer_id, None)
             self.heard_at.pop(peer_id, None)
+            self.announced.pop(peer_id, None)
         if self._guests.pop(peer_id, None) is not None:
             self._set_peers()
 

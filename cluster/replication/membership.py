@@ -200,7 +200,13 @@ class Membership:
         addresses = {
             one: voter.address or given.get(one, "") for one, voter in voters.members.items()
         }
-        self.links.set_members({**self.learners, **addresses})
+        spare = {
+            one: given[one]
+            for one, address in addresses.items()
+            if given.get(one, address) != address
+        }
+        learners = self.learners
+        self.links.set_members({**learners, **addresses}, spare, learners)
         self._standing.weigh()
         self._dismiss(core)
         known = self._standing.known.entry

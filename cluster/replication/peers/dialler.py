@@ -24,12 +24,14 @@ log = structlog.get_logger(__name__)
 
 
 class Dialler:
-    """One peer's dials, one at a time. `own()` introduces the next connection of this node."""
+    """One peer's dials, one at a time. `places`: its address, and another one for when it is not
+    there, or nothing. `dialled`: where the last dial went, which is where a connection that is
+    there was made. `own()` introduces the next connection of this node."""
 
     def __init__(
         self,
         peer_id: str,
-        address: str,
+        places: tuple[str, str],
         own: Callable[[], Introduction],
         trust: Trust,
         timings: Timings,
@@ -38,8 +40,8 @@ class Dialler:
         on_ready: Callable[[SendingLink], None],
         on_lost: Callable[[SendingLink], None],
     ) -> None:
-        self.address = address
-        self._host, self._port = parse_address(address)
+        self.places = places
+        self.dialled = ""
         self._peer_id = peer_id
         self._own = own
         self._trust = trust
@@ -62,10 +64,10 @@ class Dialler:
             self._task.cancel()
         return self._task
 
-    def move(self, address: str) -> None:
+    def move(self, *places: str) -> None:
         """The peer is somewhere else from the next dial on."""
-        host, port = parse_address(address)
-        self.address, self._host, self._port = address, host, port
+        address, spare = places
+        self.places = (address, spare)
 
     async def _run(self) -> None:
         timings = self._timings
@@ -90,13 +92,25 @@ class Dialler:
 
     def _note(self, kind: str, error: Exception) -> None:
         text = str(error) or type(error).__name__
-        self._tally.note(kind, self._peer_id, f"{self.address}: {text}")
+        self._tally.note(kind, self._peer_id, f"{self.places[0]}: {text}")
 
     async def _dial(self) -> SendingLink:
-        """A ready connection. Raises OSError, TimeoutError, FrameError."""
+        """A ready connection. Raises OSError, TimeoutError, FrameError: why not at its address."""
+        failure: Exception | None = None
+        for address in filter(None, self.places):
+            self.dialled = address
+            try:
+                return await self._dial_at(address)
+            except (OSError, TimeoutError, FrameError) as error:
+                failure = failure or error
+        assert failure is not None
+        raise failure
+
+    async def _dial_at(self, address: str) -> SendingLink:
+        host, port = parse_address(address)
         async with asyncio.timeout(self._timings.dial_secs):
-            places = await self._names.places(self._host, self._port)
-        failure: Exception = OSError(f"{self._host} has no address")
+            places = await self._names.places(host, port)
+        failure: Exception = OSError(f"{host} has no address")
         for place in places:
             try:
                 return await self._greet(await self._connect(place))

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 # How often unsent bytes are looked at; a stalled connection lives so much longer.
 REVIEW_SECS = 0.5
 CLOSE_SECS = 0.5
+NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 
 def _ignore(_: Any) -> None:
@@ -139,13 +141,21 @@ class PeerNetwork:
 
     # --- peers ------------------------------------------------------------------------------------
 
-    def set_peers(self, addresses: Mapping[str, str]) -> None:
-        """Who the others are: node id to `HOST:PORT`; this node itself may be among them.
+    def set_peers(
+        self,
+        addresses: Mapping[str, str],
+        spare: Mapping[str, str] = NOWHERE,
+        anew: Collection[str] = (),
+    ) -> None:
+        """Who the others are: node id to `HOST:PORT`; this node itself may be among them. `spare`:
+        where some are dialled when they are not found at their address.
 
         Connections of peers that are gone are closed. A new address of a connected peer counts from
-        the next dial on: who is there has proved its id. Raises ValueError, and changes nothing.
+        the next dial on: who is there has proved its id. Not so of peers in `anew`, which have to
+        be found at the address: a connection that was made at another is closed. Raises ValueError,
+        and changes nothing.
         """
-        for address in addresses.values():
+        for address in (*addresses.values(), *spare.values()):
             parse_address(address)
         for peer_id in [one for one in self._diallers if one not in addresses]:
             self._diallers.pop(peer_id).stop()
@@ -153,18 +163,22 @@ class PeerNetwork:
             self._door.pause(peer_id, False)
             self._tally.absences.forget(peer_id)
         for peer_id, address in addresses.items():
-            known = self._diallers.get(peer_id)
-            if peer_id != self._own.node_id and (known is None or known.address != address):
-                self._dial(peer_id, address, known)
+            if peer_id != self._own.node_id:
+                self._set_peer(peer_id, (address, spare.get(peer_id, "")), peer_id in anew)
 
-    def _dial(self, peer_id: str, address: str, former: Dialler | None) -> None:
-        if former is not None and peer_id in self._ready:
-            former.move(address)
-            return
-        if former is not None:
-            former.stop()
+    def _set_peer(self, peer_id: str, places: tuple[str, str], anew: bool) -> None:
+        known, link = self._diallers.get(peer_id), self._ready.get(peer_id)
+        if known is not None and link is not None:
+            if not anew or known.dialled == places[0]:
+                known.move(*places)
+                return
+            link.abort()
+        if known is not None:
+            if known.places == places and link is None:
+                return
+            known.stop()
         dialler = Dialler(
-            *(peer_id, address, self._introduce, self._trust, self._timings, self._names),
+            *(peer_id, places, self._introduce, self._trust, self._timings, self._names),
             *(self._tally, self._connected, self._disconnected),
         )
         self._diallers[peer_id] = dialler

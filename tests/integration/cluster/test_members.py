@@ -14,12 +14,12 @@ import pytest
 from chaos.history import History
 from chaos.live.cluster import LiveCluster
 from chaos.live.load import Load
-from chaos.live.members import grow, shrink
+from chaos.live.members import address_of, change, grow, shrink
 from chaos.live.readout import read_out
 from chaos.live.recorder import Recorder
 from chaos.live.verdict import judged
 from taskq import AsyncClient
-from taskq.commands import GetStats
+from taskq.commands import AddMember, GetStats
 from taskq.errors import NotFound, RequestRefused, Unavailable
 from taskq.results import MemberRole, MemberView
 
@@ -104,6 +104,23 @@ async def _is_quiet(cluster: LiveCluster, name: str) -> None:
     assert after is not None
     assert after.term == before.term
     assert set(await roles(cluster, others[0])) == set(others)
+
+
+async def test_a_node_is_added_only_where_it_is_found(tmp_path: Path) -> None:
+    """Whoever types the address may be wrong, by the port for clients, or that of another member,
+    while the node runs and has dialled the leader."""
+    with LiveCluster(tmp_path, count=1) as cluster:
+        cluster.start()
+        await cluster.whole()
+        cluster.nodes["n2"] = node = cluster.spare("n2")
+        node.spawn()
+        right = address_of(cluster, "n2")
+        for wrong in (f"127.0.0.1:{node.port}", f"localhost:{cluster.raft_ports['n1']}"):
+            with pytest.raises(RequestRefused, match=f"says that its Raft port is at {right}"):
+                await change(cluster, AddMember("n2", wrong))
+            assert (await roles(cluster, "n1"))["n1"].role == MemberRole.LEADER
+        await change(cluster, AddMember("n2", right))
+        await cluster.whole()
 
 
 async def test_the_first_node_comes_back_with_an_empty_disk(tmp_path: Path) -> None:

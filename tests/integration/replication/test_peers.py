@@ -261,6 +261,40 @@ async def test_a_peer_restarts_somewhere_else(make: Make) -> None:
     await works(b, a)
 
 
+async def test_an_address_that_has_to_be_proved(make: Make) -> None:
+    a, b = await pair(make)
+    c = await make("c")
+    for wrong in (1, c.port):  # where nobody is, where another one is
+        await works(a, b)
+        a.events.clear()
+        a.network.set_peers({"b": f"{HOST}:{wrong}"}, {}, {"b"})
+        await until(lambda: "disconnected b" in a.events)
+        assert "b" in a.network.heard_from()
+        with pytest.raises(TimeoutError):
+            await until(a.network.connected, 0.5)
+        a.network.set_peers({"b": f"{HOST}:{b.port}"})
+    await works(a, b)
+    a.events.clear()
+    a.network.set_peers({"b": f"localhost:{b.port}"}, {}, {"b"})
+    await until(lambda: a.events == ["disconnected b", "connected b"])
+    a.network.set_peers({"b": f"localhost:{b.port}"}, {}, {"b"})
+    a.network.set_peers({"b": f"localhost:{b.port}"})
+    await works(a, b)
+    assert a.events == ["disconnected b", "connected b"]
+
+
+async def test_a_peer_is_dialled_at_another_place_when_it_is_not_at_its_address(make: Make) -> None:
+    a, b, c = await make("a"), await make("b"), await make("c")
+    b.network.set_peers({"a": f"{HOST}:{a.port}"})
+    for wrong in (1, c.port):
+        a.network.set_peers({"b": f"{HOST}:{wrong}"}, {"b": f"{HOST}:{b.port}"})
+        await works(a, b)
+        a.network.set_peers({})
+        await until(lambda: "b" not in a.network.connected())
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        a.network.set_peers({"b": f"{HOST}:1"}, {"b": "nowhere"})
+
+
 async def test_a_look_up_that_hangs_is_not_begun_again(make: Make) -> None:
     begun = 0
     hang = asyncio.Event()

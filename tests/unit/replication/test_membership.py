@@ -33,7 +33,7 @@ class Network:
         self.silence = on_silence
         self._letters: list[MemberLetter] = []
 
-    def set_peers(self, addresses: Any) -> None:
+    def set_peers(self, *_: Any) -> None:
         pass
 
     def connected(self) -> set[str]:
