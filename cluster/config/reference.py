@@ -104,9 +104,11 @@ With `enabled: true` the nodes of `peers` found a cluster together, once, when a
 there. All must name the same nodes; one file for all of them will do, with `TASKQ_RAFT__NODE_ID`
 set on each. From then on the cluster goes on while a majority of them can reach each other: two of
 three. Later `peers` says where the others are: addresses may change, names are looked up at every
-dial. Keep it complete [when members change](operations/members.md#name-all-members-in-raftpeers): a
-node whose disk was lost has nothing else that tells it of its cluster. A folder belongs to one node
-and one cluster; that of a group of one is not taken for a member's, nor the reverse.
+dial. A member that was added later is dialled there only where it is not found at the address that
+it was added with. Keep `peers` complete
+[when members change](operations/members.md#name-all-members-in-raftpeers): a node whose disk was
+lost has nothing else that tells it of its cluster. A folder belongs to one node and one cluster;
+that of a group of one is not taken for a member's, nor the reverse.
 
 ```yaml
 raft:

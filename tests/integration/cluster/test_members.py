@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chaos.history import History
-from chaos.live.cluster import LiveCluster
+from chaos.live.cluster import LiveCluster, free_ports
 from chaos.live.load import Load
 from chaos.live.members import address_of, change, grow, shrink
 from chaos.live.readout import read_out
@@ -120,6 +120,25 @@ async def test_a_node_is_added_only_where_it_is_found(tmp_path: Path) -> None:
                 await change(cluster, AddMember("n2", wrong))
             assert (await roles(cluster, "n1"))["n1"].role == MemberRole.LEADER
         await change(cluster, AddMember("n2", right))
+        await cluster.whole()
+
+
+async def test_a_member_that_was_added_moves(tmp_path: Path) -> None:
+    """The log says where it was; raft.peers of all, where it is."""
+    with LiveCluster(tmp_path, count=1) as cluster:
+        cluster.start()
+        await cluster.whole()
+        await grow(cluster, "n2")
+        await cluster.whole()
+        cluster.kill("n1", "n2")
+        (cluster.raft_ports["n2"],) = free_ports(1)
+        peers = [f"{name}={address_of(cluster, name)}" for name in ("n1", "n2")]
+        for name, node in cluster.nodes.items():
+            node.settings |= {
+                "raft.peers": ",".join(peers),
+                "raft.port": cluster.raft_ports[name],
+            }
+        cluster.start()
         await cluster.whole()
 
 
