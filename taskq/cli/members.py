@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from taskq.cli import exits
 from taskq.cli.command import DURATION, Command, Failure, cluster_options, connected
 from taskq.cli.output import note, print_json, print_text
 from taskq.cli.quantity import count_text, duration_text, list_text
@@ -19,6 +20,13 @@ AGAIN_SECS = 0.3
 # Progress is told when it changed, at most so often. Seconds.
 TELL_SECS = 1.0
 PATIENCE = "10m"
+# So long nobody may lead: an election takes a few seconds, a restart of all nodes a few more.
+LEADERLESS_SECS = 30.0
+NO_LEADER = (
+    "Nobody leads, so members cannot be changed: `taskq cluster status` says who is missing."
+)
+# Stands for a part of raft.peers that the cluster does not know.
+PLACE = "HOST:PORT"
 
 patience_option = click.option(
     "--timeout",
@@ -104,29 +112,73 @@ def replace_member(
 
 
 def _insist(client: Client, change: AddMember | RemoveMember, patience: float) -> MemberChange:
-    """Asks until it is done. Raises TaskqError: what the leader refuses, or that time is over."""
-    until = time.monotonic() + patience
-    said, said_at = "", -TELL_SECS
+    """Asks until it is done. Raises TaskqError: what the leader refuses, that nobody leads, or that
+    time is over."""
+    try:
+        return _asked_until_done(client, change, patience)
+    except KeyboardInterrupt:
+        note("")
+        text = "The change goes on, if it was begun; the same command shows how far it is"
+        if isinstance(change, AddMember):
+            text += f", `taskq cluster remove {change.node_id}` ends it"
+        note(f"{text}.")
+        raise click.exceptions.Exit(exits.INTERRUPTED) from None
+
+
+def _asked_until_done(
+    client: Client, change: AddMember | RemoveMember, patience: float
+) -> MemberChange:
+    answered = time.monotonic()
+    until = answered + patience
+    teller = _Teller(change.node_id)
     while True:
-        text = "no leader answers"
         try:
             # The same again is no second change: it says how far it is.
             told: MemberChange = client.call(change)
             if told.stage == ChangeStage.DONE:
                 return told
-            text = _in_words(told)
+            text, answered = _in_words(told), time.monotonic()
+            teller.progress(text)
         except (Unavailable, OutcomeUnknown, ConnectionFailed) as error:
             text = str(error)
-        now = time.monotonic()
-        if now >= until:
+            if time.monotonic() - answered >= LEADERLESS_SECS:
+                if isinstance(error, ConnectionFailed):
+                    raise
+                raise Failure(NO_LEADER) from error
+            teller.trouble(text)
+        if time.monotonic() >= until:
             raise Failure(
                 f"Not done after {duration_text(patience)} ({change.node_id}: {text}); it may still"
                 " come to its end. The same command again goes on."
             )
-        if text != said and now - said_at >= TELL_SECS:
-            said, said_at = text, now
-            note(f"{change.node_id}: {text}")
         time.sleep(AGAIN_SECS)
+
+
+class _Teller:
+    """Says how far it is, no more often than one can read; the same trouble once."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self._said, self._said_at = "", -TELL_SECS
+        self._troubles: set[str] = set()
+
+    def progress(self, text: str) -> None:
+        """What a leader answered."""
+        self._troubles.clear()
+        self._tell(text)
+
+    def trouble(self, text: str) -> None:
+        """Why there is no answer."""
+        if text not in self._troubles and self._tell(text):
+            self._troubles.add(text)
+
+    def _tell(self, text: str) -> bool:
+        now = time.monotonic()
+        if text == self._said or now - self._said_at < TELL_SECS:
+            return False
+        self._said, self._said_at = text, now
+        note(f"{self._node_id}: {text}")
+        return True
 
 
 def _in_words(told: MemberChange) -> str:
@@ -147,5 +199,10 @@ def _tell(done: MemberChange, text: str, as_json: bool) -> None:
 
 def _advice(done: MemberChange) -> str:
     """A node that has lost its disk knows of no cluster but by its configuration."""
-    peers = ",".join(f"{one}={at or 'HOST:PORT'}" for one, at in done.members)
-    return f"Before any of them starts again, name all in its raft.peers: {peers}"
+    peers = ",".join(f"{one}={at or PLACE}" for one, at in done.members)
+    text = f"Before any of them starts again, name all in its raft.peers: {peers}"
+    unknown = [one for one, at in done.members if not at]
+    if not unknown:
+        return text
+    what = "address of the Raft port" if len(unknown) == 1 else "addresses of the Raft ports"
+    return f"{text}\nPut the {what} of {list_text(unknown)} in the place of {PLACE}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -9,7 +10,14 @@ import pytest
 
 from taskq.cli import members
 from taskq.commands import AddMember, RemoveMember
-from taskq.errors import ErrorCode, NotFound, RequestRefused, Unavailable
+from taskq.errors import (
+    ConnectionFailed,
+    ErrorCode,
+    NotFound,
+    OutcomeUnknown,
+    RequestRefused,
+    Unavailable,
+)
 from taskq.results import MemberChange
 from tests.unit.cli.documented import check
 
@@ -63,6 +71,102 @@ def test_adding_goes_on_until_it_is_done_and_tells_how_far_it_is(fake: Any, task
         "node4: changing",
     ]
     assert set(asked(fake)) == {AddMember("node4", "10.0.0.4:6380")}
+
+
+@pytest.mark.parametrize(
+    ("unknown", "peers", "words"),
+    [
+        (
+            ["node1"],
+            "node1=HOST:PORT,node2=10.0.0.2:6380,node3=10.0.0.3:6380",
+            "Put the address of the Raft port of node1 in the place of HOST:PORT.",
+        ),
+        (
+            ["node1", "node2"],
+            "node1=HOST:PORT,node2=HOST:PORT,node3=10.0.0.3:6380",
+            "Put the addresses of the Raft ports of node1 and node2 in the place of HOST:PORT.",
+        ),
+    ],
+)
+def test_an_address_that_the_cluster_does_not_know_is_to_be_put_in(
+    fake: Any, taskq: Any, unknown: list[str], peers: str, words: str
+) -> None:
+    """As after a restore."""
+    known = [[one, "" if one in unknown else at] for one, at in THREE]
+    answers(fake, MemberChange("node3", "done", None, known))
+    shown = taskq("cluster", "add", "node3", "10.0.0.3:6380")
+    assert shown.stdout.splitlines()[1:] == [
+        f"Before any of them starts again, name all in its raft.peers: {peers}",
+        words,
+    ]
+
+
+def alternately(fake: Any, *values: Any) -> None:
+    """For ever."""
+    waiting = itertools.cycle(values)
+
+    def call(command: Any, timeout: float | None = None) -> Any:
+        value = next(waiting)
+        if isinstance(value, BaseException):
+            raise value
+        return value
+
+    fake.answers["call"] = call
+
+
+LEADERLESS = (
+    OutcomeUnknown("RemoveMember: no answer within 5 s; it may have been carried out"),
+    Unavailable(ErrorCode.NO_LEADER, "nobody leads"),
+)
+
+
+@pytest.mark.parametrize("arguments", [["remove", "node2"], ["add", "node2", "10.0.0.2:6380"]])
+def test_without_a_leader_it_is_given_up(fake: Any, taskq: Any, arguments: list[str]) -> None:
+    alternately(fake, *LEADERLESS)
+    failed = taskq("cluster", *arguments)
+    assert failed.exit_code == 1
+    assert failed.stderr.splitlines() == [
+        *(f"node2: {error}" for error in LEADERLESS),
+        "Nobody leads, so members cannot be changed: `taskq cluster status` says who is missing.",
+    ]
+    assert 14 <= len(fake.calls) <= 18, "of two seconds each"
+
+
+def test_a_cluster_that_cannot_be_reached_is_given_up(fake: Any, taskq: Any) -> None:
+    alternately(fake, ConnectionFailed("10.0.0.1:6379: Connection refused"))
+    failed = taskq("cluster", "remove", "node2")
+    assert failed.exit_code == 3
+    assert "Cannot reach the cluster: 10.0.0.1:6379: Connection refused" in failed.stderr
+
+
+def test_a_leader_that_answers_now_and_then_is_waited_for(fake: Any, taskq: Any) -> None:
+    lagging = [MemberChange("node4", "catching up", lag, THREE) for lag in (9000, 8000)]
+    answers(
+        fake,
+        *([LEADERLESS[1]] * 10 + lagging[:1]) * 3,
+        MemberChange("node4", "done", None, FOUR),
+    )
+    assert taskq("cluster", "add", "node4", "10.0.0.4:6380").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rest"),
+    [
+        (["add", "node2", "10.0.0.2:6380"], ", `taskq cluster remove node2` ends it."),
+        (["remove", "node2"], "."),
+    ],
+)
+def test_ctrl_c_says_what_becomes_of_it(
+    fake: Any, taskq: Any, arguments: list[str], rest: str
+) -> None:
+    alternately(fake, MemberChange("node2", "connecting", None, THREE), KeyboardInterrupt())
+    ended = taskq("cluster", *arguments)
+    assert ended.exit_code == 130
+    assert ended.stderr.splitlines() == [
+        "node2: connecting",
+        "",
+        "The change goes on, if it was begun; the same command shows how far it is" + rest,
+    ]
 
 
 def test_what_is_refused_ends_it(fake: Any, taskq: Any) -> None:
