@@ -172,6 +172,10 @@ class Links:
         """Peers to which messages can be sent."""
         return self._network.connected()
 
+    def heard_from(self) -> set[str]:
+        """Peers that have a connection to this node."""
+        return self._network.heard_from()
+
     # --- called by the network --------------------------------------------------------------------
 
     def _received(self, peer_id: str, message: bytes) -> None:

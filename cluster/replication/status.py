@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LOST_LOG = "lost its log; does not vote until it is whole"
 # {}: who, one or more. One against one; where most agree, whoever differs stops.
 DIFFERS = "its state is not that of {}; a third member must tell which is right"
+ONE_WAY = "can be reached, but does not reach {}: look at its raft.peers and log"
 OPENING = "opens its folder again after its disk failed"
 _STAGES = {Stage.SNAPSHOT: "is being given the state", Stage.PROBE: "being compared"}
 
@@ -126,6 +127,8 @@ def _other(
     role = MemberRole.FOLLOWER
     if not reached:
         role, state = MemberRole.UNREACHABLE, ""
+    elif node_id not in links.heard_from():
+        role, state = MemberRole.UNREACHABLE, ONE_WAY.format(replica.node_id)
     elif state == OPENING:
         role = MemberRole.UNREACHABLE
     elif not membership.formed:

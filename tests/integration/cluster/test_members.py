@@ -142,6 +142,26 @@ async def test_a_member_that_was_added_moves(tmp_path: Path) -> None:
         await cluster.whole()
 
 
+async def test_a_member_that_reaches_nobody_is_not_counted(tmp_path: Path) -> None:
+    with LiveCluster(tmp_path) as cluster:
+        cluster.start()
+        await cluster.whole()
+        node = cluster.nodes["n3"]
+        cluster.kill("n3")
+        nobody = [
+            f"{name}=127.0.0.1:{port}"
+            for name, port in zip(("n1", "n2"), free_ports(2), strict=True)
+        ]
+        node.settings["raft.peers"] = ",".join([f"n3={address_of(cluster, 'n3')}", *nobody])
+        node.spawn()
+        async with asyncio.timeout(20):
+            view = None
+            while view is None or "does not reach" not in view.state:
+                await asyncio.sleep(0.1)
+                view = (await roles(cluster, "n1"))["n3"]
+        assert view.role == MemberRole.UNREACHABLE
+
+
 async def test_the_first_node_comes_back_with_an_empty_disk(tmp_path: Path) -> None:
     """Its raft.peers names itself alone, as when it founded the cluster."""
     with LiveCluster(tmp_path, count=1) as cluster:
