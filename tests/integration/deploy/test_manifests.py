@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from cluster.config import load_config
 from cluster.config.load import Config
@@ -14,7 +18,7 @@ from cluster.node import HAND_OVER_SECS
 from deploy.harness.files import FILES
 from deploy.harness.operator_steps import CLIENTS, TLS, secret
 from deploy.harness.pod_spec import PodPlan, plan_pod
-from deploy.harness.rendering import Objects
+from deploy.harness.rendering import ROOT, Objects, no_kubectl, render
 
 VERSIONS = ("1.27", "1.30", "1.33", "1.37")
 # Of other makers, whose schemas are not Kubernetes' own.
@@ -189,6 +193,90 @@ def test_the_raft_port_is_for_members_only(objects: Objects) -> None:
             assert ports == {"raft"}
             assert rule["from"] == [{"podSelector": spec["podSelector"]}]
     assert {"raft"} in [{port["port"] for port in rule["ports"]} for rule in spec["ingress"]]
+
+
+def test_all_run_the_same_image_as_it_comes(objects: Objects) -> None:
+    """Tests and exercises give one image its name."""
+    found = {
+        one["image"] for each in templates(objects).values() for one in each["spec"]["containers"]
+    }
+    assert len(found) == 1
+
+
+def test_process_1_is_what_passes_signals_on(objects: Objects) -> None:
+    """The image's entrypoint: a program in its place is deaf to SIGTERM."""
+    for name, template in templates(objects).items():
+        (container,) = template["spec"]["containers"]
+        assert "command" not in container, name
+
+
+def backup_script(objects: Objects, folder: Path) -> list[str]:
+    """The command of the backup, with its files in `folder`."""
+    template = templates(objects)["CronJob/taskq-backup"]
+    (container,) = template["spec"]["containers"]
+    return [word.replace("/backups", str(folder)) for word in container["args"]]
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_backup_leaves_the_newest(objects: Objects, tmp_path: Path, works: bool) -> None:
+    program = tmp_path / "bin/taskq"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\n{"touch" if works else "false"} "$3"\n')
+    program.chmod(0o755)
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    names = [f"taskq-202001{day:02}T021700Z.backup" for day in range(1, 17)]
+    for name in names:
+        (folder / name).touch()
+    cut_off, under_way = folder / f"{names[0]}.12.part", folder / f"{names[1]}.13.part"
+    cut_off.touch()
+    under_way.touch()
+    os.utime(cut_off, (0, 0))
+    paths = f"{program.parent}:{os.environ['PATH']}"
+    command = backup_script(objects, folder)
+    done = subprocess.run(command, env={"PATH": paths}, timeout=20, check=False)
+    assert (done.returncode == 0) == works
+    assert not cut_off.exists()
+    assert under_way.exists(), "of another backup that is being taken now"
+    found = sorted(path.name for path in folder.glob("*.backup"))
+    if works:
+        assert len(found) == 14
+        assert found[:13] == names[3:]
+    else:
+        assert found == names
+
+
+OFFLINE = yaml.safe_load((ROOT / "offline.yaml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_pod_for_stopped_nodes_is_valid(version: str) -> None:
+    kubernetes_validate.validate(OFFLINE, version, strict=True)
+
+
+def test_the_pod_for_stopped_nodes_is_as_theirs(objects: Objects) -> None:
+    """It leaves files that a node can write, on the volumes that there are; and no Service or
+    policy takes it for a node."""
+    theirs = node(objects)
+    plan = plan_pod(Objects([]), OFFLINE, OFFLINE["metadata"]["name"], theirs.namespace)
+    assert (plan.user, plan.group, plan.fs_group) == (theirs.user, theirs.group, theirs.fs_group)
+    assert (plan.read_only, plan.escalates, plan.dropped) == (True, False, ("ALL",))
+    (claim,) = objects.one("StatefulSet", "taskq")["spec"]["volumeClaimTemplates"]
+    places = {mount.path: mount.name for mount in plan.mounts}
+    backups = objects.one("PersistentVolumeClaim", "taskq-backups")["metadata"]["name"]
+    assert places == {
+        "/var/lib/taskq": f"{claim['metadata']['name']}-taskq-0",
+        "/backups": backups,
+    }
+    assert not set(plan.labels.values()) & set(theirs.labels.values())
+
+
+def test_the_pod_for_stopped_nodes_runs_the_image_of_production() -> None:
+    missing = no_kubectl()
+    if missing:
+        pytest.skip(missing)
+    (container,) = OFFLINE["spec"]["containers"]
+    assert container["image"] == _container(render(ROOT / "overlays/production"))["image"]
 
 
 def _container(objects: Objects) -> Any:

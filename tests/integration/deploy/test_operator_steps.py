@@ -8,7 +8,7 @@ import pytest
 
 from cluster.config import load_config
 from deploy.harness.operator_steps import CLIENTS, TLS, Prepared, prepared
-from deploy.harness.pod_spec import plan_pod
+from deploy.harness.pod_spec import PodPlan, plan_pod
 from deploy.harness.rendering import no_kubectl
 from taskq.cli.keys import hash_of
 
@@ -21,6 +21,16 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return prepared("production", tmp_path_factory.mktemp("operator"))
 
 
+def shown_key(plan: PodPlan) -> bytes:
+    """What the pod's clients show. It is read at each connection, so that a key can be rolled over
+    below them, from a file that nothing else of the Secret lies beside."""
+    path = Path(plan.environment["TASKQ_API_KEY"].removeprefix("@"))
+    (files,) = [mount.files for mount in plan.mounts if mount.path == str(path.parent)]
+    assert files is not None
+    assert list(files) == [path.name]
+    return files[path.name]
+
+
 def test_every_key_has_its_hash_in_the_settings(production: Prepared) -> None:
     owner = production.objects.one("StatefulSet", "taskq")
     plan = plan_pod(production.objects, owner["spec"]["template"], "taskq-1", "taskq")
@@ -29,7 +39,7 @@ def test_every_key_has_its_hash_in_the_settings(production: Prepared) -> None:
         role: hash_of(key) for role, key in production.keys.items()
     }
     assert set(production.keys) == {"admin", "worker", "producer"}
-    assert plan.environment["TASKQ_API_KEY"] == production.keys["admin"]
+    assert shown_key(plan) == production.keys["admin"].encode()
     assert config.api.enable_tls
     assert config.auth.enabled
     assert str(config.raft.cert_file) == str(config.api.cert_file) == "/etc/taskq-tls/taskq-1.pem"
@@ -46,10 +56,17 @@ def test_no_node_has_the_key_of_the_authority(production: Prepared) -> None:
 def test_workers_have_no_more_than_they_need(production: Prepared) -> None:
     template = production.objects.one("Deployment", "taskq-worker")["spec"]["template"]
     plan = plan_pod(production.objects, template, "w", "taskq")
-    assert plan.environment["TASKQ_API_KEY"] == production.keys["worker"]
+    assert shown_key(plan) == production.keys["worker"].encode()
     mounted = [mount.files for mount in plan.mounts if mount.path == "/etc/taskq-tls"]
     assert [set(files or {}) for files in mounted] == [{"ca.pem"}]
     assert set(production.objects.data("Secret", CLIENTS)) == {"admin", "worker"}
+
+
+def test_backups_have_the_key_of_an_admin(production: Prepared) -> None:
+    owner = production.objects.one("CronJob", "taskq-backup")
+    template = owner["spec"]["jobTemplate"]["spec"]["template"]
+    plan = plan_pod(production.objects, template, "b", "taskq")
+    assert shown_key(plan) == production.keys["admin"].encode()
 
 
 def test_nobody_has_a_key_for_the_places_as_they_come() -> None:

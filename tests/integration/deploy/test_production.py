@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,3 +77,33 @@ def test_without_operators_of_other_makers(changed: Callable[[Change], Objects])
     objects = changed(without)
     assert objects.one("Deployment", "taskq-worker")["spec"]["replicas"] == 1
     assert not {one["kind"] for one in objects} & {"ScaledObject", "PrometheusRule"}
+
+
+def test_nodes_are_upgraded_before_their_clients(changed: Callable[[Change], Objects]) -> None:
+    def newer(settings: dict[str, Any]) -> None:
+        (nodes,) = [one for one in settings["images"] if one["name"] == "taskq"]
+        nodes["newTag"] = "9.9.9"
+
+    tags = {kind: image.rpartition(":")[2] for kind, image in images(changed(newer)).items()}
+    assert tags["StatefulSet"] == "9.9.9"
+    assert tags["Deployment"] == tags["CronJob"] != "9.9.9"
+
+
+def test_a_label_for_the_prometheus_operator(changed: Callable[[Change], Objects]) -> None:
+    """As README.md has it."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    (block,) = [one for one in re.findall(r"```yaml\n(.*?)```", text, re.S) if "release" in one]
+    (patch,) = yaml.safe_load(textwrap.dedent(block))
+    objects = changed(lambda settings: settings["patches"].append(patch))
+    labelled = {one["kind"] for one in objects if "release" in one["metadata"].get("labels", {})}
+    assert labelled == {"ServiceMonitor", "PrometheusRule"}
+
+
+def test_an_operator_without_rights_elsewhere_is_let_in(
+    changed: Callable[[Change], Objects],
+) -> None:
+    objects = changed(lambda _: None)
+    binding = objects.one("RoleBinding", "taskq-prometheus")
+    subject = {"kind": "ServiceAccount", "name": "prometheus-k8s", "namespace": "monitoring"}
+    assert binding["subjects"] == [subject]
+    assert binding["roleRef"]["name"] == objects.one("Role", "taskq-prometheus")["metadata"]["name"]
