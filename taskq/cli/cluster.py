@@ -25,6 +25,8 @@ from taskq.results import ClusterStatus, MemberRole, MemberView
 # How long the leader may take to answer before the view of the node at hand is shown. Seconds.
 LEADER_TIMEOUT_SECS = 2.0
 WATCH_SECS = 1.0
+# How a node begins that says of itself that it was not added; the others may know better by now.
+NO_MEMBER_YET = "no member yet"
 _CLEAR = "\x1b[H\x1b[2J"
 
 _ROLE_STYLES = {
@@ -99,20 +101,57 @@ def _check_target(node: str, status: ClusterStatus) -> None:
     if not found:
         names = list_text(member.node_id for member in members)
         raise Failure(f"{node} is no member of the cluster; the members are {names}.")
-    if found[0] in (MemberRole.UNREACHABLE, MemberRole.NON_VOTING):
+    if found[0] in (MemberRole.UNREACHABLE, MemberRole.NON_VOTING, *OUTSIDE):
         raise Failure(f"{node} cannot lead now: it is {found[0]}.")
 
 
 def ask(client: Client) -> ClusterStatus:
-    """What the leader knows, or else what the node knows that answers. Raises TaskqError."""
+    """What the leader knows, or else what the node knows that answers; one that was removed is
+    shown beside the members, which know more. Raises TaskqError."""
     near: ClusterStatus = client.call(GetCluster(stale=True))
-    if near.leader in ("", near.node_id):
-        return near
+    removed = _removed(near)
+    if removed is None and near.leader in ("", near.node_id):
+        return _up_to_date(near)
     try:
         far: ClusterStatus = client.call(GetCluster(), LEADER_TIMEOUT_SECS)
     except (Unavailable, ConnectionFailed, OutcomeUnknown):
+        if removed is None:
+            return _up_to_date(near)
+        far = _of_another(client, near)
+    if removed is not None and all(one[0] != removed.node_id for one in far.members):
+        far = far._replace(members=[*far.members, removed])
+    return _up_to_date(far)
+
+
+def _removed(status: ClusterStatus) -> MemberView | None:
+    """The node that answered, where it is no member any more."""
+    for one in status.members:
+        view = MemberView(*one)
+        if view.node_id == status.node_id and view.role == MemberRole.REMOVED:
+            return view
+    return None
+
+
+def _of_another(client: Client, near: ClusterStatus) -> ClusterStatus:
+    """What any other node knows, to which the client has turned from one that serves nobody."""
+    try:
+        other: ClusterStatus = client.call(GetCluster(stale=True))
+    except (Unavailable, ConnectionFailed, OutcomeUnknown):
         return near
-    return far
+    return other
+
+
+def _up_to_date(status: ClusterStatus) -> ClusterStatus:
+    """Without what a node said of itself before it was added: who is a member the rest decide."""
+    members = [MemberView(*one) for one in status.members]
+    return status._replace(
+        members=[
+            one._replace(state="")
+            if one.role not in OUTSIDE and one.state.startswith(NO_MEMBER_YET)
+            else one
+            for one in members
+        ]
+    )
 
 
 def document_of(status: ClusterStatus) -> dict[str, Any]:
@@ -155,6 +194,11 @@ def drawn(status: ClusterStatus) -> list[Any]:
             spare=("log", "log size", "address", "free", "applied", "version"),
         ),
         verdict(status, members),
+        *(
+            _counts_for_nothing(one)
+            for one in members
+            if one.role == MemberRole.REMOVED and one.node_id != status.node_id
+        ),
     ]
 
 
@@ -185,7 +229,7 @@ def verdict(status: ClusterStatus, members: list[MemberView]) -> str:
     """Whether the cluster serves, and how much more it can lose, in a sentence."""
     own = next((one for one in members if one.node_id == status.node_id), None)
     if own is not None and own.role in OUTSIDE:
-        return f"{own.node_id} counts for nothing: {own.state or own.role}."
+        return _counts_for_nothing(own)
     count, needed = len(voters(members)), majority(members)
     serving = sum(member.role in COUNTED for member in members)
     present = f"{serving} of {count} members" if serving < count else f"All {count} members"
@@ -203,9 +247,14 @@ def verdict(status: ClusterStatus, members: list[MemberView]) -> str:
     spare = serving - needed
     verb = "serves" if count == 1 else "serve"
     if spare < 1:
-        return f"{present} {verb}; the loss of another one stops the cluster."
+        loss = "the loss of another one" if serving < count else "the loss of one"
+        return f"{present} {verb}; {'its loss' if count == 1 else loss} stops the cluster."
     how_many = "one" if spare == 1 else spare
     return f"{present} {verb}; the cluster goes on without any {how_many} of them."
+
+
+def _counts_for_nothing(member: MemberView) -> str:
+    return f"{member.node_id} counts for nothing: {member.state or member.role}."
 
 
 def _watch_json(client: Client) -> None:

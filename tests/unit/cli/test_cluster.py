@@ -65,13 +65,14 @@ def test_a_whole_cluster_says_what_it_can_lose(fake: Any, taskq: Any) -> None:
     three = [member(n, MemberRole.FOLLOWER) for n in (1, 2, 3)]
     five = [member(n, MemberRole.FOLLOWER) for n in range(1, 6)]
     sentences = []
-    for members in (three, five, three[:1]):
+    for members in (three, five, three[:2], three[:1]):
         serve(fake, status(members=members))
         sentences.append(taskq("cluster", "status").stdout.splitlines()[-1])
     assert sentences == [
         "All 3 members serve; the cluster goes on without any one of them.",
         "All 5 members serve; the cluster goes on without any 2 of them.",
-        "The only member serves; the loss of another one stops the cluster.",
+        "All 2 members serve; the loss of one stops the cluster.",
+        "The only member serves; its loss stops the cluster.",
     ]
 
 
@@ -90,6 +91,73 @@ def test_the_node_at_hand_answers_for_a_leader_that_does_not(
     shown = taskq("cluster", "status")
     assert shown.exit_code == 0
     assert "asked         node2" in shown.stdout
+
+
+GONE = "node9 is no member of the cluster any more: entry 11 of the log removed it"
+
+
+def of_removed() -> ClusterStatus:
+    """What a node tells that was removed."""
+    own = member(9, MemberRole.REMOVED, state=GONE)
+    others = [member(n, MemberRole.UNREACHABLE, None) for n in (1, 2)]
+    return status(node="node9", leader="", members=[*others, own])
+
+
+def test_the_members_are_asked_where_a_removed_node_answers(fake: Any, taskq: Any) -> None:
+    serve(fake, of_removed(), status())
+    shown = taskq("cluster", "status")
+    assert shown.exit_code == 0, shown.output
+    lines = shown.stdout.splitlines()
+    assert "leader        node1, term 5" in shown.stdout
+    assert any(line.split()[:2] == ["node9", "removed"] for line in lines)
+    assert lines[-2:] == [
+        "2 of 3 members serve; the loss of another one stops the cluster.",
+        f"node9 counts for nothing: {GONE}.",
+    ]
+    document = json.loads(taskq("cluster", "status", "--json").stdout)
+    assert [one["role"] for one in document["members"]][-1] == "removed"
+
+
+@pytest.mark.parametrize("other", [None, status(node="node2", leader="")])
+def test_the_members_are_asked_for_what_they_know_where_nobody_leads(
+    fake: Any, taskq: Any, other: ClusterStatus | None
+) -> None:
+    """`other`: the answer of the next node; None where there is none."""
+    stale = iter([of_removed(), other or ConnectionFailed("no other node is known")])
+
+    def call(command: Any, timeout: float | None = None) -> Any:
+        told = next(stale) if command.stale else Unavailable(ErrorCode.NO_LEADER, "nobody leads")
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    fake.answers["call"] = call
+    shown = taskq("cluster", "status")
+    assert shown.exit_code == 1, shown.output
+    assert shown.stdout.splitlines()[-1] == f"node9 counts for nothing: {GONE}."
+    assert ("NOBODY LEADS" in shown.stdout) is (other is not None)
+
+
+def test_a_member_is_not_said_to_be_none_yet(fake: Any, taskq: Any) -> None:
+    """Its own words of a moment ago, and the leader has added it since."""
+    words = "no member yet: `taskq cluster add node2 10.0.0.2:6380` makes it one"
+    two = [member(1, MemberRole.LEADER), member(2, MemberRole.FOLLOWER, state=words)]
+    serve(fake, status(members=two))
+    shown = taskq("cluster", "status").stdout
+    assert "no member yet" not in shown
+    assert "All 2 members serve" in shown
+    document = json.loads(taskq("cluster", "status", "--json").stdout)
+    assert [one["state"] for one in document["members"]] == ["", ""]
+    serve(fake, status(members=[two[0], two[1]._replace(role=MemberRole.LEARNER.value)]))
+    shown = taskq("cluster", "status").stdout
+    assert "no member yet" in shown
+
+
+def test_a_learner_is_not_counted(fake: Any, taskq: Any) -> None:
+    three = [member(1, MemberRole.LEADER), member(2, MemberRole.FOLLOWER)]
+    serve(fake, status(members=[*three, member(3, MemberRole.LEARNER, None, "cannot be reached")]))
+    shown = taskq("cluster", "status").stdout
+    assert shown.splitlines()[-1] == "All 2 members serve; the loss of one stops the cluster."
 
 
 def test_no_leader_is_said_and_is_1(fake: Any, taskq: Any) -> None:
