@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from deploy.harness.files import FILES
 from deploy.harness.operator_steps import CLIENTS, TLS, secret
 from deploy.harness.pod_spec import PodPlan, plan_pod
 from deploy.harness.rendering import ROOT, Objects, no_kubectl, render
+from tests.integration.deploy.backups import check_backups
 
 VERSIONS = ("1.27", "1.30", "1.33", "1.37")
 # Of other makers, whose schemas are not Kubernetes' own.
@@ -219,31 +218,7 @@ def backup_script(objects: Objects, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("works", [True, False])
 def test_a_backup_leaves_the_newest(objects: Objects, tmp_path: Path, works: bool) -> None:
-    program = tmp_path / "bin/taskq"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\n{"touch" if works else "false"} "$3"\n')
-    program.chmod(0o755)
-    folder = tmp_path / "kept"
-    folder.mkdir()
-    names = [f"taskq-202001{day:02}T021700Z.backup" for day in range(1, 17)]
-    for name in names:
-        (folder / name).touch()
-    cut_off, under_way = folder / f"{names[0]}.12.part", folder / f"{names[1]}.13.part"
-    cut_off.touch()
-    under_way.touch()
-    os.utime(cut_off, (0, 0))
-    paths = f"{program.parent}:{os.environ['PATH']}"
-    command = backup_script(objects, folder)
-    done = subprocess.run(command, env={"PATH": paths}, timeout=20, check=False)
-    assert (done.returncode == 0) == works
-    assert not cut_off.exists()
-    assert under_way.exists(), "of another backup that is being taken now"
-    found = sorted(path.name for path in folder.glob("*.backup"))
-    if works:
-        assert len(found) == 14
-        assert found[:13] == names[3:]
-    else:
-        assert found == names
+    check_backups(backup_script(objects, tmp_path / "kept"), tmp_path, works)
 
 
 OFFLINE = yaml.safe_load((ROOT / "offline.yaml").read_text("utf-8"))

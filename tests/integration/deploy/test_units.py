@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cluster.config import ConfigError, load_config
+from tests.integration.deploy.backups import check_backups
 
 UNITS = Path(__file__).parents[3] / "deploy/systemd"
 # Here are the programs of this environment.
@@ -41,7 +43,7 @@ def analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_units_are_well_formed(units: Path) -> None:
     names = ["taskq.service", "taskq-worker@shop.service", "taskq-backup.service"]
-    names += ["taskq-backup.timer"]
+    names += ["taskq-backup.timer", "taskq-backup-failed.service"]
     done = analyze("verify", *(units / name for name in names))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -78,12 +80,14 @@ def hidden_from(unit: str) -> set[str]:
 
 def test_each_service_has_a_user_of_its_own() -> None:
     """What runs as a node's user reads its memory, its data and its secret, and may end it."""
-    services = [settings_of(path.name) for path in UNITS.glob("*.service")]
-    users = [service["User"] for service in services]
-    assert len(set(users)) == len(users) == 3
-    assert [service["Group"] for service in services] == users
+    services = {path.name: settings_of(path.name) for path in UNITS.glob("*.service")}
+    users = {name: service["User"] for name, service in services.items()}
+    assert {name: service["Group"] for name, service in services.items()} == users
+    # What tells of a backup is a part of it.
+    assert users.pop("taskq-backup-failed.service") == users["taskq-backup.service"]
+    assert len(set(users.values())) == len(users) == 3
     made = re.findall(r"^u ([a-z-]+) ", (UNITS / "taskq.sysusers").read_text(), re.M)
-    assert sorted(made) == sorted(users)
+    assert sorted(made) == sorted(users.values())
 
 
 @pytest.mark.parametrize("unit", ["taskq-worker@.service", "taskq-backup.service"])
@@ -114,3 +118,34 @@ def test_a_node_has_time_to_stop() -> None:
     texts = {path.name: path.read_text() for path in UNITS.glob("*.service")}
     assert "TimeoutStopSec=60" in texts["taskq.service"]
     assert "TimeoutStopSec=90" in texts["taskq-worker@.service"]
+
+
+def test_a_node_is_started_for_as_long_as_it_takes() -> None:
+    """A start limit leaves a node down for good, whose disk or address came back a bit later."""
+    assert settings_of("taskq.service")["StartLimitIntervalSec"] == "0"
+
+
+def test_metrics_are_for_the_machine_alone() -> None:
+    """Nothing asks for a key there."""
+    given = {**environment(UNITS / "node.env"), "TASKQ_RAFT__SECRET": "s" * 64}
+    assert load_config(UNITS / "taskq.yaml", given, {}).monitoring.host == "127.0.0.1"
+
+
+def test_a_failed_backup_is_told() -> None:
+    assert settings_of("taskq-backup.service")["OnFailure"] == "taskq-backup-failed.service"
+
+
+def backup_script(folder: Path, programs: Path) -> list[str]:
+    """What the unit runs, as systemd reads it, with other places for files and programs."""
+    text = (UNITS / "taskq-backup.service").read_text("utf-8").replace("\\\n", "")
+    (line,) = re.findall(r"^ExecStart=(.*)", text, re.M)
+    words = [word.replace("$$", "$").replace("%%", "%") for word in shlex.split(line)]
+    places = {"/var/lib/taskq-backups": str(folder), "/opt/taskq/bin": str(programs)}
+    for before, now in places.items():
+        words = [word.replace(before, now) for word in words]
+    return words
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_backup_leaves_the_newest(tmp_path: Path, works: bool) -> None:
+    check_backups(backup_script(tmp_path / "kept", tmp_path / "bin"), tmp_path, works)
