@@ -1,12 +1,14 @@
 """Makes a data folder from a state and a log's beginning, as one act: whole, or refused.
 
     begin --> add, add, ... --> finish          killed: `unfinished.py`
+                   `--> close --> discard
 
 The caller knows what the state and the entries mean, and whose folder it is.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,17 +20,27 @@ from cluster.storage.lock import LOCK_NAME, FolderLock
 from cluster.storage.log_records import Entry, LogBatch
 from cluster.storage.log_store import LogStore
 from cluster.storage.swap import put_received
-from cluster.storage.unfinished import put_mark, remove_mark
+from cluster.storage.unfinished import (
+    MARK_NAME,
+    marked,
+    put_mark,
+    refuse_unfinished,
+    remove_mark,
+)
 
 # What a new file system has in its root.
 _OF_THE_SYSTEM = {"lost+found"}
+# How the names begin that are made here, in the order in which they are removed: the mark last, so
+# that the folder is refused until then.
+_MADE = ("state", "log", "witness", IDENTITY_NAME, MARK_NAME, LOCK_NAME)
 
 
 class NewFolder:
     """One that is being made; see the module. Every method raises StorageFailed."""
 
     def __init__(self, path: Path, act: str) -> None:
-        """Begins: `path` is missing or empty, else NotEmpty. `act`, such as "the restore"."""
+        """Begins: `path` is missing or empty, else NotEmpty; Unfinished for one that was begun
+        before, FolderInUse while it is. `act`, such as "the restore"."""
         self._path = path
         _require_empty(path)
         try:
@@ -71,9 +83,29 @@ class NewFolder:
         self._lock.release()
 
 
+def discard_folder(path: Path, act: str, *, keep: bool) -> None:
+    """Removes what a `NewFolder` has begun at `path` and not finished, with `keep` but for the
+    folder itself. Does nothing to a folder that this act has not begun. Raises FolderInUse,
+    OSError."""
+    if marked(path) != act:
+        return
+    lock = FolderLock(path)
+    try:
+        for start in _MADE:
+            for one in path.glob(f"{start}*"):
+                shutil.rmtree(one) if one.is_dir() else one.unlink()
+    finally:
+        lock.release()
+    if not keep:
+        path.rmdir()
+
+
 def _require_empty(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise NotEmpty(f"{path} is a file, not a folder")
+    if marked(path):
+        FolderLock(path).release()  # raises where it is being made just now
+        refuse_unfinished(path)
     found = sorted(one.name for one in path.iterdir()) if path.is_dir() else []
     there = [name for name in found if name not in _OF_THE_SYSTEM | {LOCK_NAME}]
     if there:

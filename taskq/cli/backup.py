@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -156,24 +157,20 @@ def restore_backup(
     """
     require_broker("backup restore")
     from cluster.replication.offline.restoring import restore
-    from cluster.storage.errors import StorageError
 
     with _opened(file) as stream:
         reader = BackupReader(stream)
         member = form == "cluster" if form else reader.head.member_count > 1
         total = max(1, Path(file).stat().st_size // MIB) if file != STDOUT else 1
-        try:
-            with _progress(total) as step:
-                done = restore(
-                    reader,
-                    data_dir.absolute(),
-                    node_id,
-                    member=member,
-                    on_progress=lambda size: step("MiB", min(size // MIB, total)),
-                )
-                step("MiB", total)
-        except StorageError as error:
-            raise Failure(str(error)) from error
+        with _whole_or_none(data_dir.absolute()) as folder, _progress(total) as step:
+            done = restore(
+                reader,
+                folder,
+                node_id,
+                member=member,
+                on_progress=lambda size: step("MiB", min(size // MIB, total)),
+            )
+            step("MiB", total)
     document = {
         "data_dir": str(data_dir),
         "node_id": node_id,
@@ -195,6 +192,27 @@ def restore_backup(
         f"Start it with persistence.data_dir: {data_dir}, raft.node_id: {node_id}, "
         f"raft.enabled: {str(member).lower()}."
     )
+
+
+@contextmanager
+def _whole_or_none(folder: Path) -> Iterator[Path]:
+    """What is begun in it, and not finished, is removed again. Raises Failure in words of the
+    disk."""
+    from cluster.storage.errors import FolderInUse, NotEmpty, StorageError, Unfinished
+    from cluster.storage.new_folder import discard_folder
+
+    there = folder.exists()
+    try:
+        yield folder
+    except (FolderInUse, NotEmpty, Unfinished) as error:
+        raise Failure(str(error)) from error
+    except BaseException as error:
+        # What cannot be removed is refused by every node, in words that say what to do.
+        with contextlib.suppress(OSError, StorageError):
+            discard_folder(folder, "the restore", keep=there)
+        if isinstance(error, StorageError):
+            raise Failure(str(error)) from error
+        raise
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from cluster.replication.offline.alone import TOKEN_COUNT, stand_ins
 from cluster.replication.offline.looking import examine
@@ -18,12 +19,14 @@ from cluster.replication.offline.restoring import restore
 from cluster.replication.voters import Voter, encode_entry
 from cluster.storage.audit_file import AUDIT_NAME
 from cluster.storage.directory import DataDirectory
-from cluster.storage.errors import FolderRefused, NotEmpty, Unfinished
+from cluster.storage.errors import FolderInUse, FolderRefused, NotEmpty, Unfinished
 from cluster.storage.identity import IDENTITY_NAME, read_identity
 from cluster.storage.log_end import end_log
+from cluster.storage.new_folder import NewFolder, discard_folder
 from cluster.storage.unfinished import MARK_NAME
 from taskq.backup.file_format import NotWhole
 from taskq.backup.reading import BackupReader
+from taskq.cli.main import cli
 from taskq.commands import ClaimTask, GetCluster, QueryStatus, SubmitTask, TaskResult
 from taskq.results import TaskState
 from tests.integration.backup.backed_up import (
@@ -121,8 +124,47 @@ def test_a_damaged_backup_makes_no_folder_that_opens(
         restore(BackupReader(io.BytesIO(bytes(data))), tmp_path / "data", "node1", member=False)
     with pytest.raises(Unfinished, match=r"the restore of .* remove the folder"):
         DataDirectory.open(tmp_path / "data", "node1")
-    with pytest.raises(NotEmpty, match=MARK_NAME):
+    with pytest.raises(Unfinished, match=r"the restore of .* remove the folder, and begin again"):
         restore(reader_of(backup[0]), tmp_path / "data", "node1", member=False)
+
+
+def test_a_folder_that_is_being_made_is_in_use(backup: tuple[Path, int], tmp_path: Path) -> None:
+    folder = NewFolder(tmp_path / "data", "the restore")
+    with pytest.raises(FolderInUse):
+        restore(reader_of(backup[0]), tmp_path / "data", "node1", member=False)
+    with pytest.raises(FolderInUse):
+        discard_folder(tmp_path / "data", "the restore", keep=False)
+    folder.close()
+    discard_folder(tmp_path / "data", "another act", keep=False)
+    assert (tmp_path / "data" / MARK_NAME).exists()
+    discard_folder(tmp_path / "data", "the restore", keep=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("where", [0.3, 0.9999])
+def test_a_restore_that_fails_leaves_nothing_and_can_be_done_again(
+    backup: tuple[Path, int], tmp_path: Path, where: float, there: bool
+) -> None:
+    data = bytearray(backup[0].read_bytes())
+    data[int(len(data) * where)] ^= 4
+    (tmp_path / "damaged").write_bytes(data)
+    folder = tmp_path / "data"
+    if there:
+        (folder / "lost+found").mkdir(parents=True)
+    command = ["backup", "restore", "--data-dir", str(folder), "--form", "single"]
+    failed = CliRunner().invoke(cli, [*command, str(tmp_path / "damaged")])
+    assert failed.exit_code == 1, failed.output
+    assert "checksum" in failed.stderr or "middle" in failed.stderr or "damaged" in failed.stderr
+    assert folder.exists() is there
+    assert not there or [one.name for one in folder.iterdir()] == ["lost+found"]
+    done = CliRunner().invoke(cli, [*command, str(backup[0])])
+    assert (done.exit_code, "holds 5 tasks" in done.stdout) == (0, True), done.output
+    # One that is whole is left alone.
+    again = CliRunner().invoke(cli, [*command, str(backup[0])])
+    assert (again.exit_code, "is not empty" in again.stderr) == (1, True)
+    with DataDirectory.open(folder, "node1"):
+        pass
 
 
 # --- dying ----------------------------------------------------------------------------------------
