@@ -53,8 +53,7 @@ class BackupWriter:
             raise FileExistsError(*_TAKEN, str(path))
         self._overwrite = overwrite
         self._partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-        descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE)
-        self._file = open(descriptor, "wb")  # noqa: SIM115 - closed by `__exit__`
+        self._file = open(_created(self._partial), "wb")  # noqa: SIM115 - closed by `__exit__`
 
     def __enter__(self) -> Self:
         return self
@@ -119,6 +118,15 @@ class BackupWriter:
         self._file.write(data)
         self._sha.update(data)
         self.size += len(data)
+
+
+def _created(partial: Path) -> int:
+    """A descriptor. Raises OSError that names the folder where that is what is wrong: nobody has
+    heard of the partial file."""
+    try:
+        return os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE)
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise OSError(error.errno, error.strerror, str(partial.parent)) from None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ from taskq.cli.output import DEBUG_VARIABLE, debugging, note, print_json_line
 from taskq.cli.quantity import parse_duration
 from taskq.client import Client
 from taskq.client.credential import KEY_VARIABLE
+from taskq.client.tls import VARIABLES
 from taskq.errors import (
     ConnectionFailed,
     ErrorCode,
@@ -191,15 +192,21 @@ def cluster_options(function: Function) -> Function:
     return url_option(patience(json_option(function)))
 
 
+def _wrong_place(text: str) -> click.BadParameter:
+    """Names the variables that are wrong, where they are and not the url."""
+    names, _, rest = text.partition(": ")
+    if rest and set(names.split(", ")) <= {KEY_VARIABLE, *VARIABLES.values()}:
+        return click.BadParameter(rest, param_hint=names)
+    where = KEY_VARIABLE if text.startswith(KEY_VARIABLE) else f"--url / {URL_VARIABLE}"
+    return click.BadParameter(text, param_hint=where)
+
+
 @contextmanager
 def connected(url: str | None, request_timeout_secs: float) -> Iterator[Client]:
     """A client for one command. A url that cannot be is a mistake on the command line."""
     try:
         client = Client(url, timeout=request_timeout_secs, name="taskq command line")
     except ValueError as error:
-        where = f"--url / {URL_VARIABLE}"
-        if str(error).startswith(KEY_VARIABLE):
-            where = KEY_VARIABLE
-        raise click.BadParameter(str(error), param_hint=where) from None
+        raise _wrong_place(str(error)) from None
     with client:
         yield client

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import sys
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +26,8 @@ RANDOM_SIZE = 24
 LENGTH_SAFE = 22
 # What the protocol takes.
 LENGTH_MAX = 500
+# Of a file with a key: for its owner alone.
+MODE = 0o600
 # As in the configuration of the broker.
 _NAME = re.compile(NAME_PATTERN)
 _QUEUES_SIZE_MAX = 200
@@ -84,8 +88,16 @@ def keys_command() -> None:
 
 @keys_command.command("create")
 @_rights
+@click.option(
+    "--key-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the key into a new FILE, for you alone to read, instead of printing it.",
+)
 @json_option
-def create_key(role: str, queues: str, name: str | None, as_json: bool) -> None:
+def create_key(
+    role: str, queues: str, name: str | None, key_file: Path | None, as_json: bool
+) -> None:
     """Make a key: print it, once, and its entry for the configuration.
 
     The key goes to whoever connects (TASKQ_API_KEY, or TASKQ_URL), the entry to auth.api_keys of
@@ -93,13 +105,25 @@ def create_key(role: str, queues: str, name: str | None, as_json: bool) -> None:
     """
     key = PREFIX + secrets.token_urlsafe(RANDOM_SIZE)
     entry = entry_of(hash_of(key), role, queues, name)
+    if key_file is not None:
+        _write_key(key, key_file)
     if as_json:
-        print_json({"key": key, "entry": entry})
+        print_json({"key": None if key_file is not None else key, "entry": entry})
         return
-    note("The key, shown this once:")
-    print_text(key)
+    if key_file is None:
+        note("The key, shown this once:")
+        print_text(key)
+    else:
+        note(f"The key is in {key_file}: TASKQ_API_KEY=@{key_file}")
     note("Its entry for auth.api_keys of every node, where auth.enabled is true:")
     print_text(as_yaml(entry))
+
+
+def _write_key(key: str, path: Path) -> None:
+    """Raises OSError, also where there is a file of that name: it may hold a key."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(key + "\n")
 
 
 @keys_command.command("hash")

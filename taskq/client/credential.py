@@ -52,6 +52,11 @@ class Credential:
 
 def _checked(key: str, where: str) -> str:
     """A key is one word: whoever names the wrong file sends none of it."""
-    if not key or len(key) > KEY_LENGTH_MAX or any(sign.isspace() for sign in key):
+    if any(sign.isspace() for sign in key):
+        what = "lines" if len(key.splitlines()) > 1 else "words"
+        raise ValueError(
+            f"{where} holds no key but several {what}: the key alone belongs there, one word"
+        )
+    if not key or len(key) > KEY_LENGTH_MAX:
         raise ValueError(f"{where} holds no key (one word of at most {KEY_LENGTH_MAX} characters)")
     return key

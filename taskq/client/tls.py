@@ -64,6 +64,14 @@ class TlsFiles(NamedTuple):
         return TlsFiles(self.ca_file or other.ca_file, pair.cert_file, pair.key_file)
 
 
+class _Names(NamedTuple):
+    """What each of the files is called where it was named: a setting, or a variable."""
+
+    ca_file: str
+    cert_file: str
+    key_file: str
+
+
 NO_FILES = TlsFiles()
 # Setting -> variable of the environment.
 VARIABLES = {name: f"TASKQ_{name.upper()}" for name in TlsFiles._fields}
@@ -90,19 +98,22 @@ class ClientTls:
         self, given: TlsFiles | ssl.SSLContext, in_url: TlsFiles, env: Mapping[str, str]
     ) -> None:
         self._files = TlsFiles()
+        self._names = _Names(*TlsFiles._fields)
         self._seen: object = None
         self._context: ssl.SSLContext | None = None
         if isinstance(given, ssl.SSLContext):
             self._context = given
             return
         named = TlsFiles(*(env.get(variable) or None for variable in VARIABLES.values()))
-        files = given.over(in_url).over(named)
+        here = given.over(in_url)
+        files = here.over(named)
+        self._names = _names(here)
         if files.key_file and not files.cert_file:
-            raise ValueError("key_file: needs cert_file beside it")
+            raise ValueError(f"{self._names.key_file}: needs {self._names.cert_file} beside it")
         self._files = TlsFiles(*(path and os.path.expanduser(path) for path in files))
         if any(files):
             self._seen = self._look()
-            self._context = _context(self._files)
+            self._context = _context(self._files, self._names)
 
     def context(self) -> ssl.SSLContext:
         """For one dial: made anew where the files have changed and can be used."""
@@ -110,7 +121,7 @@ class ClientTls:
             self._context = ssl.create_default_context()
         if any(self._files) and (seen := self._look()) != self._seen:
             try:
-                self._context = _context(self._files)
+                self._context = _context(self._files, self._names)
             except ValueError:
                 return self._context  # half-written perhaps: looked at again at the next dial
             self._seen = seen
@@ -128,9 +139,16 @@ def _looks(path: str) -> tuple[int, ...] | None:
     return seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 
-def _context(files: TlsFiles) -> ssl.SSLContext:
-    """Names are verified, from TLS 1.2 on."""
-    for setting, path in files._asdict().items():
+def _names(here: TlsFiles) -> _Names:
+    """`here`: what the environment is not asked for."""
+    pair = bool(here.cert_file or here.key_file)
+    named = zip(TlsFiles._fields, (bool(here.ca_file), pair, pair), strict=True)
+    return _Names(*(name if given else VARIABLES[name] for name, given in named))
+
+
+def _context(files: TlsFiles, names: _Names) -> ssl.SSLContext:
+    """Names of nodes are verified, from TLS 1.2 on."""
+    for setting, path in zip(names, files, strict=True):
         if path:
             try:
                 open(path, "rb").close()
@@ -139,20 +157,30 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=files.ca_file)
     except OSError:  # ssl.SSLError is one
-        raise ValueError(f"ca_file: {files.ca_file} holds no certificate (PEM)") from None
+        raise ValueError(f"{names.ca_file}: {files.ca_file} holds no certificate (PEM)") from None
     if files.cert_file:
         try:
             context.load_cert_chain(files.cert_file, files.key_file, _no_password)
+        except _Encrypted:
+            raise ValueError(
+                f"{names.key_file}: the key is encrypted; taskq has nobody to ask for the"
+                " passphrase"
+            ) from None
         except OSError as error:
             what = getattr(error, "reason", None) or "not PEM"
-            text = f"cert_file, key_file: {files.cert_file} and {files.key_file or 'its key'}"
+            where = f"{names.cert_file}, {names.key_file}"
+            text = f"{where}: {files.cert_file} and {files.key_file or 'its key'}"
             raise ValueError(f"{text} are no certificate with its key ({what})") from None
     return context
 
 
+class _Encrypted(Exception):
+    """The key wants a passphrase."""
+
+
 def _no_password() -> bytes:
     # Without it OpenSSL would ask at the terminal.
-    raise ValueError("key_file: the key is encrypted; taskq has nobody to ask for the passphrase")
+    raise _Encrypted
 
 
 def failure(error: OSError, host: str) -> ConnectionFailed:

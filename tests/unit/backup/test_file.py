@@ -184,6 +184,16 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(tmp_path: Path) -> None
     assert [one.name for one in tmp_path.iterdir()] == ["b"]
 
 
+def test_a_folder_that_will_not_do_is_named_and_no_partial_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        BackupWriter(tmp_path / "no" / "such" / "x")
+    assert raised.value.filename == str(tmp_path / "no" / "such")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as refused:
+        BackupWriter(tmp_path / "file" / "x", overwrite=True)
+    assert refused.value.filename == str(tmp_path / "file")
+
+
 def test_a_name_that_is_taken_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "b"
     with BackupWriter(path) as writer:

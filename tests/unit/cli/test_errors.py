@@ -181,3 +181,32 @@ def test_a_key_that_is_none_is_told_of_its_variable(taskq: Any, monkeypatch: Any
     outcome = taskq("stats")
     assert outcome.exit_code == 2
     assert "Invalid value for TASKQ_API_KEY" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"TASKQ_API_KEY": "@/nowhere/key"}, "TASKQ_API_KEY: the file /nowhere/key cannot be"),
+        ({"TASKQ_API_KEY": "two words"}, "TASKQ_API_KEY: TASKQ_API_KEY holds no key but several"),
+        ({"TASKQ_CA_FILE": "nofile"}, "TASKQ_CA_FILE: nofile: No such file or directory"),
+        ({"TASKQ_KEY_FILE": "nofile"}, "TASKQ_KEY_FILE: needs TASKQ_CERT_FILE beside it"),
+        (
+            {"TASKQ_CERT_FILE": __file__, "TASKQ_KEY_FILE": __file__},
+            f"TASKQ_CERT_FILE, TASKQ_KEY_FILE: {__file__} and {__file__} are no certificate",
+        ),
+    ],
+)
+def test_a_variable_that_is_wrong_is_named_and_not_the_url(
+    taskq: Any, monkeypatch: Any, variables: dict[str, str], words: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    failed = taskq("stats", "--url", "taskqs://127.0.0.1:1")
+    assert failed.exit_code == 2
+    assert f"Invalid value for {words}" in failed.stderr
+    assert "--url" not in failed.stderr
+
+
+def test_a_file_that_the_url_names_is_its_mistake(taskq: Any) -> None:
+    failed = taskq("stats", "--url", "taskqs://127.0.0.1:1?ca_file=nofile")
+    assert "Invalid value for --url / TASKQ_URL: ca_file: nofile: No such" in failed.stderr

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import stat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +12,8 @@ import yaml
 
 from cluster.config import Config, load_config
 from cluster.server.access import Access, Grant
+from taskq.client.credential import KEY_VARIABLE, Credential
+from tests.unit.cli.documented import check
 
 
 def config_of(*entries: str) -> Config:
@@ -41,6 +46,25 @@ def test_the_printed_entry_lets_the_printed_key_in(taskq: Any) -> None:
     assert (granted.scope.covers("mail.a1"), granted.scope.covers("mail.c")) == (True, False)
     assert all_granted.scope is None
     assert granted.codes < all_granted.codes
+
+
+def test_a_key_file_holds_the_key_alone_and_is_for_its_owner(taskq: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mailer.key"
+    create = ("keys", "create", "--role", "producer", "--key-file", str(file))
+    made = taskq(*create)
+    assert made.exit_code == 0, made.output
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    key = Credential(None, {KEY_VARIABLE: f"@{file}"}).now()
+    assert key is not None
+    assert key not in made.output
+    assert f"TASKQ_API_KEY=@{file}" in made.stderr
+    assert isinstance(Access.of(config_of(made.stdout).auth).admit(key), Grant)
+    again = taskq(*create)
+    assert (again.exit_code, again.stderr) == (1, f"{file}: File exists.\n")
+    assert file.read_text() == key + "\n"
+    others = ("--name", "mailer", "--json")
+    document = taskq(*create[:-1], str(tmp_path / "other.key"), *others).stdout
+    assert check("keys create", json.loads(document))["key"] is None
 
 
 def test_keys_are_long_random_and_one_word(taskq: Any) -> None:

@@ -40,6 +40,17 @@ def test_a_file_that_holds_no_key_is_named_and_none_of_it_shown(tmp_path: Path, 
     assert str(file) in str(raised.value)
 
 
+def test_a_file_with_more_than_the_key_is_told_apart(tmp_path: Path) -> None:
+    """As of `taskq keys create > file`, which has the entry, too."""
+    file = tmp_path / "key"
+    file.write_text("tq_secret\n- {role: admin}\n")
+    with pytest.raises(ValueError, match="several lines: the key alone belongs there") as raised:
+        Credential(None, {KEY_VARIABLE: f"@{file}"})
+    assert "secret" not in str(raised.value)
+    with pytest.raises(ValueError, match="several words: the key alone belongs there"):
+        Credential(None, {KEY_VARIABLE: "two words"})
+
+
 def test_a_variable_that_holds_no_key_is_not_shown() -> None:
     with pytest.raises(ValueError, match="holds no key") as raised:
         Credential(None, {KEY_VARIABLE: "two words"})

@@ -84,7 +84,13 @@ def test_files_are_read_when_a_client_is_made(files: Files, tmp_path: Path) -> N
 def test_the_environment_is_for_taskqs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKQ_CA_FILE", "/nowhere/ca.pem")
     Client("taskq://a").close()
-    with pytest.raises(ValueError, match=r"ca_file: /nowhere/ca\.pem: No such file"):
+    with pytest.raises(ValueError, match=r"^TASKQ_CA_FILE: /nowhere/ca\.pem: No such file"):
+        Client("taskqs://a")
+    with pytest.raises(ValueError, match=r"^ca_file: /elsewhere/ca\.pem: No such file"):
+        Client("taskqs://a?ca_file=/elsewhere/ca.pem")
+    monkeypatch.delenv("TASKQ_CA_FILE")
+    monkeypatch.setenv("TASKQ_KEY_FILE", "/nowhere/a.key")
+    with pytest.raises(ValueError, match=r"^TASKQ_KEY_FILE: needs TASKQ_CERT_FILE beside it"):
         Client("taskqs://a")
 
 
@@ -109,7 +115,7 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked(files: Files) -> None:
     private = s.load_pem_private_key(key.read_bytes(), None)
     how = s.BestAvailableEncryption(b"x")
     key.write_bytes(private.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, how))
-    with pytest.raises(ValueError, match="the key is encrypted"):
+    with pytest.raises(ValueError, match=r"^key_file: the key is encrypted"):
         Client("taskqs://a", cert_file=cert, key_file=key)
 
 
