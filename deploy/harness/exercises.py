@@ -126,7 +126,7 @@ async def volume_lost(scene: Scene, names: tuple[str, ...]) -> AsyncIterator[Non
     """kubectl delete pvc data-taskq-N; kubectl delete pod taskq-N"""
     cluster = pods_of(scene)
     (pod,) = (one for one in cluster.set.pods.values() if one.name in names)
-    cluster.machine.lose_claim(pod.name, DATA)
+    cluster.machine.lose_claim(f"{DATA}-{pod.name}")
     await cluster.set.delete(pod)
     await cluster.set.until_rolled_out(ROLL_SECS)
     yield

@@ -14,8 +14,9 @@ _CLAIM = "persistentVolumeClaim"
 
 @dataclass(frozen=True)
 class Mount:
-    """One place in the container. `kind`: SCRATCH is empty and ends with the pod, CLAIM `name`
-    outlives it, FILES has `files` (content by relative path) with the permissions `mode`."""
+    """One place in the container. `kind`: SCRATCH is empty and ends with the pod, the claim `name`
+    of a CLAIM outlives it, FILES has `files` (content by relative path) with the permissions
+    `mode`."""
 
     path: str
     kind: str
@@ -26,19 +27,20 @@ class Mount:
 
 
 def mounts_of(
-    objects: Objects, volumes: Iterable[Object], mounts: Iterable[Object]
+    objects: Objects, volumes: Iterable[Object], mounts: Iterable[Object], pod: str
 ) -> tuple[Mount, ...]:
-    """A mount without a volume is that of a claim template. Raises LookupError, Unsupported."""
+    """A mount without a volume is that of a claim template, which names claims after their `pod`,
+    too. Raises LookupError, Unsupported."""
     sources = {volume["name"]: volume for volume in volumes}
     found = []
     for mount in mounts:
         only("volumeMount", mount, {"name", "mountPath", "readOnly"})
         volume = sources.get(mount["name"], {"name": mount["name"]})
-        found.append(_mount(objects, mount, volume))
+        found.append(_mount(objects, mount, volume, pod))
     return tuple(found)
 
 
-def _mount(objects: Objects, mount: Object, volume: Object) -> Mount:
+def _mount(objects: Objects, mount: Object, volume: Object, pod: str) -> Mount:
     path, name, read_only = mount["mountPath"], volume["name"], mount.get("readOnly", False)
     only(f"volume {name}", volume, {"name", "configMap", "secret", "emptyDir", _CLAIM})
     if "emptyDir" in volume:
@@ -50,7 +52,7 @@ def _mount(objects: Objects, mount: Object, volume: Object) -> Mount:
         files = _files(objects, kind, source)
         # They are never writable.
         return Mount(path, FILES, name, True, files, source.get("defaultMode", 0o644))
-    claim = volume.get(_CLAIM, {}).get("claimName", name)
+    claim = volume[_CLAIM]["claimName"] if _CLAIM in volume else f"{name}-{pod}"
     return Mount(path, CLAIM, claim, read_only)
 
 

@@ -61,13 +61,13 @@ class Machine:
 
     # --- volumes ----------------------------------------------------------------------------------
 
-    def claim(self, pod: str, name: str) -> Path:
-        """The folder of a pod's claim, whether it is there or not."""
-        return self.home / "claims" / f"{name}-{pod}"
+    def claim(self, name: str) -> Path:
+        """The folder of a claim, whether it is there or not."""
+        return self.home / "claims" / name
 
-    def lose_claim(self, pod: str, name: str) -> None:
+    def lose_claim(self, name: str) -> None:
         """As `kubectl delete pvc`: the volume goes with the pod, and the next has a new one."""
-        self._lost.add(self.claim(pod, name))
+        self._lost.add(self.claim(name))
 
     def log(self, pod: str) -> Path:
         """What all containers of this pod have said."""
@@ -109,7 +109,7 @@ class Machine:
         if mount.kind == SCRATCH:
             return Mount(mount.path, None, "tmpfs", tmpfs_mode=0o1777)
         if mount.kind == CLAIM:
-            folder = self.claim(plan.name, mount.name)
+            folder = self.claim(mount.name)
             if folder in self._lost:
                 shutil.rmtree(folder)
                 self._lost.discard(folder)

@@ -34,8 +34,9 @@ class PodNode(LiveNode):
         self, stateful_set: StatefulSet, machine: Machine, ordinal: int, port: int
     ) -> None:
         name = f"{NAME}-{ordinal}"
-        super().__init__(machine.claim(name, DATA), port=port)
-        self.folder = machine.claim(name, DATA) / DATA
+        volume = machine.claim(f"{DATA}-{name}")
+        super().__init__(volume, port=port)
+        self.folder = volume / DATA
         self.log = machine.log(name)
         self._ordinal = ordinal
         self._set = stateful_set
@@ -98,7 +99,8 @@ class PodCluster(LiveCluster):
         template = objects.one("StatefulSet", NAME)["spec"]["template"]
         plan = plan_pod(objects, template, NAME, self.namespace)
         self.ports: Mapping[str, int] = plan.ports
-        assert any(mount.kind == CLAIM and mount.name == DATA for mount in plan.mounts)
+        claims = [mount.name for mount in plan.mounts if mount.kind == CLAIM]
+        assert claims == [f"{DATA}-{NAME}"]
         self.nodes = {}
         self.members(self.set.replicas)
         self._names = known_here(self.lookup)

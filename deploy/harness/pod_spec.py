@@ -92,7 +92,9 @@ def plan_pod(objects: Objects, template: Object, name: str, namespace: str) -> P
         command=tuple(expanded(word, environment) for word in container.get("command", ())),
         args=tuple(expanded(word, environment) for word in container.get("args", ())),
         environment=environment,
-        mounts=mounts_of(objects, spec.get("volumes", ()), container.get("volumeMounts", ())),
+        mounts=mounts_of(
+            objects, spec.get("volumes", ()), container.get("volumeMounts", ()), pod=name
+        ),
         working_dir=container.get("workingDir"),
         memory_size=None if limit is None else size_of(limit),
         grace_secs=float(spec.get("terminationGracePeriodSeconds", GRACE_SECS)),

@@ -7,16 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from chaos.live.containers import IMAGE_USER
 from deploy.harness.exercises import until
 from deploy.harness.machine import Machine
 from deploy.harness.operator_steps import Prepared, prepared
-from deploy.harness.pod_cluster import NAME, PodCluster
-from deploy.harness.rendering import no_kubectl
+from deploy.harness.pod import Pod
+from deploy.harness.pod_cluster import DATA, NAME, PodCluster
+from deploy.harness.pod_spec import plan_pod
+from deploy.harness.rendering import ROOT, Objects, no_kubectl
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(150, func_only=True)]
 
+OFFLINE = yaml.safe_load((ROOT / "offline.yaml").read_text("utf-8"))
 # What preStop waits for while others serve.
 WAIT_SECS = 5.0
 
@@ -36,6 +40,8 @@ def machine(steps: Prepared, image: str, tmp_path: Path) -> Iterator[Machine]:
         one["spec"]["template"]["spec"]["containers"][0]["image"]: image
         for one in steps.objects.of("StatefulSet")
     }
+    (offline,) = OFFLINE["spec"]["containers"]
+    images[offline["image"]] = image
     with Machine(tmp_path, images) as made:
         yield made
 
@@ -63,15 +69,68 @@ async def test_nodes_workers_and_a_backup(steps: Prepared, machine: Machine) -> 
             await worker.delete()
             assert worker.exit_codes == [0]
 
-            backup = cluster.beside("CronJob", "taskq-backup")
-            backup.start()
-            await until(lambda: bool(backup.exit_codes), "the backup has been taken", 60)
-            backup.suspend()
-            said = machine.log(backup.name).read_text()
-            assert backup.exit_codes[0] == 0, said
-            folder = machine.claim(backup.name, "taskq-backups")
-            assert len(list(folder.glob("taskq-*.backup"))) >= 1
-            await backup.delete()
+            await _backed_up(cluster)
+        finally:
+            await cluster.end()
+
+
+async def _backed_up(cluster: PodCluster) -> str:
+    """The job has run. The name of its file."""
+    backup = cluster.beside("CronJob", "taskq-backup")
+    backup.start()
+    await until(lambda: bool(backup.exit_codes), "the backup has been taken", 60)
+    backup.suspend()
+    said = cluster.machine.log(backup.name).read_text()
+    assert backup.exit_codes[0] == 0, said
+    await backup.delete()
+    found = sorted(cluster.machine.claim("taskq-backups").glob("taskq-*.backup"))
+    return found[0].name
+
+
+@pytest.mark.parametrize("steps", ["development"], indirect=True)
+@pytest.mark.parametrize("way", ["a backup", "a survivor"])
+async def test_a_cluster_that_was_lost(steps: Prepared, machine: Machine, way: str) -> None:
+    """As README.md has it: from a backup, or from the one volume that is left."""
+    folder = "/var/lib/taskq/data"
+    with PodCluster(machine, steps) as cluster:
+        try:
+            await cluster.begin()
+            task = (await cluster.set.pods[0].exec("taskq", "submit", "mails", "ann")).strip()
+            commands = [
+                f"taskq cluster examine --data-dir {folder}",
+                f"taskq cluster recover --accept-loss --data-dir {folder} --node-id {NAME}-0",
+            ]
+            if way == "a backup":
+                file = f"/backups/{await _backed_up(cluster)}"
+                commands = [
+                    f"mv {folder} /var/lib/taskq/before",
+                    f"taskq backup verify {file}",
+                    f"taskq backup restore {file} --data-dir {folder} --node-id {NAME}-0",
+                ]
+            cluster.set.scale(0)
+            await until(lambda: not cluster.set.pods, "all nodes have stopped", 60)
+
+            name = OFFLINE["metadata"]["name"]
+            plan = plan_pod(Objects([]), OFFLINE, name, cluster.namespace)
+            offline = Pod(machine, plan, "", None)
+            offline.start()
+            await until(lambda: offline.running, "the pod for stopped nodes runs", 30)
+            for command in commands:
+                await offline.exec(*command.split())
+            await offline.delete()
+
+            others = [f"{NAME}-{one}" for one in (1, 2)]
+            for one in others:
+                machine.lose_claim(f"{DATA}-{one}")
+            cluster.set.scale(3)
+            await _running(cluster, 3)
+            for one in others:
+                address = f"{one}.{cluster.set.service}:{cluster.ports['raft']}"
+                await cluster.set.pods[0].exec("taskq", "cluster", "add", one, address)
+            await cluster.set.until_rolled_out(60)
+            status = await cluster.set.pods[1].exec("taskq", "cluster", "status")
+            assert "All 3 members serve" in status
+            assert "ready" in await cluster.set.pods[2].exec("taskq", "status", task)
         finally:
             await cluster.end()
 

@@ -160,7 +160,7 @@ def test_there_is_room_on_the_volume_and_in_memory(objects: Objects, tmp_path: A
     plan = node(objects)
     persistence = config_of(plan, tmp_path).persistence
     (claim,) = objects.one("StatefulSet", "taskq")["spec"]["volumeClaimTemplates"]
-    assert claim["metadata"]["name"] in {mount.name for mount in plan.mounts}
+    assert f"{claim['metadata']['name']}-taskq-0" in {mount.name for mount in plan.mounts}
     size = claim["spec"]["resources"]["requests"]["storage"]
     assert int(size.removesuffix("Gi")) * 2**30 > 8 * persistence.disk_reserve_bytes
 

@@ -88,7 +88,7 @@ def test_all_of_it_is_taken_over(template: dict[str, Any]) -> None:
     assert found.liveness == Probe("/l", 99, period_secs=5)
     assert found.readiness is None
     data, files, tmp = found.mounts
-    assert (data.kind, data.name, data.read_only) == (CLAIM, "data", False)
+    assert (data.kind, data.name, data.read_only) == (CLAIM, "data-a-0", False)
     assert (files.kind, files.read_only) == (FILES, True)
     assert files.files == {"a.yaml": b"a: 1", "b": b"2"}
     assert tmp.kind == SCRATCH
