@@ -51,7 +51,7 @@ def _head(rows: Sequence[Row], strikes: int) -> list[str]:
     minutes = sum(row["wall_secs"] for row in rows) / 60
     links = "; ".join(sorted({f"{row['form']}: {row['links']}" for row in rows if row["links"]}))
     undecided = sum(row["undecided"] for row in rows)
-    machines = ", ".join(sorted({row["machine"] for row in rows}))
+    machines = "; ".join(sorted({row["machine"] for row in rows}))
     return [
         "",
         "## Campaigns: every fault, in every form",

@@ -75,7 +75,7 @@ def table(found: Sequence[Row]) -> list[str]:
     """A line for each exercise of each overlay, in the order of the exercises."""
     calls = sum(sum(row["calls"].values()) for row in found)
     tasks = sum(sum(row["tasks"].values()) for row in found)
-    machines = ", ".join(sorted({row["machine"] for row in found}))
+    machines = "; ".join(sorted({row["machine"] for row in found}))
     lines = [
         f"{len(found)} runs, {calls:,} calls, {tasks:,} tasks; on {machines}.",
         "",
