@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,13 @@ import yaml
 
 from chaos.live.containers import IMAGE_USER
 from deploy.harness.exercises import until
-from deploy.harness.machine import Machine
+from deploy.harness.machine import Machine, project
 from deploy.harness.operator_steps import Prepared, prepared
 from deploy.harness.pod import Pod
 from deploy.harness.pod_cluster import DATA, NAME, PodCluster
 from deploy.harness.pod_spec import plan_pod
 from deploy.harness.rendering import ROOT, Objects, no_kubectl
+from taskq.cli.keys import hash_of
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(150, func_only=True)]
 
@@ -64,12 +66,42 @@ async def test_nodes_workers_and_a_backup(steps: Prepared, machine: Machine) -> 
 
             worker = cluster.beside("Deployment", "taskq-worker")
             worker.start()
-            words = ("submit", "shop", "shop.greet", "--json-args", '["Ann"]', "--wait")
-            assert '["Hello, Ann"]' in await first.exec("taskq", *words)
+            await _greeted(first)
             await worker.delete()
             assert worker.exit_codes == [0]
 
             await _backed_up(cluster)
+        finally:
+            await cluster.end()
+
+
+async def _greeted(node: Pod) -> None:
+    """A worker has done a task."""
+    words = ("submit", "shop", "shop.greet", "--json-args", '["Ann"]', "--wait")
+    assert '["Hello, Ann"]' in await node.exec("taskq", *words)
+
+
+@pytest.mark.parametrize("steps", ["production"], indirect=True)
+async def test_a_key_is_rolled_over_below_a_worker(steps: Prepared, machine: Machine) -> None:
+    """Old and new are in the settings; the Secret has the new one; the old one is taken out."""
+    entry = "    - name: new\n      role: worker\n      queues: shop\n      hash: {}\n"
+    old = hash_of(steps.keys["worker"])
+    text = steps.settings.read_text("utf-8") + entry.format(hash_of("new"))
+    steps.settings.write_text(text)
+    with PodCluster(machine, replace(steps, objects=steps.rendered())) as cluster:
+        try:
+            await cluster.begin()
+            worker = cluster.beside("Deployment", "taskq-worker")
+            worker.start()
+            await _greeted(cluster.set.pods[0])
+            project(machine.home / "files" / worker.name / "key", {"key": b"new"}, 0o644)
+            steps.settings.write_text(text.replace(old, hash_of("nobody has it")))
+            cluster.set.apply(steps.rendered())
+            await cluster.set.until_rolled_out(90)
+            await _greeted(cluster.set.pods[0])
+            assert worker.restarts == 0
+            await worker.delete()
+            assert worker.exit_codes == [0]
         finally:
             await cluster.end()
 
