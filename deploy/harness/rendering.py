@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1] / "k8s"
-# The first whose kustomize knows components.
-KUBECTL_MINOR_MIN = 21
+# Of the oldest Kubernetes that deploy/k8s/README.md names.
+KUBECTL_MINOR_MIN = 27
 RENDER_SECS = 30
 
 Object = dict[str, Any]
@@ -64,7 +64,7 @@ def no_kubectl() -> str:
         return f"kubectl does not say its version: {done.stdout}{done.stderr}"
     minor = int(found[1] or found[2])
     if minor < KUBECTL_MINOR_MIN:
-        return f"kubectl 1.{minor} knows no components: 1.{KUBECTL_MINOR_MIN} or later is needed"
+        return f"this is kubectl 1.{minor}: 1.{KUBECTL_MINOR_MIN} or later is needed"
     return ""
 
 

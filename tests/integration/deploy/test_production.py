@@ -49,6 +49,15 @@ def images(objects: Objects) -> dict[str, str]:
     return found
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("overlays/*/kustomization.yaml")))
+def test_a_patch_is_one_document(path: Path) -> None:
+    """kubectl 1.27 and 1.28 take no more of them from a file."""
+    files = [one["path"] for one in yaml.safe_load(path.read_text())["patches"] if "path" in one]
+    assert files
+    for file in files:
+        assert len(list(yaml.safe_load_all((path.parent / file).read_text()))) == 1, file
+
+
 def test_another_namespace_is_asked_for_in_queries_too(
     changed: Callable[[Change], Objects],
 ) -> None:
