@@ -21,6 +21,7 @@ LOST_LOG = "lost its log; does not vote until it is whole"
 # {}: who, one or more. One against one; where most agree, whoever differs stops.
 DIFFERS = "its state is not that of {}; a third member must tell which is right"
 ONE_WAY = "can be reached, but does not reach {}: look at its raft.peers and log"
+UNREACHED = "cannot be reached"
 OPENING = "opens its folder again after its disk failed"
 _STAGES = {Stage.SNAPSHOT: "is being given the state", Stage.PROBE: "being compared"}
 
@@ -125,7 +126,9 @@ def _other(
     leading = None if core is None else core.consensus.leading
     known = None if leading is None else leading.peers.get(node_id)
     role = MemberRole.FOLLOWER
-    if not reached:
+    if membership.formed and node_id not in membership.voters.members:
+        role, state = MemberRole.LEARNER, "" if reached else UNREACHED
+    elif not reached:
         role, state = MemberRole.UNREACHABLE, ""
     elif node_id not in links.heard_from():
         role, state = MemberRole.UNREACHABLE, ONE_WAY.format(replica.node_id)
@@ -133,8 +136,6 @@ def _other(
         role = MemberRole.UNREACHABLE
     elif not membership.formed:
         role = MemberRole.FOUNDING
-    elif node_id not in membership.voters.members:
-        role, state = MemberRole.LEARNER, ""
     elif node_id == replica.leader:
         role = MemberRole.LEADER
     elif state in (LOST_LOG, SUPERSEDED) or (known is not None and known.loss):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chaos.live.cluster import LiveCluster
 from chaos.live.members import grow, shrink
+from taskq.commands import AddMember
 from tests.integration.cli.conftest import TASKQ
 
 
@@ -33,6 +34,14 @@ async def test_status_right_after_a_change_of_the_members(tmp_path: Path) -> Non
             await grow(cluster, name)
             code, shown = await taskq("cluster", "status", "--url", cluster.urls[0])
             assert (code, "no member yet" in shown) == (0, False), shown
+        # One that is to be added and does not run is no member, and so no lost one.
+        await cluster.ask(await cluster.leader(), AddMember("n9", "127.0.0.1:1"))
+        _, shown = await taskq("cluster", "status", "--url", cluster.urls[0])
+        assert "All 3 members serve" in shown
+        (row,) = [line.split() for line in shown.splitlines() if line.split()[:1] == ["n9"]]
+        assert row[1] == "learner"
+        assert row[-3:] == ["cannot", "be", "reached"]
+        await shrink(cluster, "n9")
         removed = await cluster.leader()
         await shrink(cluster, removed)
         urls = [cluster.nodes[removed].url]
