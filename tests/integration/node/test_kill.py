@@ -15,6 +15,7 @@ from chaos.live.kill import Run, run_kills
 KILLS = 20  # `python -m chaos.live.kill` does more; its results are kept
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_every_acknowledged_request_outlives_many_kills(tmp_path: Path) -> None:
     # Longer than the time after which every stack is printed; `timeout` still does it.

@@ -112,6 +112,7 @@ async def test_sigterm_under_load_stops_soon_and_loses_nothing(tmp_path: Path) -
             assert acknowledged <= found
 
 
+@pytest.mark.slow
 async def test_a_start_that_is_killed_again_and_again_loses_nothing(filled: Filled) -> None:
     """At moments from before the folder is locked to just before it serves."""
     chance = random.Random(1)

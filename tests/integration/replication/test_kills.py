@@ -96,7 +96,10 @@ def task_id(number: int) -> bytes:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(("checkpoint_size", "rounds"), [(200_000, 15), (1 << 40, ROUNDS)])
+@pytest.mark.parametrize(
+    ("checkpoint_size", "rounds"),
+    [(200_000, 15), pytest.param(1 << 40, ROUNDS, marks=pytest.mark.slow)],
+)
 async def test_nothing_acknowledged_is_lost(
     nursery: Nursery, tmp_path: Path, checkpoint_size: int, rounds: int
 ) -> None:
