@@ -69,6 +69,6 @@ def test_files_that_a_node_refuses(
 
 def test_values_are_shown_where_the_files_are_not(taskq: Any, certs: Path) -> None:
     """As on the desk of who writes the file."""
-    shown = checked(taskq, certs, raft(certs, "nowhere.pem"))
+    shown = checked(taskq, certs, raft(certs, "nowhere.pem"), "--json")
     assert shown.exit_code == 0, shown.output
-    assert "nowhere.pem" in shown.stdout
+    assert str(certs / "nowhere.pem") in shown.stdout
