@@ -136,7 +136,11 @@ class Links:
         members = {one: address for one, address in addresses.items() if address}
         if (members, spare, {*learners}) != (self._members, self._spare, self._learners):
             there = self._network.heard_from()
-            left = {one: self._members[one] for one in self._members if one in there}
+            left = {
+                one: self.announced.get(one) or address
+                for one, address in self._members.items()
+                if one in there
+            }
             self._guests = {
                 one: address
                 for one, address in {**self._guests, **left}.items()
@@ -213,11 +217,11 @@ class Links:
     def _silent(self, peer_id: str) -> None:
         self.builds.pop(peer_id, None)
         self._unheard.discard(peer_id)
+        self.announced.pop(peer_id, None)
         self._on_down(peer_id, False)
         if peer_id not in self._members:  # guests may come under many names
             self.notes.pop(peer_id, None)
             self.heard_at.pop(peer_id, None)
-            self.announced.pop(peer_id, None)
         if self._guests.pop(peer_id, None) is not None:
             self._set_peers()
 

@@ -60,6 +60,7 @@ class Membership:
         self._core: Core | None = None
         self._outside = ""  # as last said in the log
         self._told = -1  # the set that the others were told
+        self._at_first: dict[str, str] | None = None  # where the members were at the start
         self._trusted: set[str] = set()  # of those that are connected, when last looked
         self._standing = Standing(group.node_id, group.members, self._founding_set)
         identity = directory.identity
@@ -200,10 +201,12 @@ class Membership:
         addresses = {
             one: voter.address or given.get(one, "") for one, voter in voters.members.items()
         }
+        # The configuration is as old as the process: it counts against what the log said by then.
+        self._at_first = addresses if self._at_first is None else self._at_first
         spare = {
             one: given[one]
             for one, address in addresses.items()
-            if given.get(one, address) != address
+            if given.get(one, address) != address == self._at_first.get(one)
         }
         learners = self.learners
         self.links.set_members({**learners, **addresses}, spare, learners)
@@ -247,9 +250,8 @@ class Membership:
             )
 
     def _send_letter(self, peer_id: str) -> None:
-        own, known = self._group.node_id, self._standing.known
-        voter = self.voters.members.get(own)
-        address = (voter.address if voter else "") or self._group.members[own]
+        known = self._standing.known
+        address = self._group.members[self._group.node_id]
         letter = MemberLetter(address, known.entry, list(known.members))
         self.links.send(MEMBERS, peer_id, member_letters.encode(letter))
 

@@ -13,6 +13,7 @@ socket and a timer, no TLS.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable
@@ -109,8 +110,8 @@ class TlsPort:
         )
         found = dict.fromkeys((one[0], one[4]) for one in places)
         self._listeners = listen(found, port, BACKLOG)
-        for listener in self._listeners:  # what it accepts inherits that
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STRANGER_READ_SIZE)
+        for listener in self._listeners:  # the largest window of what they accept
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KNOWN_READ_SIZE)
         self._accepting = [self._loop.create_task(self._accept(one)) for one in self._listeners]
         for task in self._accepting:
             task.add_done_callback(_told)
@@ -139,6 +140,7 @@ class TlsPort:
                 await asyncio.sleep(ACCEPT_PAUSE_SECS)
                 continue
             stream.setblocking(False)
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STRANGER_READ_SIZE)
             guest = _Guest(stream, f"{address[0]}:{address[1]}", self._loop.time())
             task = self._loop.create_task(self._welcome(guest))
             self._guests[task] = guest
@@ -217,9 +219,10 @@ class TlsPort:
 
 def read_more(transport: asyncio.BaseTransport) -> None:
     """Its protocol knows now who it is: where it came by TLS, larger pieces are read from it."""
-    if transport.get_extra_info("ssl_object") is not None:
-        stream = transport.get_extra_info("socket")
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KNOWN_READ_SIZE)
+    stream = transport.get_extra_info("socket")
+    if transport.get_extra_info("ssl_object") is not None and stream is not None:
+        with contextlib.suppress(OSError):  # it is gone
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KNOWN_READ_SIZE)
 
 
 def _told(task: asyncio.Task[None]) -> None:

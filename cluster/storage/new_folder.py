@@ -8,6 +8,7 @@ The caller knows what the state and the entries mean, and whose folder it is.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,15 +44,29 @@ class NewFolder:
         before, FolderInUse while it is. `act`, such as "the restore"."""
         self._path = path
         _require_empty(path)
+        there = path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(path)
             _require_empty(path)  # whoever came in between held the lock
-            put_mark(path, act, "remove the folder, and begin again")
+            try:
+                put_mark(path, act, "remove the folder, and begin again")
+            except OSError:
+                self._leave(keep=there)
+                raise
             sync_directory(path.parent)
         except OSError as error:
             raise StorageFailed(f"making {path} failed: {error}") from error
         self._state: IncomingState | None = None
+
+    def _leave(self, *, keep: bool) -> None:
+        """There is no mark: nothing else was made yet."""
+        with contextlib.suppress(OSError):
+            for one in (*self._path.glob(f"{MARK_NAME}*"), self._path / LOCK_NAME):
+                one.unlink()
+            if not keep:
+                self._path.rmdir()
+        self._lock.release()
 
     def begin_state(self, index: int, terms: tuple[int, int], digest: int) -> IncomingState:
         """The state, which takes chunks."""

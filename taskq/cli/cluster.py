@@ -233,7 +233,7 @@ def verdict(status: ClusterStatus, members: list[MemberView]) -> str:
     count, needed = len(voters(members)), majority(members)
     serving = sum(member.role in COUNTED for member in members)
     present = f"{serving} of {count} members" if serving < count else f"All {count} members"
-    if count == 1:
+    if count == 1 and serving:
         present = "The only member"
     if not status.cluster_id:
         return "The cluster is being founded: it serves once all founding members were there."

@@ -13,7 +13,7 @@ from taskq.cli.output import note, print_json, print_text
 from taskq.cli.quantity import count_text, duration_text, list_text
 from taskq.client import Client
 from taskq.commands import AddMember, RemoveMember
-from taskq.errors import ConnectionFailed, NotFound, OutcomeUnknown, Unavailable
+from taskq.errors import ConnectionFailed, ErrorCode, NotFound, OutcomeUnknown, Unavailable
 from taskq.results import ChangeStage, MemberChange
 
 AGAIN_SECS = 0.3
@@ -131,18 +131,20 @@ def _asked_until_done(
     answered = time.monotonic()
     until = answered + patience
     teller = _Teller(change.node_id)
+    leaderless = False
     while True:
         try:
             # The same again is no second change: it says how far it is.
             told: MemberChange = client.call(change)
             if told.stage == ChangeStage.DONE:
                 return told
-            text, answered = _in_words(told), time.monotonic()
+            text, answered, leaderless = _in_words(told), time.monotonic(), False
             teller.progress(text)
         except (Unavailable, OutcomeUnknown, ConnectionFailed) as error:
             text = str(error)
+            leaderless |= getattr(error, "code", None) == ErrorCode.NO_LEADER
             if time.monotonic() - answered >= LEADERLESS_SECS:
-                if isinstance(error, ConnectionFailed):
+                if isinstance(error, ConnectionFailed) or not leaderless:
                     raise
                 raise Failure(NO_LEADER) from error
             teller.trouble(text)

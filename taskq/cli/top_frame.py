@@ -21,6 +21,7 @@ from taskq.cli.graph import BAR_SIZE, Cell, Column, bar, curve, rows_of, short
 from taskq.cli.quantity import count_text, duration_text, size_text
 from taskq.cli.top_look import RATES, Look, Rates
 from taskq.client.views import QueueStatus, WorkerStatus
+from taskq.quorum import voters
 from taskq.results import ClusterStatus, MemberRole, MemberView, Stats
 
 WIDTH_MIN = 60
@@ -87,7 +88,8 @@ def _head(picture: Picture, width: int) -> list[Text]:
         return [title, *_wrapped(look.trouble, "bold red", width)]
     members = [MemberView(*member) for member in status.members]
     whole = all(
-        member.role in (MemberRole.LEADER.value, MemberRole.FOLLOWER.value) for member in members
+        member.role in (MemberRole.LEADER.value, MemberRole.FOLLOWER.value)
+        for member in voters(members)
     )
     style = "bold red" if not status.leader else "green" if whole else "yellow"
     return [title, *_wrapped(verdict(status, members), style, width)]

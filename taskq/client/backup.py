@@ -26,6 +26,7 @@ from taskq.client.asynchronous import AsyncClient
 from taskq.client.channel import Channel
 from taskq.commands import BeginBackup, EndBackup, GetCluster, Ping, ReadBackup
 from taskq.errors import ConnectionFailed, PermissionDenied, ProtocolError, TaskqError
+from taskq.quorum import OUTSIDE
 from taskq.results import ClusterStatus, MemberRole, MemberView
 
 # The node answers when its disk has what was acknowledged before: about a second. A loaded one may
@@ -136,7 +137,7 @@ def _places(status: ClusterStatus, node: str, target: Target) -> list[Address]:
             names = ", ".join(member.node_id for member in members)
             raise ValueError(f"{node} is no member whose address is known; members are {names}")
         return [parse_address(known.get(node, node))]
-    unfit = (MemberRole.NON_VOTING, MemberRole.UNREACHABLE)
+    unfit = (MemberRole.NON_VOTING, MemberRole.UNREACHABLE, *OUTSIDE)
     fit = [one.node_id for one in members if one.role not in unfit and one.node_id in known]
     fit.sort(key=lambda node_id: node_id == status.leader)
     return list(dict.fromkeys([*(parse_address(known[one]) for one in fit), *target.addresses]))

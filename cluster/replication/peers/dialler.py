@@ -22,11 +22,15 @@ from cluster.replication.peers.tuning import tune
 
 log = structlog.get_logger(__name__)
 
+# Seldom enough that the address itself is dialled about as often as without.
+SPARE_EACH = 4
+
 
 class Dialler:
     """One peer's dials, one at a time. `places`: its address, and another one for when it is not
-    there, or nothing. `dialled`: where the last dial went, which is where a connection that is
-    there was made. `own()` introduces the next connection of this node."""
+    there, or nothing: each fourth dial in vain goes there. `dialled`: where the last dial went,
+    which is where a connection that is there was made. `own()` introduces the next connection of
+    this node."""
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class Dialler:
     ) -> None:
         self.places = places
         self.dialled = ""
+        self._in_vain = 0
         self._peer_id = peer_id
         self._own = own
         self._trust = trust
@@ -92,19 +97,21 @@ class Dialler:
 
     def _note(self, kind: str, error: Exception) -> None:
         text = str(error) or type(error).__name__
-        self._tally.note(kind, self._peer_id, f"{self.places[0]}: {text}")
+        self._tally.note(kind, self._peer_id, f"{self.dialled}: {text}")
 
     async def _dial(self) -> SendingLink:
-        """A ready connection. Raises OSError, TimeoutError, FrameError: why not at its address."""
-        failure: Exception | None = None
-        for address in filter(None, self.places):
+        """A ready connection. Raises OSError, TimeoutError, FrameError."""
+        self._in_vain += 1
+        address, spare = self.places
+        if spare and self._in_vain % SPARE_EACH == 0:
+            self.dialled = spare
+            async with asyncio.timeout(self._timings.dial_secs):
+                link = await self._dial_at(spare)
+        else:
             self.dialled = address
-            try:
-                return await self._dial_at(address)
-            except (OSError, TimeoutError, FrameError) as error:
-                failure = failure or error
-        assert failure is not None
-        raise failure
+            link = await self._dial_at(address)
+        self._in_vain = 0
+        return link
 
     async def _dial_at(self, address: str) -> SendingLink:
         host, port = parse_address(address)

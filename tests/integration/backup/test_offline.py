@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,13 @@ from cluster.replication.offline.restoring import restore
 from cluster.replication.voters import Voter, encode_entry
 from cluster.storage.audit_file import AUDIT_NAME
 from cluster.storage.directory import DataDirectory
-from cluster.storage.errors import FolderInUse, FolderRefused, NotEmpty, Unfinished
+from cluster.storage.errors import (
+    FolderInUse,
+    FolderRefused,
+    NotEmpty,
+    StorageFailed,
+    Unfinished,
+)
 from cluster.storage.identity import IDENTITY_NAME, read_identity
 from cluster.storage.log_end import end_log
 from cluster.storage.new_folder import NewFolder, discard_folder
@@ -179,6 +186,22 @@ def stores_of(path: Path) -> Iterator[Any]:
         finally:
             stores.log.close()
             stores.state.close()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_disk_that_is_full_is_left_as_it_was(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "data"
+    if there:
+        folder.mkdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))  # the mark is longer
+    try:
+        with pytest.raises(StorageFailed, match="File too large"):
+            NewFolder(folder, "the restore")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.rglob("*")) == [folder] * there
+    NewFolder(folder, "the restore").close()
 
 
 def test_a_restore_that_dies_anywhere_is_refused_or_whole(

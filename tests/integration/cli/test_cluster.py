@@ -61,6 +61,7 @@ def test_a_cluster_keeps_its_tasks_and_goes_on_without_its_leader(shell: Any, un
     end(up, shell)
 
 
+@pytest.mark.slow
 def test_top_goes_on_without_the_leader(shell: Any) -> None:
     up, leader = start(shell)
     top = shell.start("top", "--interval", "200ms")

@@ -7,6 +7,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from chaos.live.cluster import LiveCluster
 from chaos.live.members import grow, shrink
 from taskq.commands import AddMember
@@ -26,6 +28,7 @@ async def taskq(*arguments: str) -> tuple[int | None, str]:
     return process.returncode, out.decode()
 
 
+@pytest.mark.slow
 async def test_status_right_after_a_change_of_the_members(tmp_path: Path) -> None:
     with LiveCluster(tmp_path, count=1) as cluster:
         cluster.start()

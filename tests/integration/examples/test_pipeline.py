@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 import taskq
 from tests.integration.examples.conftest import Example, until
 
@@ -38,6 +40,7 @@ def counted_here(example: Example, files: list[Path]) -> Counter[str]:
     return total
 
 
+@pytest.mark.slow
 def test_the_total_is_the_same_when_the_leader_is_killed(example: Example) -> None:
     sources = example.folder / "sources"
     for package in PACKAGES:

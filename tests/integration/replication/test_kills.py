@@ -134,6 +134,7 @@ async def test_nothing_acknowledged_is_lost(
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 async def test_with_durability_interval_only_the_newest_may_be_lost(
     nursery: Nursery, tmp_path: Path
 ) -> None:

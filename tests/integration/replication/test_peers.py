@@ -288,7 +288,7 @@ async def test_a_peer_is_dialled_at_another_place_when_it_is_not_at_its_address(
     b.network.set_peers({"a": f"{HOST}:{a.port}"})
     for wrong in (1, c.port):
         a.network.set_peers({"b": f"{HOST}:{wrong}"}, {"b": f"{HOST}:{b.port}"})
-        await works(a, b)
+        await works(a, b, 5.0)
         a.network.set_peers({})
         await until(lambda: "b" not in a.network.connected())
     with pytest.raises(ValueError, match="HOST:PORT"):
@@ -329,7 +329,7 @@ async def test_a_bug_or_a_wrong_name_does_not_end_the_dials(make: Make) -> None:
     a = await make("a", resolver=resolve)
     introduce(b, a)
     a.network.set_peers({"b": "b.example:1"})
-    await works(a, b)
+    await works(a, b, 5.0)  # two pauses, and a traceback that is written
     assert (a.network.counts["bug"], a.network.counts["unreachable"]) == (1, 1)
 
 

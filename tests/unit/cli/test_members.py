@@ -132,6 +132,14 @@ def test_without_a_leader_it_is_given_up(fake: Any, taskq: Any, arguments: list[
     assert 14 <= len(fake.calls) <= 18, "of two seconds each"
 
 
+def test_another_reason_is_said_as_it_is(fake: Any, taskq: Any) -> None:
+    alternately(fake, Unavailable(ErrorCode.UNAVAILABLE, "the node's disk failed"))
+    failed = taskq("cluster", "remove", "node2")
+    assert failed.exit_code == 1
+    assert "the node's disk failed" in failed.stderr.splitlines()[-1].lower()
+    assert "leads" not in failed.stderr
+
+
 def test_a_cluster_that_cannot_be_reached_is_given_up(fake: Any, taskq: Any) -> None:
     alternately(fake, ConnectionFailed("10.0.0.1:6379: Connection refused"))
     failed = taskq("cluster", "remove", "node2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import pytest
@@ -33,14 +33,14 @@ class Network:
         self.silence = on_silence
         self._letters: list[MemberLetter] = []
 
-    def set_peers(self, *_: Any) -> None:
-        pass
+    def set_peers(self, addresses: Any, *_: Any) -> None:
+        self.dialled = addresses
 
     def connected(self) -> set[str]:
         return set()
 
     def heard_from(self) -> set[str]:
-        return set()
+        return {"n9"}
 
     def send(self, peer_id: str, message: bytes) -> bool:
         if message[:1] == MEMBERS:
@@ -126,6 +126,20 @@ def attached(group: Group, node_id: str, named: Sequence[str] = ()) -> Side:
     core.exchange = None
     made.attach(core)
     return made
+
+
+def test_a_node_that_was_not_added_is_dialled_again_where_it_says_that_it_is(group: Group) -> None:
+    membership = membership_of(group, "n1")
+    links, network = membership.links, cast(Any, membership.links._network)
+    others = {"n2": "n2:1", "n3": "n3:1"}
+    membership.told("n9", 0)
+    assert network.dialled["n9"] == "n9:1"
+    links.set_members({**others, "n9": "typo:1"}, {}, {"n9"})
+    assert network.dialled["n9"] == "typo:1"
+    links.set_members(others)
+    assert network.dialled["n9"] == "n9:1"
+    network.silence("n9")
+    assert "n9" not in links.announced
 
 
 def test_a_node_whose_folder_is_closed_tells_no_set_that_may_come_to_nothing(group: Group) -> None:
