@@ -81,6 +81,7 @@ async def _greeted(node: Pod) -> None:
     assert '["Hello, Ann"]' in await node.exec("taskq", *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", ["production"], indirect=True)
 async def test_a_key_is_rolled_over_below_a_worker(steps: Prepared, machine: Machine) -> None:
     """Old and new are in the settings; the Secret has the new one; the old one is taken out."""
@@ -120,7 +121,7 @@ async def _backed_up(cluster: PodCluster) -> str:
 
 
 @pytest.mark.parametrize("steps", ["development"], indirect=True)
-@pytest.mark.parametrize("way", ["a backup", "a survivor"])
+@pytest.mark.parametrize("way", [pytest.param("a backup", marks=pytest.mark.slow), "a survivor"])
 async def test_a_cluster_that_was_lost(steps: Prepared, machine: Machine, way: str) -> None:
     """As README.md has it: from a backup, or from the one volume that is left."""
     folder = "/var/lib/taskq/data"
