@@ -13,6 +13,8 @@ from chaos.history import Kill
 from chaos.live.failover import Run, run_failover
 from chaos.live.strikes import Strike
 
+pytestmark = pytest.mark.slow
+
 UNPLANNED = [
     *("leader-crash", "follower-crash", "transfer", "leader-pause", "follower-wipe", "all-crash"),
 ]
@@ -63,7 +65,6 @@ def test_service_comes_back_and_every_probe_finds_it(struck: Run) -> None:
     assert len(struck.elected) >= 1 + 4, "at the start, and after each leader that was gone"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(100)
 def test_a_planned_change_fails_no_request_wherever_the_clients_are(tmp_path: Path) -> None:
     run = carried_out(["transfer", "rolling-restart"], tmp_path, scattered=True)
@@ -71,7 +72,6 @@ def test_a_planned_change_fails_no_request_wherever_the_clients_are(tmp_path: Pa
     assert run.failed == []
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(100)
 def test_a_cluster_that_acknowledges_before_its_disks_have_it_is_found_out(tmp_path: Path) -> None:
     """The experiment can fail: durability `interval` is such a cluster, by its own words."""
