@@ -28,9 +28,9 @@ SPARE_EACH = 4
 
 class Dialler:
     """One peer's dials, one at a time. `places`: its address, and another one for when it is not
-    there, or nothing: each fourth dial in vain goes there. `dialled`: where the last dial went,
-    which is where a connection that is there was made. `own()` introduces the next connection of
-    this node."""
+    there, or nothing: each fourth dial in vain goes there. Set anew, they count from the next dial
+    on. `dialled`: where the last dial went, which is where a connection that is there was made.
+    `own()` introduces the next connection of this node."""
 
     def __init__(
         self,
@@ -68,11 +68,6 @@ class Dialler:
         if self._task is not None:
             self._task.cancel()
         return self._task
-
-    def move(self, *places: str) -> None:
-        """The peer is somewhere else from the next dial on."""
-        address, spare = places
-        self.places = (address, spare)
 
     async def _run(self) -> None:
         timings = self._timings

@@ -168,14 +168,13 @@ class PeerNetwork:
 
     def _set_peer(self, peer_id: str, places: tuple[str, str], anew: bool) -> None:
         known, link = self._diallers.get(peer_id), self._ready.get(peer_id)
-        if known is not None and link is not None:
-            if not anew or known.dialled == places[0]:
-                known.move(*places)
-                return
-            link.abort()
         if known is not None:
-            if known.places == places and link is None:
+            astray = anew and link is not None and known.dialled != places[0]
+            if not astray and (link is not None or known.places == places):
+                known.places = places
                 return
+            if link is not None:
+                link.abort()
             known.stop()
         dialler = Dialler(
             *(peer_id, places, self._introduce, self._trust, self._timings, self._names),

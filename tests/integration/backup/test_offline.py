@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +48,7 @@ from tests.integration.backup.backed_up import (
 )
 from tests.integration.config.live_node import running
 from tests.integration.storage.dying import crash_everywhere
+from tests.small_files import no_file_beyond
 
 MEMBER = {"raft.enabled": True, "raft.port": 0, "raft.election_timeout_ms": 100}
 MEMBER |= {"raft.peers": "node1=127.0.0.1:1", "raft.heartbeat_interval_ms": 30}
@@ -193,13 +193,9 @@ def test_a_disk_that_is_full_is_left_as_it_was(tmp_path: Path, there: bool) -> N
     folder = tmp_path / "data"
     if there:
         folder.mkdir()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))  # the mark is longer
-    try:
-        with pytest.raises(StorageFailed, match="File too large"):
-            NewFolder(folder, "the restore")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    # The mark is longer.
+    with no_file_beyond(20), pytest.raises(StorageFailed, match="File too large"):
+        NewFolder(folder, "the restore")
     assert list(tmp_path.rglob("*")) == [folder] * there
     NewFolder(folder, "the restore").close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import resource
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from taskq.backup.reading import BackupReader
 from taskq.backup.writing import BackupWriter
 from taskq.machine import keys
 from taskq.pairs import pack_pair
+from tests.small_files import no_file_beyond
 from tests.unit.server.rig import Rig, claim, submit
 
 HEAD = Head("c" * 32, "node1", "1.2.3", 77, (4, 5), 2**32 - 1, 3, 1, False, 1_800_000_000_000)
@@ -155,13 +155,8 @@ def test_who_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full_is_told_and_nothing_left(tmp_path: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))  # EFBIG beyond that
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            written(tmp_path / "b", [bytes(500)] * 100)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with no_file_beyond(1_000), pytest.raises(OSError, match="File too large"):
+        written(tmp_path / "b", [bytes(500)] * 100)
     assert not list(tmp_path.iterdir())
 
 
