@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import sys
@@ -15,6 +14,7 @@ import click
 
 from taskq.cli.command import CommandGroup, Failure, Function, json_option
 from taskq.cli.output import note, print_json, print_text
+from taskq.cli.private_file import write_private
 from taskq.limits import NAME_PATTERN
 
 ROLES = ("producer", "worker", "admin")
@@ -26,8 +26,6 @@ RANDOM_SIZE = 24
 LENGTH_SAFE = 22
 # What the protocol takes.
 LENGTH_MAX = 500
-# Of a file with a key: for its owner alone.
-MODE = 0o600
 # As in the configuration of the broker.
 _NAME = re.compile(NAME_PATTERN)
 _QUEUES_SIZE_MAX = 200
@@ -106,7 +104,7 @@ def create_key(
     key = PREFIX + secrets.token_urlsafe(RANDOM_SIZE)
     entry = entry_of(hash_of(key), role, queues, name)
     if key_file is not None:
-        _write_key(key, key_file)
+        write_private(key_file, f"{key}\n".encode())
     if as_json:
         print_json({"key": None if key_file is not None else key, "entry": entry})
         return
@@ -117,13 +115,6 @@ def create_key(
         note(f"The key is in {key_file}: TASKQ_API_KEY=@{key_file}")
     note("Its entry for auth.api_keys of every node, where auth.enabled is true:")
     print_text(as_yaml(entry))
-
-
-def _write_key(key: str, path: Path) -> None:
-    """Raises OSError, also where there is a file of that name: it may hold a key."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(key + "\n")
 
 
 @keys_command.command("hash")

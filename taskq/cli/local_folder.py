@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import secrets
 from pathlib import Path
 
 from taskq.cli.command import Failure
+from taskq.cli.private_file import write_private
 from taskq.cli.process import is_free
 
 FORMAT = 1
@@ -68,8 +68,7 @@ def secret_of(data: Path) -> str:
             return secret
         path.unlink()  # cut short by a crash; nothing but these nodes knows it
     secret = secrets.token_urlsafe(32)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secret + "\n")
+    write_private(path, f"{secret}\n".encode())
     return secret
 
 
